@@ -1,0 +1,1 @@
+"""richness: models, online trainers and measurements across the feature learning strength γ."""

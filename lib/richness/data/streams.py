@@ -1,0 +1,163 @@
+"""The tasks: named streams of fresh samples, random-access in (seed, step), on any device.
+
+A stream's inputs are made in float32 and cast afterwards, so that a float32 and a float64 network see the same data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from richness import rng
+from richness.data import digits
+
+Draw = Callable[[int, range, int, str, str], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A source of labelled samples without end.
+
+    Attributes:
+        name: as in ``Experiment(task=...)``.
+        inputs: number of input features, D.
+        outputs: number of outputs, K (classes or target components).
+        classification: True: labels are int64 classes; False: float32 targets of shape (*, K).
+        draw: (seed, steps, batch size, stream name, device) -> inputs (steps, B, D) and labels (steps, B) or targets
+            (steps, B, K).
+        held_out: real samples that never enter the stream: inputs (M, D), labels (M,); None where fresh samples serve.
+        about: one sentence for captions.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    classification: bool
+    draw: Draw
+    held_out: Callable[[], tuple[Tensor, Tensor]] | None
+    about: str
+
+    def batches(self, seed: int, steps: range, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """Training batches of several steps at once: inputs (steps, B, D), labels (steps, B) or targets (steps, B, K)."""
+        return self.draw(seed, steps, batch_size, f"{self.name}/train", device)
+
+    def batch(self, seed: int, step: int, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """The training batch of one step: inputs (B, D), labels (B,) or targets (B, K)."""
+        inputs, targets = self.batches(seed, range(step, step + 1), batch_size, device)
+        return inputs[0], targets[0]
+
+    def probe(self, samples: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """The fixed probe set on which curvature is measured: fresh samples, the same for every cell and every seed."""
+        inputs, targets = self.draw(0, range(1), samples, f"{self.name}/probe", device)
+        return inputs[0], targets[0]
+
+
+def _digits(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    # Both digit tasks see the same deformed images: the name of the draws leaves the size out.
+    return digits.stream(seed, steps, batch_size, name.replace("digits8", "digits"), small, device)
+
+
+TEACHER_INPUTS = 32
+TEACHER_STRENGTHS = (4.0, 2.0, 1.0, 0.5)
+
+
+@cache
+def _teacher_directions() -> Tensor:
+    """Four orthonormal directions (4, 32): rows 1, 2, 4 and 8 of the 32 × 32 Hadamard matrix over √32."""
+    rows, columns = torch.tensor([1, 2, 4, 8])[:, None], torch.arange(TEACHER_INPUTS)
+    parity = sum(((rows & columns) >> bit) & 1 for bit in range(5)) % 2
+    return (1.0 - 2.0 * parity) / math.sqrt(TEACHER_INPUTS)
+
+
+def _gaussian(seed: int, steps: range, batch_size: int, name: str, device: str) -> Tensor:
+    x = rng.normals(seed, name, steps, batch_size * TEACHER_INPUTS, device)
+    return x.reshape(len(steps), batch_size, TEACHER_INPUTS).to(torch.float32)
+
+
+def _teacher(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    x = _gaussian(seed, steps, batch_size, name, device)
+    strengths = torch.tensor(TEACHER_STRENGTHS, device=device)
+    return x, strengths * (x @ _teacher_directions().T.to(device))
+
+
+def _halfspace(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    x = _gaussian(seed, steps, batch_size, name, device)
+    return x, torch.where(x @ _teacher_directions()[:1].T.to(device) > 0, 1.0, -1.0)
+
+
+STAIRCASE_INPUTS = 32
+
+
+def _staircase(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    bits = rng.bits(seed, name, steps, batch_size * STAIRCASE_INPUTS, device) >> 31
+    x = (1.0 - 2.0 * bits).reshape(len(steps), batch_size, STAIRCASE_INPUTS).to(torch.float32)
+    climb = torch.cumprod(x[..., :3], dim=-1)  # x₁, x₁x₂, x₁x₂x₃
+    return x, climb.sum(dim=-1, keepdim=True)
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            "digits",
+            digits.SIDE**2,
+            10,
+            True,
+            partial(_digits, False),
+            partial(digits.held_out, False),
+            "fresh deformations of 8,000 real MNIST digits, 28×28",
+        ),
+        Task(
+            "digits8",
+            64,
+            10,
+            True,
+            partial(_digits, True),
+            partial(digits.held_out, True),
+            "fresh deformations of 8,000 real MNIST digits, averaged to 8×8",
+        ),
+        Task(
+            "teacher",
+            TEACHER_INPUTS,
+            len(TEACHER_STRENGTHS),
+            False,
+            _teacher,
+            None,
+            "linear teacher on Gaussian inputs, 32 dimensions, four outputs of strengths 4, 2, 1 and ½",
+        ),
+        Task(
+            "halfspace",
+            TEACHER_INPUTS,
+            1,
+            False,
+            _halfspace,
+            None,
+            "±1 by the side of a hyperplane, Gaussian inputs, 32 dimensions",
+        ),
+        Task(
+            "staircase",
+            STAIRCASE_INPUTS,
+            1,
+            False,
+            _staircase,
+            None,
+            "Boolean staircase x₁ + x₁x₂ + x₁x₂x₃ on 32 random signs",
+        ),
+    )
+}
+
+
+def task(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        ValueError: no such task; the message lists those there are.
+    """
+    if name not in TASKS:
+        raise ValueError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}")
+    return TASKS[name]
