@@ -1,0 +1,47 @@
+"""``python -m richness.book.site build | serve | weigh``: make the website, look at it, weigh it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from richness.book.site.places import SiteError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    top = argparse.ArgumentParser(prog="python -m richness.book.site", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="execute the chapters and write the website to _build/html")
+    build.add_argument("--strict", action="store_true", help="every warning and every dangling reference is an error")
+    build.add_argument("--clean", action="store_true", help="forget everything built before")
+    serve = commands.add_parser("serve", help="serve _build/html on localhost")
+    serve.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
+    weigh = commands.add_parser("weigh", help="what each page's first view weighs, in kB of gzip")
+    weigh.add_argument("--limit", type=float, default=500.0, help="fail above this many kB (default: 500)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if all is well, 1 with a sentence if not."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "build":
+            from richness.book.site.building import build
+
+            return build(strict=options.strict, clean=options.clean)
+        if options.command == "serve":
+            from richness.book.site.serving import serve
+
+            return serve(options.port)
+        from richness.book.site.weighing import weigh
+
+        return weigh(options.limit)
+    except SiteError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What happens to each written page: third parties out, big data moved beside the page, the book's own scripts in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html import unescape
+from pathlib import Path
+
+FIGURES = "_figures"
+BOOK = "_book"
+
+_THIRD_PARTIES = [
+    re.compile(r'\s*<script[^>]*fontawesome\.js[^>]*></script>\n?', re.IGNORECASE),
+    re.compile(r"\s*<script[^>]*>[^<]*THEBE_JS_URL[^<]*</script>", re.IGNORECASE),
+    re.compile(r"\s*<script[^>]*sphinx-thebe\.js[^>]*></script>", re.IGNORECASE),
+    re.compile(r'\s*<link[^>]*thebe\.css[^>]*/?>', re.IGNORECASE),
+    re.compile(r'<script type="text/x-thebe-config">.*?</script>', re.DOTALL),
+    re.compile(r"\s*<script>kernelName = [^<]*</script>"),
+    re.compile(r"\s*<script[^>]*(?:require(?:\.min)?\.js|embed-amd\.js)[^>]*></script>", re.IGNORECASE),
+]
+_JSON = re.compile(r'<script type="application/json"(?P<attributes>[^>]*)>(?P<data>.*?)</script>', re.DOTALL)
+_CSV = re.compile(r'href="data:text/csv;[^",]*base64,([^"]+)"')
+_LABORATORY = re.compile(r"<[a-z]+\b[^>]*\bdata-richness-lab\b[^>]*>")
+
+
+def finish_page(page: Path, site: Path) -> None:
+    """Rewrite one HTML file under `site` in place; a page that was finished before stays as it is."""
+    before = page.read_text(encoding="utf-8")
+    root = "../" * (len(page.relative_to(site).parts) - 1)
+    html = before
+    for pattern in _THIRD_PARTIES:
+        html = pattern.sub("", html)
+    html = move_laboratory_data(html, site, root)
+    html = move_figure_data(html, site, root)
+    html = add_scripts(html, site, root)
+    if html != before:
+        page.write_text(html, encoding="utf-8")
+
+
+def store(data: bytes, suffix: str, site: Path) -> str:
+    """Write `data` to ``_figures/<hash><suffix>`` and return that address, relative to the site's root."""
+    name = f"{FIGURES}/{hashlib.sha256(data).hexdigest()[:20]}{suffix}"
+    path = site / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_bytes(data)
+    return name
+
+
+def move_figure_data(html: str, site: Path, root: str) -> str:
+    """Move the specifications of figures (scripts of class ``richness-spec``) and their CSV tables into files."""
+
+    def move(match: re.Match[str]) -> str:
+        if "richness-spec" not in match["attributes"] or "data-src" in match["attributes"]:
+            return match[0]
+        name = store(match["data"].strip().encode(), ".json", site)
+        return f'<script type="application/json"{match["attributes"]} data-src="{root}{name}"></script>'
+
+    def download(match: re.Match[str]) -> str:
+        name = store(base64.b64decode(unescape(match[1])), ".csv", site)
+        return f'href="{root}{name}"'
+
+    return _CSV.sub(download, _JSON.sub(move, html))
+
+
+def move_laboratory_data(html: str, site: Path, root: str) -> str:
+    """Move the data of each laboratory (the first JSON script within its container) into a file.
+
+    The file's address stands in the container's attribute ``data-src``, where ``lab.js`` looks for it.
+    """
+    parts, position = [], 0
+    for container in _LABORATORY.finditer(html):
+        if "data-src" in container[0] or container.start() < position:
+            continue
+        script = _JSON.search(html, container.end())
+        following = _LABORATORY.search(html, container.end())
+        if script is None or (following is not None and following.start() < script.start()):
+            continue
+        name = store(script["data"].strip().encode(), ".json", site)
+        tag = f'{container[0][:-1].rstrip("/")} data-src="{root}{name}">'
+        parts += [html[position : container.start()], tag, html[container.end() : script.start()]]
+        position = script.end()
+    return "".join(parts) + html[position:]
+
+
+def add_scripts(html: str, site: Path, root: str) -> str:
+    """Load ``figures.js`` and the laboratory's module on the pages that have a figure or a laboratory, and only there."""
+    tags = []
+    if '"richness-figure"' in html and f"{BOOK}/figures.js" not in html:
+        tags.append(f'<script defer src="{root}{BOOK}/{versioned(site, "figures.js")}"></script>')
+    if _LABORATORY.search(html) and "data-richness-boot" not in html and (site / BOOK / "lab" / "boot.js").is_file():
+        styles = sorted((site / BOOK / "lab").glob("*.css"))
+        tags += [f'<link rel="stylesheet" href="{root}{BOOK}/lab/{style.name}">' for style in styles]
+        tags.append(f'<script type="module" data-richness-boot src="{root}{BOOK}/lab/boot.js"></script>')
+    return html.replace("</head>", "\n".join([*tags, "</head>"]), 1) if tags else html
+
+
+def versioned(site: Path, name: str) -> str:
+    """`name` with a digest of its content, so that a browser's cache never shows yesterday's script."""
+    return f"{name}?v={hashlib.sha256((site / BOOK / name).read_bytes()).hexdigest()[:8]}"

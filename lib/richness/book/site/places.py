@@ -1,0 +1,55 @@
+"""Where things lie, and the one error that says what to do when they do not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+LABORATORY = Path(__file__).parent.parent / "lab"
+
+
+class SiteError(Exception):
+    """The site cannot be built, served or weighed; the message names the remedy."""
+
+
+def repository() -> Path:
+    """The book's root: the folder with ``_config.yml``, here or above.
+
+    Raises:
+        SiteError: if there is none.
+    """
+    here = Path(os.environ.get("RICHNESS_ROOT", Path.cwd())).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "_config.yml").is_file() and (folder / "_toc.yml").is_file():
+            return folder
+    raise SiteError(
+        f"Expected a book (_config.yml and _toc.yml) in {here} or above, found none: run this in the repository."
+    )
+
+
+def node_binary() -> str:
+    """The path of ``node``: the one that pip installed beside this Python, else the system's.
+
+    Raises:
+        SiteError: if there is none.
+    """
+    beside = shutil.which("node", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("node")
+    if found is None:
+        raise SiteError("Node was not found beside Python nor on the PATH: run `make setup`, which installs both.")
+    return found
+
+
+def node_package(name: str) -> Path:
+    """The folder of an npm package that the site needs.
+
+    Raises:
+        SiteError: if it is not installed.
+    """
+    folder = repository() / "node_modules" / name
+    if not (folder / "package.json").is_file():
+        raise SiteError(f"node_modules/{name} is missing: run `make setup`, which installs it (`npm ci`).")
+    return folder

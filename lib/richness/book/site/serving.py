@@ -1,0 +1,88 @@
+"""A plain file server for the built website: no special headers, localhost only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from richness.book.site.places import SiteError, repository
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves `directory` under the path `prefix`, quietly; anything outside of it is a 404."""
+
+    extensions_map = {
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+        ".woff2": "font/woff2",
+        ".svg": "image/svg+xml",
+    }
+
+    def __init__(self, *args: object, prefix: str = "", **kwargs: object) -> None:
+        self.prefix = prefix
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def translate_path(self, path: str) -> str:
+        """The file for an address; a name that cannot exist for one outside of the prefix."""
+        if self.prefix and not path.startswith(self.prefix + "/"):
+            return str(Path(self.directory) / "outside-of-the-prefix")
+        return super().translate_path(path[len(self.prefix) :])
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def built_site() -> Path:
+    """The folder of the built website.
+
+    Raises:
+        SiteError: if it was not built yet.
+    """
+    site = repository() / "_build" / "html"
+    if not (site / "index.html").is_file():
+        raise SiteError("There is no website yet: run `make book`, which writes it to _build/html.")
+    return site
+
+
+def server(site: Path, port: int = 0, prefix: str = "") -> ThreadingHTTPServer:
+    """A server for `site` on localhost; port 0 lets the system choose.
+
+    Raises:
+        SiteError: if the port is taken.
+    """
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(site), prefix=prefix))
+    except OSError as error:
+        raise SiteError(f"Port {port} cannot be had ({error.strerror}): choose another with --port, or 0.") from error
+
+
+@contextmanager
+def background(site: Path, prefix: str = "") -> Iterator[str]:
+    """Serve `site` from a thread while the context lasts; yields the address of its root, with a slash at the end."""
+    running = server(site, prefix=prefix)
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_address[1]}{prefix}/"
+    finally:
+        running.shutdown()
+        running.server_close()
+
+
+def serve(port: int) -> int:
+    """Serve the built website until interrupted."""
+    running = server(built_site(), port)
+    print(f"The book: http://localhost:{running.server_address[1]}/  (Ctrl+C ends it)", flush=True)
+    try:
+        running.serve_forever()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        running.server_close()
+    return 0
