@@ -1,0 +1,621 @@
+"""The commands. One function a command; the options of `sweep` are the fields of `Experiment`, with its own checks.
+
+Every failure is one sentence on stderr (what was expected, what came, what to do). Exit status: 0 done; 1 it could not
+be done; 2 the command was not understood; 130 stopped by Ctrl-C. `RICHNESS_DEBUG=1` shows the traceback as well.
+
+The command-line reader (tyro) is given strings only: they are read and checked where a script's values are checked too,
+in the pydantic model. Heavy imports (torch) stay inside the commands, so that help is instant.
+"""
+
+import contextlib
+import difflib
+import inspect
+import io
+import json as json_module
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pydantic
+import tyro
+
+__all__ = ["Failure", "Usage", "main", "sentences"]
+
+# torch reads these when it is first imported; two OpenMP threads beside a busy process cost far more than they give.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+SCALES = ("smoke", "laptop", "paper")
+MAX_POINTS = 10_000
+Words = tyro.conf.Positional[tuple[str, ...]]
+Switch = tyro.conf.FlagCreatePairsOff[bool]
+
+
+class Usage(ValueError):
+    """The command was not understood, or a value makes no sense: exit status 2."""
+
+
+class Failure(RuntimeError):
+    """The command made sense and could not be carried out: exit status 1."""
+
+
+# ---------------------------------------------------------------------------------------------------- reading values
+
+
+def whole(text: str, name: str, least: int = 0) -> int:
+    """Reads a whole number of at least `least`."""
+    if not re.fullmatch(r"[+-]?\d+", text.strip()):
+        raise Usage(f"{name}: expected a whole number such as {max(least, 1)}, got {text!r}.")
+    if int(text) < least:
+        raise Usage(f"{name}: expected a whole number of at least {least}, got {text}.")
+    return int(text)
+
+
+def choice(text: str, name: str, known: Sequence[str]) -> str:
+    """Returns `text` if it is one of `known`; otherwise says what is, and what was probably meant."""
+    if text in known:
+        return text
+    raise Usage(f"{name}: expected one of {', '.join(known)}; got {text!r}.{_perhaps(text, known)}")
+
+
+def _perhaps(text: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(text, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+# ------------------------------------------------------------------------------------------------- saying what failed
+
+
+def sentences(error: pydantic.ValidationError, option: Callable[[str], str] = str) -> str:
+    """Turns what pydantic found into one sentence a mistake; `option` turns a field's name into what was typed."""
+    found: dict[str, None] = {}  # an ordered set: a grid of bad values is told once
+    mistakes = sorted(error.errors(include_url=False), key=lambda one: one["type"] == "missing")  # wrong, then absent
+    for mistake in mistakes:
+        place = [str(part) for part in mistake["loc"]]
+        where = option(place[0]) if place else ""
+        found.setdefault(f"{where}: {_wording(mistake)}" if where else _wording(mistake))
+    said = list(found)
+    return " ".join(said[:3]) + (f" ({len(said) - 3} more)" if len(said) > 3 else "")
+
+
+def _wording(mistake: Any) -> str:
+    kind, got, context = mistake["type"], mistake.get("input"), mistake.get("ctx", {})
+    if kind in ("value_error", "assertion_error"):
+        text = re.sub(r"^(Value error|Assertion failed), ", "", mistake["msg"]).strip()
+        return text if text.endswith((".", "?", "!")) else text + "."
+    expected = {
+        "missing": "is needed and was not given",
+        "extra_forbidden": "is not a field of an experiment; look for a misspelling",
+        "int_parsing": "expected a whole number written in digits, such as 1000",
+        "int_from_float": "expected a whole number",
+        "int_type": "expected a whole number",
+        "float_parsing": "expected a number such as 0.1 or 1e-3",
+        "float_type": "expected a number such as 0.1 or 1e-3",
+        "finite_number": "expected a finite number",
+        "greater_than": f"expected a number greater than {context.get('gt')}",
+        "greater_than_equal": f"expected at least {context.get('ge')}",
+        "less_than": f"expected less than {context.get('lt')}",
+        "less_than_equal": f"expected at most {context.get('le')}",
+        "too_short": f"expected at least {context.get('min_length')} value(s)",
+        "too_long": f"expected at most {context.get('max_length')} value(s)",
+        "literal_error": f"expected {context.get('expected')}",
+        "enum": f"expected {context.get('expected')}",
+    }.get(kind, mistake["msg"][:1].lower() + mistake["msg"][1:])
+    hint = ""
+    if kind == "literal_error" and isinstance(got, str):
+        hint = _perhaps(got, re.findall(r"'([^']+)'", str(context.get("expected"))))
+    return f"{expected}{'' if kind == 'missing' else f', got {got!r}'}.{hint}"
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _reader_sentence(boxed: str, command: str) -> str:
+    """The command-line reader draws its complaint as a box; this makes a sentence of it."""
+    lines = [line.strip(" │") for line in boxed.splitlines() if not line.startswith(("╭", "╰"))]
+    parts = [part.strip() for part in re.split(r"─{8,}", " ".join(lines))]
+    said = parts[0].rstrip(".") + "."
+    meant = re.search(r"Perhaps you meant:\s*(-\S+?)[,\s]", boxed.replace("│", " ") + " ")
+    if meant:
+        said += f" Did you mean {meant.group(1)}?"
+    if said.startswith("Unrecognized options"):
+        said = said.replace("Unrecognized options", "not an option or value of this command")
+    return f"{said} 'richness {command} --help' lists the options."
+
+
+# -------------------------------------------------------------------------------------------------------- the commands
+
+
+def _fields_as_options(model: type[pydantic.BaseModel]) -> type[pydantic.BaseModel]:
+    """The same fields, each read as text: numbers are then checked by `model` itself, with one wording."""
+    options: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        kinds = [annotation, *get_args(annotation)]
+        many = any(get_origin(kind) in (tuple, list) or kind in (tuple, list) for kind in kinds)
+        about = field.description or ""
+        default = field.get_default(call_default_factory=True) if not field.is_required() else None
+        shown = " ".join(map(str, default)) if isinstance(default, (tuple, list)) else str(default)
+        about += " (needed)" if field.is_required() else f" (default: {shown if default else 'none'})"
+        one = name.removesuffix("s").upper() if many else name.upper()
+        metavar = {"band": "LOW HIGH", "gammas": "X|A:B:N ...", "etas": "X|A:B:N ..."}.get(
+            name, f"{one} ..." if many else one
+        )
+        argument = tyro.conf.arg(help=about.strip(), help_behavior_hint="", metavar=metavar)
+        kind = tuple[str, ...] | None if many else str | None
+        options[name] = (Annotated[kind, argument], None)
+    return pydantic.create_model("ExperimentOptions", **options)
+
+
+def _experiment(given: dict[str, Any]) -> Any:
+    """Builds the experiment from the options as they were typed."""
+    from richness.runs.experiment import Experiment
+
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if text is None:
+            continue
+        if name in ("gammas", "etas"):
+            _not_too_many(text, _option(name))
+        if name == "band" and len(text) != 2:
+            raise Usage(f"--band: expected two numbers LOW HIGH (in units of the natural η), got {len(text)}.")
+        if text == ():
+            raise Usage(f"{_option(name)}: expected at least one value, got nothing.")
+        values[name] = text
+    try:
+        return Experiment(**values)
+    except pydantic.ValidationError as error:
+        raise Usage(sentences(error, _option)) from error
+
+
+def _not_too_many(texts: Sequence[str], name: str) -> None:
+    """Refuses 1e-3:1:1000000000 before the memory for it is asked for."""
+    for text in texts:
+        points = text.rpartition(":")[2]
+        if ":" in text and points.isdigit() and int(points) > MAX_POINTS:
+            raise Usage(f"{name}: {points} points are more than {MAX_POINTS}; give fewer in {text!r}.")
+
+
+def _output(out: str) -> Path:
+    """Checks a place for a result before anything is computed for it."""
+    path = Path(out).expanduser()
+    if path.is_dir():
+        raise Usage(f"--out: expected a file to write, got the directory {path}; for example {path / 'sweep.nc'}.")
+    if path.suffix != ".nc":
+        raise Usage(f"--out: expected a file name that ends in .nc, got {out!r}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(
+            f"--out: cannot make the folder {path.parent} ({error.strerror}); choose another --out."
+        ) from error
+    if not os.access(path.parent, os.W_OK):
+        raise Failure(f"--out: the folder {path.parent} cannot be written to; choose another --out.")
+    return path
+
+
+def _is_done(path: Path, experiment: Any) -> bool:
+    """True if `path` holds this experiment already; an unreadable file or another recipe's is an error."""
+    if not path.exists():
+        return False
+    from richness.runs import results
+
+    try:
+        stored = results.read(path)
+    except Exception as error:
+        raise Failure(
+            f"{path} exists and is not a whole result ({_one_line(error)}). Move it away or choose another --out."
+        ) from error
+    if stored.attrs.get("recipe_hash") != experiment.hash:
+        raise Failure(
+            f"{path} holds another experiment (recipe {str(stored.attrs.get('recipe_hash'))[:12]}, not "
+            f"{experiment.hash[:12]}). Move it away or choose another --out."
+        )
+    return True
+
+
+@contextlib.contextmanager
+def _executor(workers: int) -> Iterator[Any]:
+    """None for one worker (in this process); otherwise that many spawned processes."""
+    if workers == 1:
+        yield None
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _sweep_and_save(experiment: Any, path: Path, workers: int, **attributes: str) -> None:
+    """Runs the sweep with its finished shards kept beside `path`, writes `path` whole, then drops the shards."""
+    import shutil
+
+    from richness.runs import results
+    from richness.runs.sweep import sweep as run_sweep
+
+    shards = path.with_suffix(".parts")
+    with _executor(workers) as executor:
+        try:
+            dataset = run_sweep(experiment, executor=executor, store=shards, progress=_progress(path.stem))
+        except KeyboardInterrupt:
+            print(
+                f"\nStopped. What is finished is kept in {shards}; the same command goes on from there.",
+                file=sys.stderr,
+            )
+            raise
+    dataset.attrs.update(attributes)
+    results.save(dataset, path)
+    shutil.rmtree(shards, ignore_errors=True)
+    print(f"{path}: {_counts(dataset)}")
+
+
+def _counts(dataset: Any) -> str:
+    meanings = str(dataset.status.attrs.get("flag_meanings", "ok diverged not_run")).split()
+    values = dataset.status.values
+    return ", ".join(f"{int((values == flag).sum())} {name}" for flag, name in enumerate(meanings))
+
+
+def _progress(name: str) -> Callable[..., None] | None:
+    """A progress bar where someone is looking; silence in a log."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    bar = tqdm(desc=name, unit="shard")
+
+    def show(done: int, total: int, *_: Any) -> None:
+        bar.total = total
+        bar.n = done
+        bar.refresh()
+        if done >= total:
+            bar.close()
+
+    return show
+
+
+def _sweep_command() -> Callable[..., int]:
+    from richness.runs.experiment import Experiment
+
+    options = _fields_as_options(Experiment)
+
+    def sweep(
+        experiment: Annotated[options, tyro.conf.arg(name="")],  # type: ignore[valid-type]
+        out: Annotated[str | None, tyro.conf.arg(metavar="FILE.nc", help_behavior_hint="")] = None,
+        workers: str = "1",
+    ) -> int:
+        """One sweep over the γ–η plane, resumable. Grids are numbers or start:stop:points, log-spaced.
+
+        Args:
+            out: where the result goes (default: runs/sweep-<hash>.nc)
+            workers: processes to share the work
+        """
+        described = _experiment({name: getattr(experiment, name) for name in type(experiment).model_fields})
+        processes = whole(workers, "--workers", least=1)
+        path = _output(out or f"runs/sweep-{described.hash[:12]}.nc")
+        if _is_done(path, described):
+            print(f"{path} holds this experiment already; nothing to do.")
+            return 0
+        _sweep_and_save(described, path, processes)
+        return 0
+
+    return sweep
+
+
+def _precompute_command() -> Callable[..., int]:
+    def precompute(recipes: Words = (), /, scale: str = "laptop", workers: str = "1", dry_run: Switch = False) -> int:
+        """Fills precomputed/ with the named recipes; with no name, with all that are stale.
+
+        Args:
+            recipes: names of recipes
+            scale: smoke (goes to runs/), laptop or paper
+            workers: processes to share the work
+            dry_run: only say what is stale
+        """
+        from richness.runs.recipes import RECIPES
+
+        choice(scale, "--scale", SCALES)
+        processes = whole(workers, "--workers", least=1)
+        for name in recipes:
+            choice(name, "RECIPE", sorted(RECIPES))
+        stale = 0
+        for name in recipes or sorted(RECIPES):
+            experiment = RECIPES[name](scale)
+            path = _stored_path(name, scale)
+            reason = _staleness(path, experiment)
+            if reason is None:
+                print(f"{name} at {scale}: up to date ({path})")
+                continue
+            stale += 1
+            print(f"{name} at {scale}: {reason}{'' if dry_run else '; computing'}", flush=True)
+            if not dry_run:
+                _sweep_and_save(experiment, path, processes, recipe_name=name, scale=scale)
+        print(f"{stale} stale" if dry_run else f"{stale} computed")
+        return 0
+
+    return precompute
+
+
+def _stored_path(name: str, scale: str) -> Path:
+    from richness.book.notebooks import repository
+
+    if scale == "smoke":
+        return Path("runs") / "smoke" / f"{name}.nc"
+    path = repository() / "precomputed" / scale / f"{name}.nc"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _staleness(path: Path, experiment: Any) -> str | None:
+    """Why the stored result must be made anew, or None if it need not."""
+    if not path.exists():
+        return "not there yet"
+    from richness.runs import results
+
+    try:
+        stored = results.read(path)
+    except Exception as error:
+        return f"not readable ({_one_line(error)})"
+    return None if stored.attrs.get("recipe_hash") == experiment.hash else "made by another recipe"
+
+
+def _rerun_command() -> Callable[..., int]:
+    def rerun(
+        chapters: Words = (),
+        /,
+        scale: str = "laptop",
+        device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None,
+        parameter: Annotated[
+            tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]],
+            tyro.conf.arg(aliases=["-p"], metavar="NAME VALUE", help="sets one parameter of the chapter"),
+        ] = (),
+        out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs",
+    ) -> int:
+        """Executes chapters with Papermill, their parameters checked first. No name means all chapters.
+
+        Args:
+            chapters: paths or stems, such as 02-phase-portrait
+            scale: smoke (seconds), laptop (what precomputed/ holds) or paper (a GPU)
+            device: cpu, cuda, cuda:1, mps
+            out: where the executed notebooks go
+        """
+        from richness.book import notebooks
+
+        choice(scale, "--scale", SCALES)
+        try:
+            reports = notebooks.rerun(chapters, scale=scale, device=device, parameters=parameter, out=Path(out))
+        except notebooks.BadParameter as error:
+            raise Usage(str(error)) from error
+        return 1 if any(report.problem for report in reports) else 0
+
+    return rerun
+
+
+def _adopt_command() -> Callable[..., int]:
+    def adopt(file: tyro.conf.Positional[str], /) -> int:
+        """Checks a result from another machine and puts it into precomputed/.
+
+        Args:
+            file: the .nc file that `richness precompute` wrote there
+        """
+        from richness.book import notebooks
+
+        try:
+            print(notebooks.adopt(Path(file)))
+        except notebooks.NotAdopted as error:
+            raise Failure(str(error)) from error
+        return 0
+
+    return adopt
+
+
+def _ledger_command() -> Callable[..., int]:
+    def ledger(json: Switch = False) -> int:
+        """Every claim of the paper with its prediction, what was measured here, and the verdict.
+
+        Args:
+            json: a list of rows for a machine
+        """
+        from richness.findings.claims import ledger as rows_of
+
+        rows = _rows(rows_of())
+        if json:
+            print(json_module.dumps(rows, ensure_ascii=False, indent=2, default=str))
+            return 0
+        print(_table(rows, ("id", "part", "claim", "predicted", "measured", "interval", "verdict")))
+        return 0
+
+    return ledger
+
+
+def _rows(ledger: Any) -> list[dict[str, Any]]:
+    if hasattr(ledger, "to_dict"):
+        return ledger.to_dict(orient="records")
+    return [row if isinstance(row, dict) else row._asdict() if hasattr(row, "_asdict") else vars(row) for row in ledger]
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str], widest: int = 48) -> str:
+    """A plain table, columns aligned, long cells cut with an ellipsis."""
+
+    def cell(value: Any) -> str:
+        text = "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+        return text if len(text) <= widest else text[: widest - 1] + "…"
+
+    body = [[cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in [list(columns), *body]) for i in range(len(columns))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in
+             [list(columns), ["-" * width for width in widths], *body]]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _bench_command() -> Callable[..., int]:
+    def bench(json: Switch = False) -> int:
+        """Ratios against a peer, measured now: first that both give the same numbers, then their times.
+
+        Args:
+            json: a list of rows for a machine
+        """
+        from richness.book.notebooks import repository
+
+        folder = repository() / "benchmarks"
+        if not (folder / "sweep_ratio.py").is_file():
+            raise Failure(
+                f"the benchmarks are not part of the installed package; run this in a clone (looked in {folder})."
+            )
+        sys.path.insert(0, str(folder))
+        import sweep_ratio  # type: ignore[import-not-found]
+
+        rows = sweep_ratio.measure()
+        if json:
+            print(json_module.dumps(rows, ensure_ascii=False, indent=2))
+        else:
+            print(_table(rows, ("what", "ours", "peer", "unit", "ratio", "difference")))
+        return 0
+
+    return bench
+
+
+def _cite_command() -> Callable[..., int]:
+    def cite(files: Words = ()) -> int:
+        """The BibTeX of the paper, of this companion, and of what your results used.
+
+        Args:
+            files: result files (.nc); none means everything
+        """
+        from richness.book import citations
+
+        print(citations.bibtex([Path(name) for name in files]))
+        return 0
+
+    return cite
+
+
+def _address_command() -> Callable[..., int]:
+    def address(url: tyro.conf.Positional[str], /) -> int:
+        """Writes the repository's public address wherever it must stand: configuration, README, CITATION, chapters.
+
+        Args:
+            url: such as https://github.com/you/richness
+        """
+        from richness.book import notebooks
+
+        try:
+            changed = notebooks.set_address(url)
+        except notebooks.BadParameter as error:
+            raise Usage(str(error)) from error
+        print(
+            "\n".join(f"wrote {path}" for path in changed) or "nothing to change: the address stands everywhere already"
+        )
+        return 0
+
+    return address
+
+
+# name -> (one line for the list of commands, what makes the function). Made when called: help needs no heavy import.
+COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
+    "sweep": ("one sweep over the γ–η plane, resumable", _sweep_command),
+    "precompute": ("fills precomputed/ with what is stale", _precompute_command),
+    "rerun": ("executes chapters at a scale, parameters checked", _rerun_command),
+    "adopt": ("takes a result from another machine into precomputed/", _adopt_command),
+    "ledger": ("the paper's claims and their verdicts", _ledger_command),
+    "bench": ("ratios against a peer, measured now", _bench_command),
+    "cite": ("the BibTeX of what you used", _cite_command),
+    "address": ("writes the repository's public address everywhere", _address_command),
+}
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {about}" for name, (about, _) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: richness COMMAND [OPTIONS]", "", *lines, "", "richness COMMAND --help lists a command's options."]
+    )
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"richness {version('richness')}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise Usage(
+            f"{name!r} is not a command; the commands are {', '.join(COMMANDS)}.{_perhaps(name, list(COMMANDS))}"
+        )
+    function = COMMANDS[name][1]()
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            call = _parse(function, name, rest)
+    except SystemExit as stop:
+        if not stop.code:
+            return 0
+        raise Usage(_reader_sentence(complaint.getvalue(), name)) from None
+    return call()
+
+
+def _parse(function: Callable[..., int], name: str, rest: Sequence[str]) -> Callable[[], int]:
+    """Reads `rest` for `function` and returns the call, not yet made: only the reading has its complaints rewritten."""
+    made: list[Callable[[], int]] = []
+
+    def keep(*positional: Any, **named: Any) -> None:
+        made.append(lambda: function(*positional, **named))
+
+    keep.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    keep.__annotations__ = function.__annotations__
+    keep.__doc__ = function.__doc__
+    keep.__name__ = name
+    tyro.cli(keep, prog=f"richness {name}", args=list(rest), config=(tyro.conf.OmitArgPrefixes,))
+    return made[0]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; errors become one sentence on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        print("richness: stopped by Ctrl-C.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("RICHNESS_DEBUG") == "1":
+            raise
+        command = f" {arguments[0]}" if arguments and arguments[0] in COMMANDS else ""
+        print(f"richness{command}: {_explain(error)}", file=sys.stderr)
+        return 2 if isinstance(error, Usage) else 1
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, pydantic.ValidationError):
+        return sentences(error)
+    if isinstance(error, (Usage, Failure, ValueError, FileNotFoundError)) and str(error):
+        return _one_line(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"the package {error.name!r} is missing; 'make setup' (in a clone) or 'pip install richness' brings it."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}."
+    return f"{type(error).__name__}: {_one_line(error)}. RICHNESS_DEBUG=1 before the command shows where."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
