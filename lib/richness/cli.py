@@ -15,6 +15,7 @@ import json as json_module
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -206,7 +207,7 @@ def _is_done(path: Path, experiment: Any) -> bool:
 
     try:
         stored = results.read(path)
-    except Exception as error:
+    except results.ResultError as error:
         raise Failure(
             f"{path} exists and is not a whole result ({_one_line(error)}). Move it away or choose another --out."
         ) from error
@@ -236,57 +237,78 @@ def _executor(workers: int) -> Iterator[Any]:
     pool.shutdown()
 
 
-def _sweep_and_save(experiment: Any, path: Path, workers: int, **attributes: str) -> None:
+def _sweep_and_save(experiment: Any, path: Path, workers: int, name: str = "", scale: str = "") -> None:
     """Runs the sweep with its finished shards kept beside `path`, writes `path` whole, then drops the shards."""
     import shutil
 
     from richness.runs import results
     from richness.runs.sweep import sweep as run_sweep
 
-    shards = path.with_suffix(".parts")
-    with _executor(workers) as executor:
+    _check_device(experiment.device)
+    store = path.with_suffix(".parts")
+    with _executor(workers) as executor, _progress(path.stem) as progress:
         try:
-            dataset = run_sweep(experiment, executor=executor, store=shards, progress=_progress(path.stem))
+            runs = run_sweep(experiment, executor=executor, store=store, progress=progress, name=name, scale=scale)
         except KeyboardInterrupt:
             print(
-                f"\nStopped. What is finished is kept in {shards}; the same command goes on from there.",
-                file=sys.stderr,
+                f"\nStopped. What is finished is kept in {store}; the same command goes on from there.", file=sys.stderr
             )
             raise
-    dataset.attrs.update(attributes)
-    results.save(dataset, path)
-    shutil.rmtree(shards, ignore_errors=True)
-    print(f"{path}: {_counts(dataset)}")
+    results.save(runs, path)
+    shutil.rmtree(store, ignore_errors=True)
+    print(f"{path}: {_counts(runs)}")
 
 
-def _counts(dataset: Any) -> str:
-    meanings = str(dataset.status.attrs.get("flag_meanings", "ok diverged not_run")).split()
-    values = dataset.status.values
-    return ", ".join(f"{int((values == flag).sum())} {name}" for flag, name in enumerate(meanings))
+def _check_device(device: str) -> None:
+    import torch
+
+    kind, _, index = device.partition(":")
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind, 1)
+    if int(index or 0) >= there:
+        raise Failure(
+            f"the device {device} is not here (torch sees {there} of its kind); leave --device out to use the cpu."
+        )
 
 
-def _progress(name: str) -> Callable[..., None] | None:
-    """A progress bar where someone is looking; silence in a log."""
-    if not sys.stderr.isatty():
-        return None
-    from tqdm import tqdm
+def _counts(runs: Any) -> str:
+    names = str(runs.status.attrs["flag_meanings"]).split()
+    return ", ".join(f"{int((runs.status.values == flag).sum())} {name}" for flag, name in enumerate(names))
 
-    bar = tqdm(desc=name, unit="shard")
 
-    def show(done: int, total: int, *_: Any) -> None:
-        bar.total = total
-        bar.n = done
-        bar.refresh()
-        if done >= total:
-            bar.close()
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Callable[[Any], None]]:
+    """A bar where someone is looking; in a log, a line every tenth."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
 
-    return show
+        with tqdm(desc=name, unit=" cell·steps", unit_scale=True) as bar:
+
+            def draw(state: Any) -> None:
+                bar.total = state.total
+                bar.set_postfix(diverged=state.diverged, refresh=False)
+                bar.update(state.done - bar.n)
+
+            yield draw
+        return
+    told = 0
+
+    def tell(state: Any) -> None:
+        nonlocal told
+        if state.done * 10 // state.total > told:
+            told = state.done * 10 // state.total
+            print(
+                f"{name}: {10 * told} %, {state.cells} cells done, {state.diverged} diverged",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    yield tell
 
 
 def _sweep_command() -> Callable[..., int]:
     from richness.runs.experiment import Experiment
 
-    options = _fields_as_options(Experiment)
+    options: Any = _fields_as_options(Experiment)
 
     def sweep(
         experiment: Annotated[options, tyro.conf.arg(name="")],  # type: ignore[valid-type]
@@ -299,7 +321,7 @@ def _sweep_command() -> Callable[..., int]:
             out: where the result goes (default: runs/sweep-<hash>.nc)
             workers: processes to share the work
         """
-        described = _experiment({name: getattr(experiment, name) for name in type(experiment).model_fields})
+        described = _experiment({name: getattr(experiment, name) for name in Experiment.model_fields})
         processes = whole(workers, "--workers", least=1)
         path = _output(out or f"runs/sweep-{described.hash[:12]}.nc")
         if _is_done(path, described):
@@ -312,13 +334,21 @@ def _sweep_command() -> Callable[..., int]:
 
 
 def _precompute_command() -> Callable[..., int]:
-    def precompute(recipes: Words = (), /, scale: str = "laptop", workers: str = "1", dry_run: Switch = False) -> int:
+    def precompute(
+        recipes: Words = (),
+        /,
+        scale: str = "laptop",
+        workers: str = "1",
+        device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None,
+        dry_run: Switch = False,
+    ) -> int:
         """Fills precomputed/ with the named recipes; with no name, with all that are stale.
 
         Args:
             recipes: names of recipes
             scale: smoke (goes to runs/), laptop or paper
             workers: processes to share the work
+            device: cpu, cuda or cuda:0 (default: the recipe's own)
             dry_run: only say what is stale
         """
         from richness.runs.recipes import RECIPES
@@ -329,8 +359,8 @@ def _precompute_command() -> Callable[..., int]:
             choice(name, "RECIPE", sorted(RECIPES))
         stale = 0
         for name in recipes or sorted(RECIPES):
-            experiment = RECIPES[name](scale)
-            path = _stored_path(name, scale)
+            experiment = _on(RECIPES[name](scale), device)
+            path = _place(name, scale)
             reason = _staleness(path, experiment)
             if reason is None:
                 print(f"{name} at {scale}: up to date ({path})")
@@ -338,21 +368,32 @@ def _precompute_command() -> Callable[..., int]:
             stale += 1
             print(f"{name} at {scale}: {reason}{'' if dry_run else '; computing'}", flush=True)
             if not dry_run:
-                _sweep_and_save(experiment, path, processes, recipe_name=name, scale=scale)
+                _sweep_and_save(experiment, path, processes, name, scale)
         print(f"{stale} stale" if dry_run else f"{stale} computed")
         return 0
 
     return precompute
 
 
-def _stored_path(name: str, scale: str) -> Path:
-    from richness.book.notebooks import repository
+def _on(experiment: Any, device: str | None) -> Any:
+    """The same experiment on another device, which is no part of its identity."""
+    if device is None:
+        return experiment
+    try:
+        return type(experiment)(**(experiment.model_dump() | {"device": device}))
+    except pydantic.ValidationError as error:
+        raise Usage(sentences(error, _option)) from error
+
+
+def _place(name: str, scale: str) -> Path:
+    """Where a recipe's result belongs: smoke never goes under precomputed/."""
+    from richness.runs import results
 
     if scale == "smoke":
-        return Path("runs") / "smoke" / f"{name}.nc"
-    path = repository() / "precomputed" / scale / f"{name}.nc"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+        return results.runs_folder() / "smoke" / f"{name}.nc"
+    if results.checkout() is None:
+        raise Failure("precomputed/ is part of a clone of the repository; run this in one, or use 'richness sweep'.")
+    return results.precomputed_path(name, scale)
 
 
 def _staleness(path: Path, experiment: Any) -> str | None:
@@ -363,7 +404,7 @@ def _staleness(path: Path, experiment: Any) -> str | None:
 
     try:
         stored = results.read(path)
-    except Exception as error:
+    except results.ResultError as error:
         return f"not readable ({_one_line(error)})"
     return None if stored.attrs.get("recipe_hash") == experiment.hash else "made by another recipe"
 
@@ -372,7 +413,7 @@ def _rerun_command() -> Callable[..., int]:
     def rerun(
         chapters: Words = (),
         /,
-        scale: str = "laptop",
+        scale: Annotated[str | None, tyro.conf.arg(metavar="SCALE", help_behavior_hint="")] = None,
         device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None,
         parameter: Annotated[
             tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]],
@@ -384,18 +425,30 @@ def _rerun_command() -> Callable[..., int]:
 
         Args:
             chapters: paths or stems, such as 02-phase-portrait
-            scale: smoke (seconds), laptop (what precomputed/ holds) or paper (a GPU)
+            scale: smoke (seconds), laptop (what precomputed/ holds), paper (a GPU); default: each chapter's own
             device: cpu, cuda, cuda:1, mps
             out: where the executed notebooks go
         """
         from richness.book import notebooks
 
-        choice(scale, "--scale", SCALES)
+        if scale is not None:
+            choice(scale, "--scale", SCALES)
+        parameter_of = {field: name for name, field in notebooks.FIELDS.items()}
         try:
             reports = notebooks.rerun(chapters, scale=scale, device=device, parameters=parameter, out=Path(out))
         except notebooks.BadParameter as error:
             raise Usage(str(error)) from error
-        return 1 if any(report.problem for report in reports) else 0
+        except pydantic.ValidationError as error:
+            raise Usage(sentences(error, lambda field: f"-p {parameter_of.get(field, field)}")) from error
+        rows = [
+            {"chapter": one.chapter, "seconds": round(one.seconds), "result": "failed" if one.problem else "ok",
+             "notebook": str(one.output)} for one in reports
+        ]  # fmt: skip
+        print("\n" + _table(rows, ("chapter", "seconds", "result", "notebook"), widest=80))
+        failed = [one for one in reports if one.problem]
+        if failed:
+            raise Failure("; ".join(f"{one.chapter} failed: {one.problem}" for one in failed) + ".")
+        return 0
 
     return rerun
 
@@ -409,10 +462,7 @@ def _adopt_command() -> Callable[..., int]:
         """
         from richness.book import notebooks
 
-        try:
-            print(notebooks.adopt(Path(file)))
-        except notebooks.NotAdopted as error:
-            raise Failure(str(error)) from error
+        print(notebooks.adopt(Path(file)))
         return 0
 
     return adopt
@@ -506,11 +556,11 @@ def _address_command() -> Callable[..., int]:
         Args:
             url: such as https://github.com/you/richness
         """
-        from richness.book import notebooks
+        from richness.book.address import BadAddress, set_address
 
         try:
-            changed = notebooks.set_address(url)
-        except notebooks.BadParameter as error:
+            changed = set_address(url)
+        except BadAddress as error:
             raise Usage(str(error)) from error
         print(
             "\n".join(f"wrote {path}" for path in changed) or "nothing to change: the address stands everywhere already"
@@ -590,7 +640,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors become one sentence on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"richness: note: {message}", file=sys.stderr)
+            return _dispatch(arguments)
     except KeyboardInterrupt:
         print("richness: stopped by Ctrl-C.", file=sys.stderr)
         return 130
@@ -608,8 +660,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _explain(error: Exception) -> str:
     if isinstance(error, pydantic.ValidationError):
         return sentences(error)
-    if isinstance(error, (Usage, Failure, ValueError, FileNotFoundError)) and str(error):
-        return _one_line(error)
+    ours = type(error).__module__.partition(".")[0] == "richness"
+    if (ours or isinstance(error, ValueError)) and str(error):
+        said = _one_line(error)
+        return said if said.endswith((".", "?", "!")) else said + "."
     if isinstance(error, ModuleNotFoundError):
         return f"the package {error.name!r} is missing; 'make setup' (in a clone) or 'pip install richness' brings it."
     if isinstance(error, OSError):

@@ -26,10 +26,10 @@ from typing import Any
 from richness.book.address import chapters as all_chapters
 from richness.book.address import colab_cell, set_address
 from richness.book.site.places import repository
+from richness.runs.results import SCALES
 
 __all__ = ["FIELDS", "BadParameter", "NotAdopted", "Report", "adopt", "colab_cell", "rerun", "set_address"]
 
-SCALES = ("smoke", "laptop", "paper")
 START_SECONDS = 180  # for a kernel to come up: torch alone takes 10 s on a busy machine
 CELL_SECONDS = 3600
 # A chapter's parameter that is an experiment's grid of one value.
@@ -133,7 +133,7 @@ def _pairs(parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
 def _jobs(
     paths: Sequence[Path], scale: str | None, device: str | None, given: dict[str, str], explicit: bool
 ) -> list[Job]:
-    """Every chapter with its checked values; ``device`` goes where it is known, each ``-p`` must be known everywhere."""
+    """Every chapter with its checked values; ``device`` goes where it is known, a ``-p`` must be known everywhere."""
     common = {name: text for name, text in (("scale", scale), ("device", device)) if text is not None}
     for name in common:
         if name in given:
@@ -246,7 +246,7 @@ def _folder(out: Path, paths: Sequence[Path]) -> Path:
 
 @contextlib.contextmanager
 def _own_kernel() -> Iterator[None]:
-    """Makes ``python3`` mean this interpreter, whatever kernels the machine has; RICHNESS_BOOK tells chapters who calls."""
+    """Makes ``python3`` mean this interpreter, whatever kernels the machine has; RICHNESS_BOOK says a book runs."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "kernels" / "python3"
         spec.mkdir(parents=True)
@@ -335,7 +335,9 @@ def adopt(file: Path) -> str:
         raise NotAdopted(f"{file} was made at scale {scale or '(none)'}; precomputed/ holds laptop and paper only.")
     _check_identity(file, offered, RECIPES[name](scale))
     _check_values(file, offered)
-    place = repository() / "precomputed" / scale / f"{name}.nc"
+    if results.checkout() is None:
+        raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
+    place = results.precomputed_path(name, scale)
     change = _change(place, offered)
     _copy_whole(file, place)
     return f"{place}: {change}"
@@ -384,7 +386,7 @@ def _change(place: Path, offered: Any) -> str:
         return "new here."
     try:
         stored = results.read(place)
-    except Exception:
+    except results.ResultError:
         return "replaced a file that could not be read."
     if stored.attrs.get("recipe_hash") != offered.attrs.get("recipe_hash"):
         return "replaced the result of another recipe."
