@@ -1,0 +1,217 @@
+"""The description of a sweep: validated, frozen, hashed. Everything a result depends on stands here, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from richness.data import TASKS, Task, task
+from richness.networks import LOSSES, MLP, NETWORKS
+from richness.networks.mlp import ACTIVATIONS
+from richness.networks.parameterization import natural_eta, raw_learning_rate
+
+PROBES = ("loss", "sharpness", "accuracy")
+OPTIMIZERS = ("sgd",)
+LATE_SHARE = 0.1  # late_loss is the mean over every step of the last tenth
+PEAK_STEPS = 60  # peak_loss is the maximum over every one of the first sixty steps
+
+
+def log_grid(text: str) -> tuple[float, ...]:
+    """``"start:stop:points"`` to log-spaced values, both ends included.
+
+    Raises:
+        ValueError: not of that form; the message shows an example.
+    """
+    parts = text.split(":")
+    try:
+        start, stop, points = float(parts[0]), float(parts[1]), int(parts[2])
+        if len(parts) != 3 or not (0 < start < math.inf and 0 < stop < math.inf and points >= 2 and start != stop):
+            raise ValueError
+    except (ValueError, IndexError):
+        raise ValueError(
+            f"a grid is start:stop:points, both ends positive and different and at least two points, "
+            f"for example 1e-3:1e3:25; got {text!r}"
+        ) from None
+    return tuple(float(v) for v in np.geomspace(start, stop, points))
+
+
+def _grid(value: Any) -> Any:
+    """Numbers, ``1e-3`` strings, ``start:stop:points`` strings, or a list of any of these, to a flat tuple."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    items = value if isinstance(value, list | tuple) else [value]
+    flat: list[Any] = []
+    for item in items:
+        if isinstance(item, str) and ":" in item:
+            flat.extend(log_grid(item))
+        else:
+            flat.append(item)
+    return tuple(flat)
+
+
+def _listed(value: Any) -> Any:
+    """One item stands for a list of one."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Grid = Annotated[tuple[Positive, ...], BeforeValidator(_grid), Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _one_of(kind: str, names: Any, value: str) -> str:
+    if value not in names:
+        raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(names)}")
+    return value
+
+
+class Experiment(BaseModel):
+    """A plane of networks to train: every γ × η × seed of one architecture on one endless stream.
+
+    Grids may be numbers, ``"start:stop:points"`` (log-spaced), or a mixture; they are kept in ascending order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    network: str = Field("mlp", description="architecture")
+    depth: int = Field(3, ge=2, le=64, description="L, the number of weight layers: hidden layers and readout")
+    width: int = Field(64, ge=1, le=65536, description="N, units a hidden layer")
+    activation: str = Field("relu", description="non-linearity between layers")
+    loss: str = Field("mse", description="mse (mean over batch and outputs, no ½) or cross_entropy (nats)")
+    task: str = Field("digits8", description="the stream of samples")
+    optimizer: str = Field("sgd", description="sgd moves raw weights by lr_raw = width·η")
+    batch_size: int = Field(64, ge=1, le=65536, description="fresh samples a step")
+    steps: int = Field(1000, ge=1, le=10_000_000, description="T, updates")
+    gammas: Grid = Field(description="richness γ: the centred output is divided by it")
+    etas: Grid = Field(description="step sizes η")
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_listed), Field(min_length=1)] = Field(
+        (0,), description="each seeds both the initial weights and the stream"
+    )
+    probes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        ("loss",), description="what to record: " + ", ".join(PROBES)
+    )
+    dtype: Literal["auto", "float32", "float64"] = Field("auto", description="auto: float64 where γ < 1e-3, else float32")
+    device: str = Field("cpu", description="cpu, cuda or cuda:0")
+    band: tuple[Positive, Positive] | None = Field(
+        None, description="run only cells with low ≤ η/[γ²(1+γ)^(2/L−2)] ≤ high; the others are not_run"
+    )
+    budgets: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
+        (), description="shorter step counts at which the late loss is taken too"
+    )
+    record_points: int = Field(40, ge=2, le=100_000, description="log-spaced steps at which the loss is kept")
+    probe_points: int | None = Field(None, ge=2, description="steps at which the other probes are taken; default all kept")
+    probe_samples: int = Field(1024, ge=1, le=1_000_000, description="fixed samples on which curvature is measured")
+
+    @field_validator("gammas", "etas")
+    @classmethod
+    def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(_unique(values)))
+
+    @field_validator("seeds", "probes", "budgets")
+    @classmethod
+    def _no_twins(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _unique(values)
+
+    @model_validator(mode="after")
+    def _names(self) -> Experiment:
+        _one_of("network", NETWORKS, self.network)
+        _one_of("activation", ACTIVATIONS, self.activation)
+        _one_of("loss", LOSSES, self.loss)
+        _one_of("optimizer", OPTIMIZERS, self.optimizer)
+        for probe in self.probes:
+            _one_of("probe", PROBES, probe)
+        if not task(self.task).classification:
+            if self.loss == "cross_entropy":
+                raise ValueError(f"cross_entropy needs classes, and task {self.task!r} has real targets: use loss 'mse'")
+            if "accuracy" in self.probes:
+                raise ValueError(f"accuracy needs classes, and task {self.task!r} has real targets: leave that probe out")
+        if not self.device.startswith(("cpu", "cuda", "mps")):
+            raise ValueError(f"unknown device {self.device!r}: use cpu, cuda or cuda:N")
+        if self.band is not None and self.band[0] >= self.band[1]:
+            raise ValueError(f"band is (low, high) with low < high, got {self.band}")
+        late = [b for b in self.budgets if b > self.steps]
+        if late:
+            raise ValueError(f"budgets must not exceed steps = {self.steps}, got {late}")
+        if not self.cells():
+            raise ValueError(f"no cell of the grid lies in the band {self.band}: widen the band or move the etas")
+        return self
+
+    # What follows from the fields.
+
+    @property
+    def source(self) -> Task:
+        return TASKS[self.task]
+
+    @property
+    def architecture(self) -> MLP:
+        source = self.source
+        return NETWORKS[self.network](source.inputs, source.outputs, self.width, self.depth, self.activation)
+
+    @property
+    def kept_probes(self) -> tuple[str, ...]:
+        """The probes besides the loss, which is always recorded."""
+        return tuple(p for p in PROBES[1:] if p in self.probes)
+
+    def in_band(self, gamma: float, eta: float) -> bool:
+        """Whether that cell is run."""
+        if self.band is None:
+            return True
+        return self.band[0] <= eta / natural_eta(gamma, self.depth) <= self.band[1]
+
+    def cells(self) -> list[tuple[int, int]]:
+        """(γ index, η index) of every cell that is run, the same for each seed."""
+        return [
+            (i, j) for i, g in enumerate(self.gammas) for j, e in enumerate(self.etas) if self.in_band(g, e)
+        ]
+
+    def lr_raw(self, eta: Any) -> Any:
+        return raw_learning_rate(eta, self.width)
+
+    @property
+    def recorded_steps(self) -> list[int]:
+        """Log-spaced steps at which the loss is kept: 0 and ``steps`` always among them."""
+        return log_steps(self.steps, self.record_points)
+
+    @property
+    def probed_steps(self) -> list[int]:
+        """The recorded steps at which the other probes are taken."""
+        if self.probe_points is None:
+            return self.recorded_steps
+        recorded = np.array(self.recorded_steps)
+        wanted = log_steps(self.steps, self.probe_points)
+        return sorted({int(recorded[np.abs(recorded - w).argmin()]) for w in wanted})
+
+    @property
+    def all_budgets(self) -> tuple[int, ...]:
+        """The budgets with ``steps`` itself, ascending."""
+        return tuple(sorted({*self.budgets, self.steps}))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the description, in hex: the identity of a recipe's result. The device is not part of it."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"device"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def log_steps(last: int, points: int) -> list[int]:
+    """About ``points`` integers from 0 to ``last``, log-spaced (rounded, twins dropped), both ends included."""
+    return sorted({0, last, *(int(s) for s in np.rint(np.geomspace(1, last, max(points - 1, 1))))})
+
+
+def late_window(budget: int) -> slice:
+    """The steps of the last tenth of a run of ``budget`` updates, which ends with the loss after the last of them."""
+    return slice(budget + 1 - max(1, math.ceil(LATE_SHARE * budget)), budget + 1)
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        twins = sorted({v for v in values if values.count(v) > 1})
+        raise ValueError(f"each value must appear once, got {', '.join(map(str, twins))} more than once")
+    return values

@@ -1,0 +1,77 @@
+"""The named sweeps that the book is made of, each at three scales.
+
+``smoke`` takes seconds on two cores and proves that everything runs; ``laptop`` is what ``precomputed/`` holds; ``paper`` has
+the paper's own sizes and wants a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from richness.runs.experiment import Experiment
+from richness.runs.results import SCALES
+
+
+def eta_axis(low: float, high: float, gammas_a_decade: int, at_least: float = 8.0) -> tuple[float, ...]:
+    """A log-spaced η axis whose spacing is incommensurate with γ's, so that no slope is quantised into place.
+
+    The spacing in decades is γ's times (√2 − 1)/k, with the smallest whole k that gives ``at_least`` points a decade.
+    """
+    spacing = (math.sqrt(2.0) - 1.0) / gammas_a_decade
+    spacing /= math.ceil(at_least * spacing)
+    points = int(math.floor((math.log10(high) - math.log10(low)) / spacing)) + 1
+    return tuple(float(v) for v in low * 10.0 ** (spacing * np.arange(points)))
+
+
+def phase_portrait_mlp3_mse(scale: str) -> Experiment:
+    """The headline portrait: MLP of depth 3 under MSE on 28×28 digits, with three budgets T."""
+    shared: dict = {"depth": 3, "loss": "mse", "task": "digits", "probes": ("loss", "sharpness", "accuracy")}
+    if scale == "smoke":
+        return Experiment(
+            **shared, width=16, batch_size=32, steps=80, budgets=(20, 40), seeds=(0, 1), probe_points=3, probe_samples=256,
+            record_points=16, gammas="1e-3:1e3:13", etas=eta_axis(1e-8, 1e5, 2, at_least=4), band=(2.0, 700.0),
+        )  # fmt: skip
+    if scale == "laptop":
+        return Experiment(
+            **shared, width=64, batch_size=64, steps=1000, budgets=(250, 500), seeds=(0, 1, 2), probe_points=9,
+            gammas="1e-4:1e4:33", etas=eta_axis(1e-9, 1e6, 4), band=(0.2, 700.0),
+        )  # fmt: skip
+    return Experiment(
+        **shared, width=1024, batch_size=128, steps=10_000, budgets=(1000, 3000), seeds=(0, 1, 2), probe_points=9,
+        gammas="1e-5:1e5:41", etas=eta_axis(1e-11, 1e7, 4), band=(0.2, 700.0), device="cuda",
+    )  # fmt: skip
+
+
+def laboratory_mlp3_mse(scale: str) -> Experiment:
+    """What the laboratory shows at once when a slider moves: MLP of depth 3 under MSE on 8×8 digits, one seed."""
+    shared: dict = {"depth": 3, "loss": "mse", "task": "digits8", "probes": ("loss", "sharpness", "accuracy")}
+    if scale == "smoke":
+        return Experiment(
+            **shared, width=16, batch_size=32, steps=80, seeds=(0,), probe_points=3, probe_samples=256, record_points=16,
+            gammas="1e-2:1e2:5", etas=eta_axis(1e-6, 1e4, 1, at_least=3), band=(2.0, 700.0),
+        )  # fmt: skip
+    return Experiment(
+        **shared, width=64, batch_size=64, steps=1000, seeds=(0,), probe_points=14,
+        gammas="1e-3:1e3:25", etas=eta_axis(1e-8, 1e5, 4), band=(0.2, 700.0),
+    )  # fmt: skip
+
+
+RECIPES: dict[str, Callable[[str], Experiment]] = {
+    recipe.__name__: recipe for recipe in (phase_portrait_mlp3_mse, laboratory_mlp3_mse)
+}
+
+
+def recipe(name: str, scale: str) -> Experiment:
+    """The experiment of that name at that scale.
+
+    Raises:
+        ValueError: no such recipe or scale; the message lists those there are.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
+    return RECIPES[name](scale)

@@ -1,0 +1,257 @@
+"""Results: one ``xarray.Dataset`` a sweep, its schema, rounding, provenance and files. The only module that knows paths.
+
+A file is NetCDF4 with one line appended: the SHA-256 of everything before it. So a half-written, truncated or bit-flipped file
+is refused by name, and any NetCDF reader still opens it (HDF5 ignores what follows its end).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from richness.runs.experiment import Experiment
+
+SCHEMA = 1
+SCALES = ("smoke", "laptop", "paper")
+STATUS = {"ok": 0, "diverged": 1, "not_run": 2}
+CURVE_BITS = 14  # mantissa bits kept in curves: relative rounding 3e-5, which halves a file
+CURVES = ("loss", "sharpness", "accuracy")
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SEAL = b"\nrichness-sha256:"
+
+
+class ResultError(RuntimeError):
+    """A result that is missing, damaged, or of another recipe or schema. The message says what to do."""
+
+
+# Paths.
+
+
+@cache
+def checkout() -> Path | None:
+    """The repository's root, where the package is used from a checkout; None from a wheel."""
+    root = _PACKAGE.parents[1]
+    return root if (root / "_config.yml").exists() or (root / "pyproject.toml").exists() else None
+
+
+def precomputed_folder() -> Path:
+    """Where measured results live: the checkout's ``precomputed/``, or the wheel's copy of it."""
+    root = checkout()
+    return root / "precomputed" if root else _PACKAGE / "precomputed"
+
+
+def precomputed_path(name: str, scale: str) -> Path:
+    return precomputed_folder() / scale / f"{name}.nc"
+
+
+def runs_folder() -> Path:
+    """Where reruns, stores and other things not kept in git go: ``runs/`` of the checkout, or of the working folder."""
+    return (checkout() or Path.cwd()) / "runs"
+
+
+# Sealed files.
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write ``content`` and its seal so that a reader sees the old file or the whole new one, never a part.
+
+    Raises:
+        ResultError: the folder cannot be written or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content + _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ResultError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or choose another place; "
+            "what was finished before is kept"
+        ) from error
+
+
+def read_sealed(path: Path) -> bytes:
+    """The content of a sealed file.
+
+    Raises:
+        ResultError: the file is missing, or is not whole.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ResultError(f"cannot read {path}: {error.strerror or error}") from error
+    content, seal, digest = raw.rpartition(_SEAL)
+    if not seal or hashlib.sha256(content).hexdigest().encode() != digest.strip():
+        raise ResultError(
+            f"{path} is damaged (half-written, cut or changed: its checksum does not match); delete it and make it again"
+        )
+    return content
+
+
+# Datasets.
+
+
+def rounded(values: np.ndarray, bits: int = CURVE_BITS) -> np.ndarray:
+    """float32 with the mantissa rounded (to nearest) to so many bits, so that it compresses; NaN and inf as they were."""
+    words = np.ascontiguousarray(values, dtype=np.float32).view(np.int32)
+    drop = 23 - bits
+    nearest = ((words + (1 << (drop - 1))) >> drop) << drop
+    return np.where(np.isfinite(values), nearest.view(np.float32), np.asarray(values, dtype=np.float32))
+
+
+def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
+    """Add what follows from the others: ``lr_raw`` = N·η and the rescaled time ``tau`` = η·t/γ."""
+    experiment = recipe_of(runs)
+    tau = (runs.eta * runs.step / runs.gamma).transpose("gamma", "eta", "step")
+    return runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), tau=tau)
+
+
+def recipe_of(runs: xr.Dataset) -> Experiment:
+    """The experiment that a result was made by."""
+    return Experiment.model_validate_json(runs.attrs["recipe"])
+
+
+def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
+    """What a result must say of its making, as NetCDF attributes."""
+    commit, dirty = _git()
+    return {
+        "recipe": experiment.model_dump_json(),
+        "recipe_hash": experiment.hash,
+        "recipe_name": name,
+        "scale": scale,
+        "schema": SCHEMA,
+        "git_commit": commit,
+        "git_dirty": int(dirty),
+        "seeds": json.dumps(experiment.seeds),
+        "device": device_name(experiment.device),
+        "dtype": experiment.dtype,
+        "packages": json.dumps(_versions()),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(wall, 3),
+        "cpu_seconds": round(cpu, 3),
+        "Conventions": "CF-1.10",
+        "title": f"Online SGD across feature learning strength: {name or experiment.task}",
+    }
+
+
+def device_name(device: str) -> str:
+    """The device in words: processor and system, or the GPU's name."""
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"{device}: {platform.machine()} {platform.system()}"
+
+
+def _git() -> tuple[str, bool]:
+    """The commit of the checkout and whether tracked files differ from it; the package's version outside one."""
+    root = checkout()
+    try:
+        if root is None:
+            raise OSError
+
+        def git(*words: str) -> str:
+            run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+            return run.stdout.strip()
+
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", "--", "lib"))
+    except (OSError, subprocess.CalledProcessError):
+        return f"version {_versions()['richness']}", False
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("richness", "torch", "numpy", "xarray", "h5netcdf"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed as a package"
+    return versions
+
+
+def save(runs: xr.Dataset, path: str | Path) -> Path:
+    """Write a result as sealed NetCDF4, atomically.
+
+    Raises:
+        ResultError: the path is a folder, or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ResultError(f"{path} is a folder: give the name of a file, for example {path / 'result.nc'}")
+    kept = runs.drop_vars("tau", errors="ignore")
+    encoding = {
+        name: {"zlib": True, "complevel": 5, "shuffle": True} for name, array in kept.variables.items() if array.ndim
+    }
+    buffer = io.BytesIO()
+    kept.to_netcdf(buffer, engine="h5netcdf", encoding=encoding)
+    write_sealed(path, buffer.getvalue())
+    return path
+
+
+def read(path: str | Path) -> xr.Dataset:
+    """Read a result file, checked.
+
+    Raises:
+        ResultError: missing, damaged, not one of ours, or of another schema.
+    """
+    path = Path(path)
+    content = read_sealed(path)
+    try:
+        with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
+            runs = file.load()
+    except Exception as error:
+        raise ResultError(f"{path} is not a result file of this project: {error}") from error
+    schema = int(runs.attrs.get("schema", -1))
+    if schema != SCHEMA:
+        raise ResultError(
+            f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
+            "make it again with `richness precompute`, or use the version of richness that wrote it"
+        )
+    for array in runs.variables.values():
+        array.encoding = {}
+    runs.encoding = {}
+    return with_coordinates(runs)
+
+
+def load(name: str, scale: str | None = None) -> xr.Dataset:
+    """A precomputed result, by the name of its recipe.
+
+    Args:
+        name: for example ``"phase_portrait_mlp3_mse"``.
+        scale: ``laptop`` or ``paper``; the largest there is, if None.
+
+    Raises:
+        ValueError: no such scale. ResultError: no such result, or a damaged one.
+    """
+    if scale is not None and scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
+    for candidate in [scale] if scale else SCALES[::-1]:
+        path = precomputed_path(name, candidate)
+        if path.exists():
+            return read(path)
+    raise ResultError(
+        f"no precomputed result {name!r}{f' at scale {scale}' if scale else ''} in {precomputed_folder()}: "
+        f"make it with `richness precompute {name}`"
+    )
