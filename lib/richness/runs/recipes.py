@@ -36,12 +36,12 @@ def phase_portrait_mlp3_mse(scale: str) -> Experiment:
         )  # fmt: skip
     if scale == "laptop":
         return Experiment(
-            **shared, width=64, batch_size=64, steps=1000, budgets=(250, 500), seeds=(0, 1, 2), probe_points=9,
-            gammas="1e-4:1e4:33", etas=eta_axis(1e-9, 1e6, 4), band=(0.2, 700.0),
+            **shared, width=64, batch_size=64, steps=2000, budgets=(500, 1000), seeds=(0, 1, 2), probe_points=8,
+            gammas="1e-4:1e4:33", etas=eta_axis(1e-10, 1e6, 4), band=(0.025, 500.0),
         )  # fmt: skip
     return Experiment(
         **shared, width=1024, batch_size=128, steps=10_000, budgets=(1000, 3000), seeds=(0, 1, 2), probe_points=9,
-        gammas="1e-5:1e5:41", etas=eta_axis(1e-11, 1e7, 4), band=(0.2, 700.0), device="cuda",
+        gammas="1e-5:1e5:41", etas=eta_axis(1e-12, 1e7, 4), band=(0.025, 500.0), device="cuda",
     )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def laboratory_mlp3_mse(scale: str) -> Experiment:
         )  # fmt: skip
     return Experiment(
         **shared, width=64, batch_size=64, steps=1000, seeds=(0,), probe_points=14,
-        gammas="1e-3:1e3:25", etas=eta_axis(1e-8, 1e5, 4), band=(0.2, 700.0),
+        gammas="1e-3:1e3:25", etas=eta_axis(1e-8, 1e5, 4), band=(0.05, 700.0),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from richness.runs.results import (
     CURVES,
     STATUS,
     ResultError,
+    narrowed,
     provenance,
     read_sealed,
     rounded,
@@ -113,7 +115,7 @@ def sweep(
         name, scale: of the recipe, for the provenance.
 
     Returns:
-        Dataset with dims gamma, eta, seed, step; see ``docs`` of :func:`assemble`.
+        Dataset with dims gamma, eta, seed, step: see :func:`assemble`.
 
     Raises:
         ResultError: the store cannot be written, or a worker was lost; finished shards are kept.
@@ -186,8 +188,6 @@ def _kept(folder: Path | None, shard: Shard) -> Arrays | None:
         with np.load(io.BytesIO(read_sealed(path))) as file:
             return dict(file)
     except ResultError:
-        import warnings
-
         warnings.warn(f"{path} is damaged and will be computed again", stacklevel=3)
         os.unlink(path)
         return None
@@ -238,7 +238,7 @@ def assemble(
     def kept(key: str, values: np.ndarray) -> np.ndarray:
         if exact:
             return values
-        return rounded(values) if key in CURVES else values.astype(np.float32)
+        return rounded(values) if key in CURVES else narrowed(values)
 
     data: dict = {key: ((*dims, "step"), kept(key, values), _LABELS[key]) for key, values in curves.items()}
     data |= {key: (dims, kept(key, values), _LABELS[key]) for key, values in planes.items()}
