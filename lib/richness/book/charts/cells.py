@@ -1,0 +1,156 @@
+"""From a result to rows: what the charts of the plane draw, one row a cell of (γ, η).
+
+The thresholds are those of `richness.findings.boundaries`: a cell is *converged* if it stayed finite and its late loss
+is below 0.8 of its initial loss, *learned* if below 0.6, and *dead* if it stayed finite without converging.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from richness.book.charts.theme import significant
+from richness.findings.boundaries import CONVERGED_BELOW, LEARNED_BELOW
+from richness.networks.parameterization import natural_eta
+
+OK, DIVERGED, NOT_RUN = 0, 1, 2
+STATES = ("learned", "converged", "dead", "diverged")
+
+
+def recipe(runs: xr.Dataset) -> dict[str, Any]:
+    """The experiment behind a result, from its attributes; empty where it carries none."""
+    return dict(json.loads(runs.attrs.get("recipe", "{}")))
+
+
+def conditions(runs: xr.Dataset) -> str:
+    """Under what a result was measured, for a caption: loss, task, network, N, B, T, seeds and conventions."""
+    made, seeds = recipe(runs), [int(s) for s in np.atleast_1d(runs.seed.values)]
+    loss = {"mse": "MSE (mean over batch and classes)", "cross_entropy": "cross-entropy (mean over the batch)"}
+    network = f"{str(made.get('network', 'network')).upper()} of L = {made.get('depth', '?')} weight layers"
+    parts = [
+        loss.get(str(made.get("loss")), str(made.get("loss", "loss not recorded"))),
+        f"task {made.get('task', 'not recorded')}, fresh samples every step",
+        f"{network}, width N = {made.get('width', '?')}, {made.get('activation', 'activation not recorded')}",
+        f"{str(made.get('optimizer', 'optimizer?')).upper()}, B = {made.get('batch_size', '?')}",
+        f"T = {last_step(runs)} steps",
+        f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))})",
+        "η is the width-free step size, lr_raw = N·η",
+    ]
+    return "; ".join(parts) + "."
+
+
+def last_step(runs: xr.Dataset) -> int:
+    """The number of steps T of the runs."""
+    return int(runs["step"].values[-1])
+
+
+def depth(runs: xr.Dataset) -> int:
+    """L, the number of weight layers, from the recipe.
+
+    Raises:
+        ValueError: the result carries no recipe, so that theory's lines cannot be placed.
+    """
+    made = recipe(runs)
+    if "depth" not in made:
+        raise ValueError(
+            "expected the recipe in the result's attributes, to know the depth L; found none. "
+            "Use a Dataset from richness.sweep or richness.load, unchanged in its attrs."
+        )
+    return int(made["depth"])
+
+
+def edges(centres: np.ndarray) -> np.ndarray:
+    """Borders of log-spaced cells, shape (n + 1,): geometric means of neighbours, mirrored at both ends."""
+    logs = np.log10(centres)
+    if logs.size == 1:
+        return np.asarray(centres[0] * 10.0 ** np.array([-0.125, 0.125]))
+    middles = (logs[1:] + logs[:-1]) / 2
+    return np.asarray(10.0 ** np.concatenate([[2 * logs[0] - middles[0]], middles, [2 * logs[-1] - middles[-1]]]))
+
+
+def cells(runs: xr.Dataset) -> pd.DataFrame:
+    """One row for every cell that was run, ascending in γ, then η.
+
+    Columns: ``gamma, eta, log_gamma, log_eta`` (log10), the cell's borders ``gamma_low, gamma_high, eta_low,
+    eta_high``, ``natural`` (natural_eta at that γ and depth), ``row`` (the η's place on its axis), ``late`` (late loss
+    over initial loss, mean over the seeds that stayed finite; NaN if none did), ``state`` (learned, converged, dead or
+    diverged), the counts ``seeds, diverged`` and ``place`` (indices into the result). A cell is *diverged* where more
+    than half of its seeds did. Cells that were not run have no row.
+    """
+    late = (runs["late_loss"] / runs["initial_loss"]).where(runs["status"] == OK)
+    axis = "eta" if "eta" in runs.dims else "trial"
+    counts = xr.Dataset(
+        {
+            "late": late.mean("seed", skipna=True),
+            "seeds": (runs["status"] != NOT_RUN).sum("seed"),
+            "diverged": (runs["status"] == DIVERGED).sum("seed"),
+        }
+    ).transpose("gamma", axis)
+    rows = []
+    gammas = runs["gamma"].values.astype(float)
+    gamma_edges = edges(gammas)
+    L = depth(runs)
+    for i, gamma in enumerate(gammas):
+        here = counts.isel(gamma=i)
+        etas = np.asarray(here["eta"].values, dtype=float)
+        order = np.argsort(etas)
+        eta_edges = edges(etas[order])
+        for row, j in enumerate(order):
+            seeds = int(here["seeds"].values[j])
+            if seeds == 0:
+                continue
+            rows.append(
+                {
+                    "gamma": gamma,
+                    "eta": etas[j],
+                    "log_gamma": np.log10(gamma),
+                    "log_eta": np.log10(etas[j]),
+                    "gamma_low": gamma_edges[i],
+                    "gamma_high": gamma_edges[i + 1],
+                    "eta_low": eta_edges[row],
+                    "eta_high": eta_edges[row + 1],
+                    "natural": float(natural_eta(gamma, L)),
+                    "row": row,
+                    "late": float(here["late"].values[j]),
+                    "seeds": seeds,
+                    "diverged": int(here["diverged"].values[j]),
+                    "place": (i, int(j)),
+                }
+            )
+    if not rows:
+        raise ValueError(
+            "expected at least one cell that was run; every status is not_run. Widen the band of the recipe."
+        )
+    table = pd.DataFrame(rows)
+    table["state"] = [
+        _state(late, n, bad) for late, n, bad in zip(table.late, table.seeds, table.diverged, strict=True)
+    ]
+    table.loc[table.state == "diverged", "late"] = np.nan
+    return table
+
+
+def _state(late: float, seeds: int, diverged: int) -> str:
+    if 2 * diverged > seeds or not np.isfinite(late):
+        return "diverged"
+    if late < LEARNED_BELOW:
+        return "learned"
+    return "converged" if late < CONVERGED_BELOW else "dead"
+
+
+def records(table: pd.DataFrame, digits: int = 4) -> list[dict[str, Any]]:
+    """Rows as plain JSON: floats to significant digits, what is no number as null."""
+    return [{key: _plain(value, digits) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any, digits: int) -> Any:
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item, digits) for item in value]
+    return significant(value, digits)
