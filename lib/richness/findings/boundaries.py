@@ -69,8 +69,8 @@ LAZY_WINDOWS: tuple[Window, Window] = ((0.0, 10**-2.5), (0.0, 1e-2))
 #: [1, 100] stays clear of the triangle's tip; [10, 1e4] is nearer to the asymptote.
 RICH_WINDOWS: tuple[Window, Window] = ((1.0, 1e2), (10.0, 1e4))
 
-#: For η_min: its correction falls only as γ^{−(L−2)/L}, so both windows start later (theory's slope for L = 3 is 1.10
-#: and 1.04 there, against 1.33 on [1, 100]).
+#: For η_min: its correction falls only as γ^{−(L−2)/L}, so both windows start later (theory's slope for L = 3 is 1.18
+#: and 1.06 there, against 1.48 on [1, 100]).
 RICH_WINDOWS_MIN: tuple[Window, Window] = ((10.0, 1e3), (1e2, 1e4))
 
 #: `eta_star` fits its parabola to the cells around the smallest late loss that are within this factor of it: about as

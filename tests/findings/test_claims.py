@@ -1,0 +1,157 @@
+"""The ledger: every claim has its rows, verdicts follow the rule, and what is not there says how to make it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from richness.findings import boundaries, claims, theory
+from richness.runs import results
+
+Planted = Callable[..., xr.Dataset]
+EXPECTED = results.precomputed_folder() / "expected_verdicts.json"
+MEASURED = {"C1 lazy", "C2 rich", "C3 gamma", "C3 T", "C5 lazy", "C5 rich"}
+
+
+def verdicts(rows: list[dict[str, Any]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for row in rows:
+        key = f"{row['id']} {row['part']}"
+        assert found.setdefault(key, row["verdict"]) == row["verdict"], f"two verdicts for {key}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows(runs: xr.Dataset) -> list[dict[str, Any]]:
+    return claims.ledger(load=lambda name: runs)
+
+
+def test_every_claim_has_a_row_with_exactly_the_public_fields(rows: list[dict[str, Any]]) -> None:
+    assert [row["id"] for row in rows] == sorted((row["id"] for row in rows), key=lambda name: int(name[1:]))
+    assert {row["id"] for row in rows} == {f"C{n}" for n in range(1, 18)}
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    for row in rows:
+        assert ",".join(row) == "id,part,claim,predicted,measured,interval,reason,window,seeds,scale,verdict,chapter"
+        assert row["verdict"] in claims.VERDICTS
+        assert bool(row["interval"]) != bool(row["reason"])  # a reason stands where there is no interval
+        assert (row["verdict"] == "not-run") == (row["measured"] is None)
+
+
+def test_planted_exponents_are_reproduced(rows: list[dict[str, Any]]) -> None:
+    found = verdicts(rows)
+    assert {key for key, value in found.items() if value == "reproduced"} == MEASURED | {
+        f"C17 {kind} {loss}" for kind in ("boundary", "escape") for loss in theory.LOSSES
+    }
+    for key in MEASURED:
+        two = [row for row in rows if f"{row['id']} {row['part']}" == key]
+        assert len(two) == 2 and two[0]["window"] != two[1]["window"]
+        assert all(row["scale"] == "laptop" and row["seeds"] == 3 for row in two)
+        assert all(row["interval"][0] <= row["measured"] <= row["interval"][1] for row in two)
+
+
+def test_other_exponents_are_not(planted: Planted) -> None:
+    runs = planted(lazy=1.5, rich=0.9, in_budget=-0.5, rich_min=0.9)
+    found = verdicts(claims.ledger(load=lambda name: runs))
+    wrong = {key for key, value in found.items() if value == "not-reproduced"}
+    assert wrong == {"C1 lazy", "C2 rich", "C3 gamma", "C3 T", "C5 lazy", "C5 rich"}
+
+
+def test_one_window_of_two_is_partly(runs: xr.Dataset) -> None:
+    bent = runs.copy()  # above γ = 100 nothing far up converges any more: the exponent holds in [1, 100] only
+    ceiling = 40 * 100 ** (2 / 3) * (bent.gamma / 100) ** 0.2
+    bent["late_loss"] = bent.late_loss.where((bent.gamma < 101) | (bent.eta < ceiling), bent.initial_loss)
+    one, other = (e for e in claims.exponents(bent) if e.id == "C2")
+    assert one.holds and not other.holds
+    assert verdicts(claims.ledger(load=lambda name: bent))["C2 rich"] == "partly"
+    assert [claims.verdict(h) for h in ([True, True], [False, True], [False, False], [])] == [
+        "reproduced", "partly", "not-reproduced", "not-run",
+    ]  # fmt: skip
+
+
+def test_a_wide_interval_is_no_evidence() -> None:
+    def exponent(slope: float, low: float, high: float) -> claims.Exponent:
+        found = boundaries.Fit(slope, (low, high), 0.0, (1, 2), (1, 2), 2, 3, 0.0, "")
+        return claims.Exponent("C1", "lazy", 2.0, 2.0, (0, 1), found)
+
+    assert exponent(2.04, 2.03, 2.05).holds  # close enough, though the interval misses
+    assert exponent(2.06, 1.99, 2.13).holds  # the interval is narrow and holds the prediction
+    assert not exponent(2.06, 1.95, 2.17).holds  # it holds the prediction because it holds everything
+    assert not exponent(2.06, 2.01, 2.11).holds
+
+
+def test_theory_over_the_same_points(runs: xr.Dataset) -> None:
+    for one in claims.exponents(runs):
+        assert one.fit is not None
+        if one.id == "C2":
+            same = theory.slope(lambda g: theory.critical_eta(3, g), one.fit.gammas)
+            assert one.theory == same and one.theory > one.predicted
+        if one.part == "T":
+            assert one.theory == one.predicted == -1
+    near, far = (e.theory for e in claims.exponents(runs) if e.id == "C2")
+    assert abs(near - 2 / 3) > 0.1 > abs(far - 2 / 3)
+
+
+def test_a_boundary_seen_too_seldom_is_not_run(planted: Planted) -> None:
+    runs = planted(above=0.5)
+    rows = claims.ledger(load=lambda name: runs)
+    assert verdicts(rows)["C1 lazy"] == "not-run" and verdicts(rows)["C3 gamma"] == "reproduced"
+    row = next(row for row in rows if row["id"] == "C1")
+    assert "4 γ or more" in row["reason"] and row["chapter"] == "02-phase-portrait"
+
+
+def test_a_portrait_of_one_budget_has_no_slope_in_the_budget(planted: Planted) -> None:
+    runs = planted(budgets=()).drop_vars(["budget_loss", "budget"])
+    rows = claims.ledger(load=lambda name: runs)
+    assert verdicts(rows)["C3 T"] == "not-run" and verdicts(rows)["C3 gamma"] == "reproduced"
+    assert "three budgets" in next(row for row in rows if row["part"] == "T")["reason"]
+
+
+@pytest.mark.parametrize("error", [results.ResultError("no precomputed result"), FileNotFoundError("no such file")])
+def test_a_missing_result_names_the_command(error: Exception) -> None:
+    def load(name: str) -> xr.Dataset:
+        raise error
+
+    rows = claims.ledger(load=load)
+    found = verdicts(rows)
+    assert {found[key] for key in MEASURED} == {"not-run"}
+    assert found["C17 boundary mse"] == "reproduced"  # what needs no file is there all the same
+    for row in rows:
+        if f"{row['id']} {row['part']}" in MEASURED:
+            assert str(error) in row["reason"]
+            assert row["reason"].count("richness precompute phase_portrait_mlp3_mse") == 1
+            assert math.isfinite(row["predicted"])
+
+
+def test_the_model_is_judged_not_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        theory, "critical_eta", lambda depth, gamma, loss: 2.2 / theory.minimum_sharpness(depth, gamma, loss)
+    )
+    monkeypatch.setattr(
+        theory, "escape_time", lambda depth, gamma, loss: np.where(gamma > 1e3, 0.5, 1) * gamma**0 * np.ones_like(gamma)
+    )
+    monkeypatch.setattr(theory, "simulated_escape_time", lambda depth, gamma, loss: np.ones_like(gamma))
+    found = verdicts(claims._model_rows())
+    assert found["C17 boundary mse"] == "not-reproduced" and found["C17 escape mse"] == "partly"
+
+
+def test_the_model_rows_are_quick() -> None:
+    start = time.process_time()
+    claims._model_rows()
+    assert time.process_time() - start < 2
+
+
+def test_verdicts_are_the_expected_ones() -> None:
+    """A verdict that changes is news: look at why, then write it into precomputed/expected_verdicts.json."""
+    if not list(results.precomputed_folder().glob(f"*/{claims.PORTRAIT}.nc")):
+        pytest.skip(f"no portrait yet: richness precompute {claims.PORTRAIT}")
+    found = verdicts(claims.ledger())
+    assert found == json.loads(EXPECTED.read_text()), (
+        f"expected in {EXPECTED.name}; found {json.dumps(found, indent=2)}"
+    )
