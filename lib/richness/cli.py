@@ -514,7 +514,7 @@ def _bench_command() -> Callable[..., int]:
         Args:
             json: a list of rows for a machine
         """
-        from richness.book.notebooks import repository
+        from richness.book.address import repository
 
         folder = repository() / "benchmarks"
         if not (folder / "sweep_ratio.py").is_file():

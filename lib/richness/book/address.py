@@ -12,9 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from richness.book.site.places import SiteError, repository
+from richness.book.site.places import SiteError
+from richness.book.site.places import repository as book_here
+from richness.runs.results import checkout
 
-__all__ = ["CELL_TAGS", "PLACEHOLDER", "BadAddress", "address_of", "colab_cell", "differences", "set_address"]
+__all__ = [
+    "CELL_TAGS",
+    "PLACEHOLDER",
+    "BadAddress",
+    "address_of",
+    "chapters",
+    "colab_cell",
+    "differences",
+    "repository",
+    "set_address",
+]
 
 PLACEHOLDER = "https://github.com/OWNER/"
 CELL_TAGS = ["colab", "remove-cell"]
@@ -35,12 +47,17 @@ try:
 except ImportError:
     pass
 else:
-    import importlib.metadata, importlib.util, pathlib, subprocess, sys
+    import importlib.metadata
+    import importlib.util
+    import pathlib
+    import subprocess
+    import sys
+
     if ADDRESS.startswith("{placeholder}"):
-        print("This copy does not know its own repository yet. Set ADDRESS above to where you found it, and run again.")
+        print("This copy does not know its own repository yet: set ADDRESS above to where you found it, and run again.")
     elif importlib.util.find_spec("richness") is None:
-        kept = "\\n".join(f"{{name}}=={{importlib.metadata.version(name)}}" for name in ("torch", "numpy"))
-        pathlib.Path("/tmp/kept.txt").write_text(kept)
+        kept = [name + "==" + importlib.metadata.version(name) for name in ("torch", "numpy")]
+        pathlib.Path("/tmp/kept.txt").write_text("\\n".join(kept))
         pip = [sys.executable, "-m", "pip", "install", "-q", "-c", "/tmp/kept.txt"]
         subprocess.run([*pip, "richness @ git+" + ADDRESS], check=True)
     google.colab.output.enable_custom_widget_manager()"""
@@ -57,6 +74,21 @@ class Place:
     path: Path
     holds: str
     should_hold: str
+
+
+def repository() -> Path:
+    """The book around the working folder; failing that, the clone that this package is used from.
+
+    Raises:
+        SiteError: there is neither.
+    """
+    try:
+        return book_here()
+    except SiteError:
+        clone = checkout()
+        if clone is None or not (clone / "_config.yml").is_file():
+            raise
+        return clone
 
 
 def colab_cell(address: str) -> str:
@@ -86,8 +118,8 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
     Raises:
         BadAddress: if ``url`` is not of the form https://host/owner/name.
     """
-    root = root or repository()
     address = _checked(url)
+    root = root or repository()
     changed = []
     config = root / "_config.yml"
     address_of(root)  # says what is missing before anything is written

@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from richness.book.address import chapters as all_chapters
-from richness.book.address import colab_cell, set_address
-from richness.book.site.places import repository
+from richness.book.address import colab_cell, repository, set_address
 from richness.runs.results import SCALES
 
 __all__ = ["FIELDS", "BadParameter", "NotAdopted", "Report", "adopt", "colab_cell", "rerun", "set_address"]
