@@ -205,10 +205,17 @@ def picture(svg: str, identity: str, summary: str, kind: str = "") -> str:
     for name in set(re.findall(r'\bid="([^"]+)"', body)):
         body = body.replace(f'id="{name}"', f'id="{identity}-{name}"').replace(f"#{name})", f"#{identity}-{name})")
         body = body.replace(f'href="#{name}"', f'href="#{identity}-{name}"')
-    body = re.sub(r"(?<![\w#])-?\d+\.\d{3,}", lambda digits: f"{float(digits[0]):.2f}".rstrip("0").rstrip("."), body)
+    body = re.sub(r"<[^>]*>", lambda tag: _LONG_NUMBER.sub(_rounded, tag[0]), body)
     opening = re.sub(r' (?:class|role|aria-[a-z]+)="[^"]*"', "", opening)
     names = f' class="{kind}"' if kind else ""
     return f'{opening}{names} role="img" aria-label="{escape(summary)}">{body}'
+
+
+_LONG_NUMBER = re.compile(r"(?<![\w#])-?\d+\.\d{3,}(?:e-?\d+)?")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def split_controls(vega: dict[str, Any], identity: str) -> tuple[str, dict[str, Any]]:
@@ -262,4 +269,6 @@ def _choices(bind: dict[str, Any], value: Any, identity: str, shared: str) -> st
             chosen = " checked" if option == value else ""
             field = f'<input type="radio" name="{identity}" id="{identity}-{i}" value="{data}"{chosen} {shared}>'
             parts.append(f'<span>{field}<label for="{identity}-{i}">{escape(str(text))}</label></span>')
-    return f'<select id="{identity}" {shared}>{"".join(parts)}</select>' if bind["input"] == "select" else "".join(parts)
+    return (
+        f'<select id="{identity}" {shared}>{"".join(parts)}</select>' if bind["input"] == "select" else "".join(parts)
+    )

@@ -60,8 +60,8 @@ def run_jupyter_book(root: Path, strict: bool, fresh: bool) -> None:
     if status or not (root / "_build" / "html" / "index.html").is_file():
         hint = "every warning counts in a strict build; " if strict else ""
         raise SiteError(
-            f"The website was not built (jupyter-book ended with {status}): {hint}the first ERROR or WARNING above names "
-            "the page. A chapter that failed leaves its traceback in _build/html/reports."
+            f"The website was not built (jupyter-book ended with {status}): {hint}the first ERROR or WARNING above "
+            "names the page. A chapter that failed leaves its traceback in _build/html/reports."
         )
 
 

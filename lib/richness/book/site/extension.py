@@ -95,6 +95,7 @@ def _forget_old_caches(caches: Path, current: str) -> None:
 def _without_placeholder(config: Config) -> None:
     """Show no button that would lead to a repository that has no address yet."""
     options = config.html_theme_options
+    options.setdefault("navbar_persistent", [])  # the search field stands in the sidebar already
     if not str(options.get("repository_url", "")).startswith(PLACEHOLDER):
         return
     options["repository_url"] = ""
@@ -117,6 +118,8 @@ def _add_assets(app: Sphinx) -> None:
         from sphinx.errors import ExtensionError
 
         raise ExtensionError(str(error)) from error
+    # Cut down by the last build; without them Sphinx lays down the whole ones and stays silent about it.
+    shutil.rmtree(Path(app.outdir) / "_static", ignore_errors=True)
     for sheet in ("katex/katex.css", "richness.css", "icons.css"):
         app.add_css_file(f"../{pages.BOOK}/{sheet}", priority=900)
 
@@ -127,7 +130,7 @@ def copy_assets(book: Path) -> None:
     It is not Sphinx's ``_static``: what lies there is put on every page.
     """
     book.mkdir(parents=True, exist_ok=True)
-    for name in ("figures.js", "richness.css"):
+    for name in ("figures.js", "richness.css", "favicon.svg"):
         shutil.copyfile(ASSETS / name, book / name)
     (book / "icons.css").touch()  # written at the end, when the pages tell which icons they use
     formulas.copy_katex(book / "katex")
@@ -146,7 +149,7 @@ def copy_vega(target: Path) -> None:
     shutil.copyfile(node_package("vega") / "build" / "vega.min.js", target / "vega.min.js")
     source = (node_package("vega-interpreter") / "build" / "vega-interpreter.js").read_text(encoding="utf-8")
     # The module imports three helpers from "vega-util", a name that only a bundler knows; Vega carries them.
-    source = re.sub(r'import \{([^}]*)\} from .vega-util.;', r"const {\1} = globalThis.vega;", source)
+    source = re.sub(r"import \{([^}]*)\} from .vega-util.;", r"const {\1} = globalThis.vega;", source)
     source = re.sub(r"//# sourceMappingURL=.*", "", source)
     (target / "vega-interpreter.js").write_text(source, encoding="utf-8")
 

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-_ENTRY = re.compile(
-    r'"?([\w-]+)"?:\[(\d+),(\d+),\[([^\]]*)\],"([0-9a-f]+)",(?:"([^"]+)"|\["([^"]*)","([^"]+)"\])\]'
-)
+_ENTRY = re.compile(r'"?([\w-]+)"?:\[(\d+),(\d+),\[([^\]]*)\],"([0-9a-f]+)",(?:"([^"]+)"|\["([^"]*)","([^"]+)"\])\]')
 _CLASS = re.compile(r"\bfa-([a-z0-9-]+)")
 _GLYPH = re.compile(r'(--pst-[\w-]+):\s*"([^"]+)"')
 _ALIAS = re.compile(r"(--pst-[\w-]+):\s*var\((--pst-[\w-]+)\)")
 _CONTENT = re.compile(r"([^{}]+)\{[^{}]*content:\s*var\((--pst-[\w-]+)\)[^{}]*\}")
 
 HEADER = "/* Icons: Font Awesome Free (https://fontawesome.com), CC BY 4.0; only those that these pages use. */\n"
-BASE = """.fa-solid,.fa-regular,.fa-brands,.fas,.far,.fab{display:inline-block;width:1.1em;height:1em;vertical-align:-.125em;
-background:currentColor;-webkit-mask:var(--icon) center/contain no-repeat;mask:var(--icon) center/contain no-repeat}
+BASE = """.fa-solid,.fa-regular,.fa-brands,.fas,.far,.fab{display:inline-block;width:1.1em;height:1em;
+vertical-align:-.125em;background:currentColor;-webkit-mask:var(--icon) center/contain no-repeat;mask:var(--icon) center/contain no-repeat}
 .fa-solid:before,.fa-regular:before,.fa-brands:before,.fas:before,.far:before,.fab:before{content:none!important}
 .fa-lg{font-size:1.25em;line-height:.05em}
-@media (forced-colors:active){.fa-solid,.fa-regular,.fa-brands,.fas,.far,.fab{forced-color-adjust:none;background:ButtonText}}
+@media (forced-colors:active){.fa-solid,.fa-regular,.fa-brands,.fas,.far,.fab{
+forced-color-adjust:none;background:ButtonText}}
 """
 
 
@@ -37,7 +36,8 @@ class Icon:
         """The drawing as a CSS ``url(data:…)``."""
         box = f"0 0 {self.width} {self.height}"
         svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='{box}'><path d='{self.path}'/></svg>"
-        return f'url("data:image/svg+xml,{quote(svg, safe=" ='/:,.-")}")'
+        data = quote(svg, safe=" ='/:,.-")
+        return f'url("data:image/svg+xml,{data}")'
 
 
 def read_icons(script: Path) -> tuple[dict[str, Icon], dict[str, Icon]]:

@@ -12,14 +12,22 @@ FIGURES = "_figures"
 BOOK = "_book"
 
 _THIRD_PARTIES = [
-    re.compile(r'\s*<script[^>]*fontawesome\.js[^>]*></script>\n?', re.IGNORECASE),
+    re.compile(r"\s*<script[^>]*fontawesome\.js[^>]*></script>\n?", re.IGNORECASE),
     re.compile(r"\s*<script[^>]*>[^<]*THEBE_JS_URL[^<]*</script>", re.IGNORECASE),
     re.compile(r"\s*<script[^>]*sphinx-thebe\.js[^>]*></script>", re.IGNORECASE),
-    re.compile(r'\s*<link[^>]*thebe\.css[^>]*/?>', re.IGNORECASE),
+    re.compile(r"\s*<link[^>]*thebe\.css[^>]*/?>", re.IGNORECASE),
     re.compile(r'<script type="text/x-thebe-config">.*?</script>', re.DOTALL),
     re.compile(r"\s*<script>kernelName = [^<]*</script>"),
     re.compile(r"\s*<script[^>]*(?:require(?:\.min)?\.js|embed-amd\.js)[^>]*></script>", re.IGNORECASE),
 ]
+_PRELOAD = re.compile(r'\s*<link rel="preload" as="script"[^>]*>')
+_MODE = re.compile(r'document\.documentElement\.dataset\.theme = localStorage\.getItem\("theme"\) \|\| "auto";')
+# The theme decides between light and dark in a script at the page's end; deciding here spares a flash of neither.
+_EARLY_MODE = """{
+      const mode = document.documentElement.dataset.mode;
+      const dark = mode === "dark" || (mode !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+      document.documentElement.dataset.theme = dark ? "dark" : "light";
+    }"""
 _JSON = re.compile(r'<script type="application/json"(?P<attributes>[^>]*)>(?P<data>.*?)</script>', re.DOTALL)
 _CSV = re.compile(r'href="data:text/csv;[^",]*base64,([^"]+)"')
 _LABORATORY = re.compile(r"<[a-z]+\b[^>]*\bdata-richness-lab\b[^>]*>")
@@ -32,6 +40,8 @@ def finish_page(page: Path, site: Path) -> None:
     html = before
     for pattern in _THIRD_PARTIES:
         html = pattern.sub("", html)
+    html = _PRELOAD.sub("", html)
+    html = _MODE.sub(_EARLY_MODE, html).replace('data-theme="auto"', 'data-theme="light"')
     html = move_laboratory_data(html, site, root)
     html = move_figure_data(html, site, root)
     html = add_scripts(html, site, root)
@@ -86,14 +96,18 @@ def move_laboratory_data(html: str, site: Path, root: str) -> str:
 
 
 def add_scripts(html: str, site: Path, root: str) -> str:
-    """Load ``figures.js`` and the laboratory's module on the pages that have a figure or a laboratory, and only there."""
+    """Load ``figures.js`` and the laboratory's module on the pages that have one of them, and only there."""
     tags = []
+    if f"{BOOK}/favicon.svg" not in html:
+        tags.append(f'<link rel="icon" type="image/svg+xml" href="{root}{BOOK}/favicon.svg">')
     if '"richness-figure"' in html and f"{BOOK}/figures.js" not in html:
         tags.append(f'<script defer src="{root}{BOOK}/{versioned(site, "figures.js")}"></script>')
     if _LABORATORY.search(html) and "data-richness-boot" not in html and (site / BOOK / "lab" / "boot.js").is_file():
         styles = sorted((site / BOOK / "lab").glob("*.css"))
         tags += [f'<link rel="stylesheet" href="{root}{BOOK}/lab/{style.name}">' for style in styles]
         tags.append(f'<script type="module" data-richness-boot src="{root}{BOOK}/lab/boot.js"></script>')
+    if "</head>" not in html:  # Jupyter Book's index.html, a bare redirect
+        return "\n".join([*tags, html]) if tags else html
     return html.replace("</head>", "\n".join([*tags, "</head>"]), 1) if tags else html
 
 

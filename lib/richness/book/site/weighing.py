@@ -21,7 +21,9 @@ BROWSER_FLAGS = (
     "--no-first-run",
 )
 _COMPRESSED = {".woff2", ".png", ".jpg", ".webp", ".gz"}
-_FOLLOWED = re.compile(r'<(?:script[^>]*\bsrc|link[^>]*\brel="(?:stylesheet|preload)"[^>]*\bhref|img[^>]*\bsrc)="([^"]+)"')
+_FOLLOWED = re.compile(
+    r'<(?:script[^>]*\bsrc|link[^>]*\brel="(?:stylesheet|preload)"[^>]*\bhref|img[^>]*\bsrc)="([^"]+)"'
+)
 
 
 def chromium() -> str | None:
