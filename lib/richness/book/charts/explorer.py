@@ -16,6 +16,7 @@ from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
 
 _CURVES = 280  # px, as wide as the plane, so that both stack on a phone
+_ON_A_CELL = "event.item && event.item.datum && isValid(event.item.datum.log_eta)"  # axes and curves have none
 _TAU = "clock == 'tau'"
 
 
@@ -135,11 +136,11 @@ def _nearest(values: pd.Series, target: float) -> float:
 
 
 def _touch() -> alt.Parameter:
-    """The cell under the pointer; only cells carry `log_eta`, so axes, curves and legends do not count."""
+    """The cell under the pointer."""
     return alt.selection_point(
         name="hover",
         fields=["log_gamma", "log_eta"],
-        on="pointerover[datum && isValid(datum.log_eta)]",
+        on=f"pointerover[{_ON_A_CELL}]",
         clear="pointerout",
         empty=False,
     )
@@ -158,9 +159,9 @@ def _sliders(shown: pd.DataFrame, start: pd.Series) -> alt.Parameter:
     }
     return alt.selection_point(
         name="cell",
-        fields=["log_gamma", "log_eta"],
+        fields=["log_eta", "log_gamma"],  # Vega puts the last one's slider first
         bind=ranges,
-        on="click[datum && isValid(datum.log_eta)]",
+        on=f"click[{_ON_A_CELL}]",
         clear=False,
         value=[{"log_gamma": round(float(start.log_gamma), 4), "log_eta": round(float(start.log_eta), 4)}],
         empty=False,
@@ -214,7 +215,7 @@ class _Ranges:
             alt.ExprRef(f"{_TAU} ? {theme.significant(tau)} : {theme.significant(t)}")
             for tau, t in zip(self.tau, self.steps, strict=True)
         )
-        scale = alt.Scale(type="log", domainMin=low, domainMax=high, nice=False, zero=False)
+        scale = alt.Scale(type="log", domain=[low, high], nice=False)
         axis = theme.log_axis(None, min(self.tau[0], 1), max(self.tau[1], self.steps[1]), every=1)
         return alt.X("x:Q", scale=scale, axis=axis)
 

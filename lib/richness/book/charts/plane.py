@@ -133,7 +133,8 @@ class Plane:
         """η or η over natural η: the domain and the field follow the control ``view``."""
         ends = zip(self.straight, self.eta, strict=True)
         low, high = (alt.ExprRef(f"{STRAIGHTENED} ? {theme.significant(s)} : {theme.significant(r)}") for s, r in ends)
-        scale = alt.Scale(type="log", domainMin=low, domainMax=high, nice=False, zero=False)
+        # both ends given: a domain read from data would redraw every cell whenever the chosen one changes
+        scale = alt.Scale(type="log", domain=[low, high], nice=False)
         span = (min(self.straight[0], self.eta[0]), max(self.straight[1], self.eta[1]))
         return alt.Y(f"{field}:Q", scale=scale, axis=theme.log_axis(None, *span, every=1))
 
@@ -211,7 +212,7 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
     layers: list[alt.Chart] = []
     if not lines.empty:
         theory = _placed(alt.Chart(alt.InlineData(values=records(lines))), "eta")
-        halo = {"stroke": "white", "strokeWidth": 3.2, "opacity": 0.55}
+        halo = {"stroke": "#808080", "strokeWidth": 3.4, "opacity": 0.7}  # so that dashes show on any cell, by day and night
         for style in (halo, {"stroke": theme.TEXT, "strokeWidth": 1.4, "strokeDash": [5, 3]}):
             layers.append(theory.mark_line(clip=True, **style).encode(x=plane.x, y=plane.y("eta_y"), detail="line:N"))
     if not points.empty:

@@ -54,6 +54,7 @@ def theme() -> dict[str, Any]:
     }
     return {
         "config": {
+            "aria": False,  # a figure speaks by its summary and table; a thousand labelled marks would drown them
             "background": "transparent",
             "font": FONT,
             "view": {"stroke": None, "continuousWidth": PLANE, "continuousHeight": 220},
