@@ -21,10 +21,8 @@ MEASURED = {"C1 lazy", "C2 rich", "C3 gamma", "C3 T", "C5 lazy", "C5 rich"}
 
 
 def verdicts(rows: list[dict[str, Any]]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for row in rows:
-        key = f"{row['id']} {row['part']}"
-        assert found.setdefault(key, row["verdict"]) == row["verdict"], f"two verdicts for {key}"
+    found = claims.verdicts(rows)
+    assert all(found[f"{row['id']} {row['part']}"] == row["verdict"] for row in rows), "one part, two verdicts"
     return found
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "LEARNED_BELOW",
     "RICH_WINDOWS",
     "RICH_WINDOWS_MIN",
+    "RICH_WINDOWS_T",
     "STABLE_BELOW",
     "STAR_WITHIN",
     "Fit",
@@ -72,6 +73,10 @@ RICH_WINDOWS: tuple[Window, Window] = ((1.0, 1e2), (10.0, 1e4))
 #: For η_min: its correction falls only as γ^{−(L−2)/L}, so both windows start later (theory's slope for L = 3 is 1.18
 #: and 1.06 there, against 1.48 on [1, 100]).
 RICH_WINDOWS_MIN: tuple[Window, Window] = ((10.0, 1e3), (1e2, 1e4))
+
+#: For η_min against T: nearer to γ = 1, for a quarter of the budget must still suffice to learn, and at large γ the
+#: triangle has closed by then.
+RICH_WINDOWS_T: tuple[Window, Window] = ((3.0, 1e2), (10.0, 1e3))
 
 #: `eta_star` fits its parabola to the cells around the smallest late loss that are within this factor of it: about as
 #: far as the bottom of the bowl reaches, so that noise of a few per cent cannot move its lowest point by much.

@@ -32,6 +32,7 @@ __all__ = [
     "exponents",
     "ledger",
     "verdict",
+    "verdicts",
 ]
 
 #: The recipe from which C1, C2, C3 and C5 are computed, and the chapter that shows it.
@@ -167,7 +168,7 @@ def exponents(runs: xr.Dataset) -> list[Exponent]:
         ("C1", "lazy", largest, lazy, critical),
         ("C2", "rich", largest, rich, critical),
         ("C3", "gamma", longest, rich_min, minimal),
-        ("C3", "T", smallest, rich_min, None),
+        ("C3", "T", smallest, boundaries.RICH_WINDOWS_T, None),
         ("C5", "lazy", best, lazy, critical),
         ("C5", "rich", best, rich, critical),
     ]
@@ -201,6 +202,11 @@ def verdict(holds: Iterable[bool]) -> str:
     if not windows:
         return "not-run"
     return "reproduced" if all(windows) else "partly" if any(windows) else "not-reproduced"
+
+
+def verdicts(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """``"id part"`` → verdict: what ``precomputed/expected_verdicts.json`` holds and a test compares."""
+    return {f"{row['id']} {row['part']}": row["verdict"] for row in rows}
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
