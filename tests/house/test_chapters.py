@@ -1,0 +1,224 @@
+"""The chapters as files, their set-up cell, the repository's address, and reruns through Papermill."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from richness.book import address, notebooks
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=[path.stem for path in CHAPTERS])
+
+
+def _code(path: Path) -> list:
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def test_the_book_has_its_chapters():
+    stems = {path.stem for path in CHAPTERS}
+    assert "02-phase-portrait" in stems and len(stems) >= 4
+
+
+@each_chapter
+def test_a_chapter_is_valid_and_stripped(path):
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook.metadata
+    for cell in _code(path):
+        assert not cell.outputs and cell.execution_count is None, f"{path.name}: strip the outputs before you commit"
+        assert "execution" not in cell.metadata
+
+
+@each_chapter
+def test_a_chapter_has_one_cell_of_plain_typed_parameters(path):
+    tagged = [cell for cell in _code(path) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1, f"{path.name} needs exactly one cell tagged 'parameters'"
+    values = {}
+    for node in ast.parse(tagged[0].source).body:
+        assert isinstance(node, ast.Assign | ast.AnnAssign), f"{path.name}: only assignments in the parameters cell"
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        assert isinstance(target, ast.Name) and node.value is not None
+        values[target.id] = ast.literal_eval(node.value)
+    assert values["scale"] in ("smoke", "laptop", "paper")
+    assert type(values["seed"]) is int and values["seed"] >= 0
+
+
+@each_chapter
+def test_a_chapter_begins_with_the_set_up_cell(path):
+    assert _code(path)[0].source == notebooks.colab_cell(address.address_of(ROOT)), "run: richness address URL"
+    assert set(address.CELL_TAGS) <= set(_code(path)[0].metadata.get("tags", []))
+
+
+@each_chapter
+def test_a_chapter_stays_short(path):
+    source = [line for cell in _code(path)[1:] for line in cell.source.splitlines() if line.strip()]
+    assert len(source) <= 120, f"{path.name} has {len(source)} lines of code; the library should carry the work"
+
+
+# The address ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_address_is_the_same_everywhere():
+    assert [place.path.name for place in address.differences(ROOT)] == []
+
+
+def test_the_placeholder_is_the_one_that_the_site_hides():
+    from richness.book.site import extension
+
+    assert extension.PLACEHOLDER == address.PLACEHOLDER
+
+
+@pytest.fixture
+def book(tmp_path) -> Path:
+    """A book of one chapter, with the files that carry the address."""
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: chapters/01-one\n")
+    config = "title: A book\nrepository:\n  # its address\n  url: https://github.com/OWNER/richness\nurl: kept\n"
+    (tmp_path / "_config.yml").write_text(config)
+    (tmp_path / "CITATION.cff").write_text("cff-version: 1.2.0\nrepository-code: https://github.com/OWNER/richness\n")
+    (tmp_path / "README.md").write_text("# Title\n\n<!-- launch -->\n<!-- /launch -->\n\nText.\n")
+    cells = [nbformat.v4.new_markdown_cell("# One"), nbformat.v4.new_code_cell("x = 1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "chapters" / "01-one.ipynb")
+    return tmp_path
+
+
+def test_one_command_writes_the_address_everywhere(book, richness, monkeypatch):
+    monkeypatch.chdir(book)
+    answer = richness("address", "https://github.com/somebody/richness.git/")
+    assert answer.code == 0 and answer.out.count("wrote") == 4, answer.err
+    new = "https://github.com/somebody/richness"
+    assert address.address_of(book) == new and "url: kept" in (book / "_config.yml").read_text()
+    assert new in (book / "CITATION.cff").read_text()
+    assert (
+        "colab.research.google.com/github/somebody/richness/blob/main/chapters/01-one.ipynb"
+        in (book / "README.md").read_text()
+    )
+    chapter = nbformat.read(book / "chapters" / "01-one.ipynb", 4)
+    nbformat.validate(chapter)
+    assert [cell.cell_type for cell in chapter.cells] == ["markdown", "code", "code"]
+    assert chapter.cells[1].source == notebooks.colab_cell(new) and chapter.cells[2].source == "x = 1"
+    assert "nothing to change" in richness("address", new).out
+    assert richness("address", "https://github.com/other/richness").out.count("wrote") == 4
+    assert len(nbformat.read(book / "chapters" / "01-one.ipynb", 4).cells) == 3, "replaced, not added once more"
+
+
+def _on_colab(monkeypatch, source: str, installed: bool) -> tuple[list, list]:
+    """Runs the set-up cell as Colab would; returns the commands it ran and whether widgets were switched on."""
+    ran: list = []
+    switched: list = []
+    colab = types.ModuleType("google.colab")
+    colab.output = types.SimpleNamespace(enable_custom_widget_manager=lambda: switched.append(True))  # type: ignore[attr-defined]
+    google = types.ModuleType("google")
+    google.colab = colab  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google", google)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    exec(source, {})
+    return ran, switched
+
+
+def test_off_colab_the_set_up_cell_does_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it ran something"))
+    exec(notebooks.colab_cell("https://github.com/somebody/richness"), {})
+    assert capsys.readouterr().out == ""
+
+
+def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch):
+    import importlib.metadata
+
+    ran, switched = _on_colab(
+        monkeypatch, notebooks.colab_cell("https://github.com/somebody/richness"), installed=False
+    )
+    assert len(ran) == 1 and switched == [True]
+    assert ran[0][-1] == "richness @ git+https://github.com/somebody/richness" and "-U" not in ran[0]
+    kept = Path(ran[0][ran[0].index("-c") + 1]).read_text().split()
+    assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")]
+
+
+def test_on_colab_an_unset_address_is_explained(monkeypatch, capsys):
+    ran, switched = _on_colab(monkeypatch, notebooks.colab_cell(address.PLACEHOLDER + "richness"), installed=False)
+    assert ran == [] and switched == [True] and "set ADDRESS" in capsys.readouterr().out
+
+
+# Reruns --------------------------------------------------------------------------------------------------------------
+
+
+def _chapter(path: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_code_cell("scale = 'laptop'\nseed = 0\ngamma = 1.0\nwidths = [8, 16]")]
+    cells[0].metadata["tags"] = ["parameters"]
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+@pytest.mark.slow
+def test_a_rerun_runs_here_with_typed_values_and_keeps_what_failed(richness, tmp_path):
+    wanted = (
+        "import os, sys, json, pathlib",
+        "pathlib.Path('said.json').write_text(json.dumps([scale, seed, gamma, widths, sys.executable,"
+        " os.environ['RICHNESS_BOOK'], os.getcwd()]))",
+    )
+    good = _chapter(tmp_path / "book" / "01-good.ipynb", *wanted)
+    bad = _chapter(tmp_path / "book" / "02-bad.ipynb", "x = 1", "raise ValueError('no such luck')")
+    out = tmp_path / "out"
+    typed = ["--scale", "smoke", "-p", "seed", "3", "-p", "gamma", "1e-3", "-p", "widths", "4,5", "--out", out]
+    answer = richness("rerun", good, bad, *typed)
+    assert answer.code == 1
+    said = json.loads((good.parent / "said.json").read_text())
+    assert said[:4] == ["smoke", 3, 1e-3, [4, 5]] and said[5] == "1"
+    assert Path(said[4]) == Path(sys.executable) and Path(said[6]) == good.parent
+    assert "02-bad failed" in answer.err and "cell [4]" in answer.err and "no such luck" in answer.err
+    assert str(out / "02-bad.ipynb") in answer.err and "Traceback" not in answer.err
+    kept = nbformat.read(out / "02-bad.ipynb", 4)
+    assert any("no such luck" in str(cell.get("outputs", "")) for cell in kept.cells)
+    assert "01-good" in answer.out and "ok" in answer.out and "failed" in answer.out
+    assert [cell.outputs for cell in _code(good)] == [[]] * 3, "the chapter itself is left as it was"
+
+
+def test_nothing_runs_if_one_value_is_wrong(richness, tmp_path, monkeypatch):
+    import papermill
+
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
+    one, two = _chapter(tmp_path / "a" / "one.ipynb"), _chapter(tmp_path / "a" / "two.ipynb")
+    answer = richness("rerun", one, two, "-p", "colour", "red", "--out", tmp_path / "out")
+    assert answer.code == 2 and "no parameter 'colour'" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "value"),
+    [("3", 0, 3), ("1e-3", 1.0, 1e-3), ("5", 1.0, 5.0), ("true", False, True), ("mlp", "cnn", "mlp"),
+     ("1 2", [3], [1, 2]), ("[.1, 1e-2]", (1.0,), [0.1, 0.01])],
+)  # fmt: skip
+def test_values_are_read_in_the_type_of_the_chapters_own(text, default, value):
+    read = notebooks._read_as("name", text, default)
+    assert read == value and type(read) is type(value)
+
+
+def test_a_stem_finds_its_chapter():
+    for path in CHAPTERS:
+        assert notebooks._find(path.stem) == path
+
+
+@pytest.mark.slow
+def test_every_chapter_reruns_at_smoke_scale(richness, tmp_path):
+    answer = richness("rerun", "--scale", "smoke", "--out", tmp_path)
+    assert answer.code == 0, answer.err
+    for path in CHAPTERS:
+        executed = nbformat.read(tmp_path / path.name, 4)
+        injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+        assert injected and "smoke" in injected[0].source

@@ -1,0 +1,232 @@
+"""The commands when all is well, and when they are stopped or left half-done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from richness import cli
+
+
+def test_help_and_version_are_instant_and_need_no_torch(root):
+    started = time.perf_counter()
+    code = "import sys, richness.cli as c; r = c.main(['--help']); assert 'torch' not in sys.modules; sys.exit(r)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert time.perf_counter() - started < 10, "help is to come at once"  # far above 1 s: test machines are busy
+    for name in cli.COMMANDS:
+        assert name in run.stdout
+
+
+def test_the_module_is_the_command():
+    run = subprocess.run([sys.executable, "-m", "richness", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("richness ")
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_explains_itself(name, richness):
+    answer = richness(name, "--help")
+    assert answer.code == 0 and f"usage: richness {name}" in answer.out
+
+
+def test_without_a_command_the_list_is_shown(richness):
+    answer = richness()
+    assert answer.code == 2 and "sweep" in answer.out
+
+
+def test_the_options_of_sweep_are_the_fields_of_an_experiment(richness):
+    from richness.runs.experiment import Experiment
+
+    said = richness("sweep", "--help").out
+    for name in Experiment.model_fields:
+        assert "--" + name.replace("_", "-") in said
+
+
+def test_a_sweep_is_written_with_its_recipe_and_is_not_repeated(richness, tiny, tmp_path):
+    from richness.runs import results
+
+    out = tmp_path / "new" / "tiny.nc"
+    first = richness(*tiny, "--out", out)
+    assert first.code == 0 and "6 ok" in first.out
+    runs = results.read(out)
+    assert runs.loss.dims == ("gamma", "eta", "seed", "step") and runs.loss.shape[:3] == (2, 3, 1)
+    assert results.recipe_of(runs).steps == 12
+    before = out.read_bytes()
+    second = richness(*tiny, "--out", out)
+    assert second.code == 0 and "nothing to do" in second.out and out.read_bytes() == before
+    assert not out.with_suffix(".parts").exists(), "finished shards are dropped once the whole is written"
+
+
+def test_a_grid_may_be_start_stop_points(richness, tmp_path):
+    from richness.runs import results
+
+    out = tmp_path / "grid.nc"
+    small = ["--width", "8", "--steps", "5", "--batch-size", "8", "--record-points", "3"]
+    assert richness("sweep", "--gammas", "1e-1:10:3", "--etas", "0.01", "0.1:1:4", *small, "--out", out).code == 0
+    runs = results.read(out)
+    assert runs.gamma.values == pytest.approx([0.1, 1, 10]) and runs.sizes["eta"] == 5
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_numbers(richness, tiny, tmp_path):
+    from richness.runs import results
+
+    one, two = tmp_path / "one.nc", tmp_path / "two.nc"
+    tiny[tiny.index("--seeds") + 1 : tiny.index("--seeds") + 2] = ["0", "1"]
+    assert richness(*tiny, "--out", one).code == 0
+    assert richness(*tiny, "--workers", "2", "--out", two).code == 0
+    assert results.read(one).identical(results.read(two).assign_attrs(results.read(one).attrs))
+
+
+def test_ctrl_c_says_how_to_go_on(richness, tiny, tmp_path, monkeypatch):
+    import richness.runs.sweep as module
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "sweep", stopped)
+    answer = richness(*tiny, "--out", tmp_path / "a.nc")
+    assert answer.code == 130 and "same command goes on" in answer.err and "Traceback" not in answer.err
+
+
+def test_a_stopped_sweep_goes_on_from_its_shards(richness, tiny, tmp_path, monkeypatch):
+    import richness.runs.sweep as module
+
+    out = tmp_path / "a.nc"
+    tiny[tiny.index("--seeds") + 1 : tiny.index("--seeds") + 2] = ["0", "1", "2"]
+    whole, ran = module.run_shard, []
+
+    def stops_after_two(*arguments, **named):
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(1)
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(module, "run_shard", stops_after_two)
+    assert richness(*tiny, "--out", out).code == 130
+    kept = sorted(out.with_suffix(".parts").rglob("shard*"))
+    assert len(kept) == 2 and not out.exists()
+    kept[0].write_bytes(kept[0].read_bytes()[:100])  # and one of the shards is damaged meanwhile
+    ran.clear()
+    monkeypatch.setattr(module, "run_shard", lambda *a, **k: ran.append(1) or whole(*a, **k))
+    again = richness(*tiny, "--out", out)
+    assert again.code == 0 and out.exists() and len(ran) == 2
+    assert "damaged" in again.err and "Traceback" not in again.err
+
+
+def test_ledger_json_is_a_list_of_rows_with_the_documented_keys(richness):
+    answer = richness("ledger", "--json")
+    assert answer.code == 0, answer.err
+    rows = json.loads(answer.out)
+    keys = {"id", "part", "claim", "predicted", "measured", "interval", "reason", "window", "seeds", "scale"}
+    assert {row["id"] for row in rows} >= {f"C{i}" for i in range(1, 18)}
+    for row in rows:
+        assert set(row) >= keys | {"verdict", "chapter"}
+        assert row["verdict"] in ("reproduced", "partly", "larger-scale", "not-reproduced", "not-run")
+        assert row["interval"] or row["reason"], f"{row['id']} has neither an interval nor a reason"
+    assert "NaN" not in answer.out
+    table = richness("ledger")
+    assert table.code == 0 and "C17" in table.out
+
+
+def test_cite_names_the_paper_first_and_what_a_result_used(richness, tiny, tmp_path):
+    everything = richness("cite").out
+    assert everything.startswith("@inproceedings{atanasov2025optimization") and "@software{richness" in everything
+    out = tmp_path / "tiny.nc"
+    richness(*tiny, "--probes", "loss", "sharpness", "--out", out)
+    used = richness("cite", out).out
+    for key in (
+        "atanasov2025optimization",
+        "lecun1998gradient",
+        "loosli2007training",
+        "salmon2011parallel",
+        "cohen2021",
+    ):
+        assert key in used
+    assert "noci2024super" not in used and used.count("{") == used.count("}")
+
+
+def test_every_use_has_an_entry():
+    from richness.book import citations
+
+    known = citations.entries()
+    assert all(key in known for keys in citations.USES.values() for key in keys) and citations.PAPER in known
+
+
+def test_precompute_makes_only_what_is_stale(richness, tmp_path, monkeypatch):
+    from richness.runs import recipes, results
+    from richness.runs.experiment import Experiment
+
+    def small(scale):
+        return Experiment(gammas=(1.0,), etas=(0.01, 0.1), width=8, steps={"smoke": 5}.get(scale, 6), batch_size=8)
+
+    monkeypatch.setattr(recipes, "RECIPES", {"small": small})
+    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(results, "runs_folder", lambda: tmp_path / "runs")
+    assert "not there yet" in richness("precompute", "--dry-run").out
+    assert richness("precompute").code == 0
+    stored = results.load("small")
+    assert stored.attrs["recipe_name"] == "small" and stored.attrs["scale"] == "laptop"
+    assert "up to date" in richness("precompute").out
+    assert richness("precompute", "--scale", "smoke").code == 0
+    assert (tmp_path / "runs" / "smoke" / "small.nc").exists()
+    assert not (tmp_path / "precomputed" / "smoke").exists(), "smoke never goes under precomputed/"
+
+
+def test_adopt_checks_then_copies_and_says_what_changed(richness, tmp_path, monkeypatch):
+    from richness.runs import recipes, results
+    from richness.runs.experiment import Experiment
+    from richness.runs.sweep import sweep
+
+    experiment = Experiment(gammas=(1.0,), etas=(0.01, 0.1), width=8, steps=6, batch_size=8)
+    monkeypatch.setattr(recipes, "RECIPES", {"small": lambda scale: experiment})
+    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
+    runs = sweep(experiment, name="small", scale="laptop")
+    offered = results.save(runs, tmp_path / "offered.nc")
+    assert "new here" in richness("adopt", offered).out
+    place = tmp_path / "precomputed" / "laptop" / "small.nc"
+    assert place.read_bytes() == offered.read_bytes()
+    results.save(runs.assign(late_loss=runs.late_loss * 1.5), offered)
+    answer = richness("adopt", offered)
+    assert answer.code == 0 and "0 cells changed status" in answer.out and "0.5 of their value" in answer.out
+    broken = {
+        "loss is not finite": runs.assign(loss=runs.loss * float("nan")),
+        "it was altered": runs.assign_attrs(recipe_hash="0" * 64),
+        "statuses other than": runs.assign(status=runs.status + 7),
+    }
+    before = place.read_bytes()
+    for words, wrong in broken.items():
+        results.save(wrong, offered)
+        refused = richness("adopt", offered)
+        assert refused.code == 1 and words in refused.err
+    assert place.read_bytes() == before and [p.name for p in place.parent.iterdir()] == ["small.nc"]
+
+
+def test_an_unexpected_error_is_still_one_line(richness, monkeypatch):
+    def broken():
+        raise TypeError("something odd")
+
+    monkeypatch.setitem(cli.COMMANDS, "ledger", ("", broken))
+    answer = richness("ledger")
+    assert answer.code == 1 and "something odd" in answer.err and "RICHNESS_DEBUG=1" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_warnings_come_back_to_the_caller_as_they_were(richness):
+    before = warnings.showwarning
+    richness("--help")
+    assert warnings.showwarning is before
+
+
+@pytest.mark.slow
+def test_bench_compares_before_it_times(richness, root):
+    if not (Path(root) / "benchmarks" / "sweep_ratio.py").exists():
+        pytest.fail("benchmarks/sweep_ratio.py is missing")
+    rows = json.loads(richness("bench", "--json").out)
+    assert rows and all(row["difference"] < 1e-3 and row["ratio"] > 1 for row in rows)
