@@ -1,1 +1,65 @@
-"""richness: models, online trainers and measurements across the feature learning strength γ."""
+"""richness: models, online trainers and measurements across the feature learning strength γ.
+
+This is the map of everything public. Names are imported when first used, so that ``import richness`` and the command line's
+help do not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from richness.book.lab import Lab
+    from richness.data import task
+    from richness.findings.claims import ledger
+    from richness.measure import sharpness
+    from richness.runs.experiment import Experiment
+    from richness.runs.recipes import recipe
+    from richness.runs.results import load, read, save
+    from richness.runs.sweep import sweep
+    from richness.runs.training import live, train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    # describe, run, keep
+    "Experiment": "richness.runs.experiment",
+    "recipe": "richness.runs.recipes",
+    "sweep": "richness.runs.sweep",
+    "train": "richness.runs.training",
+    "live": "richness.runs.training",
+    "load": "richness.runs.results",
+    "read": "richness.runs.results",
+    "save": "richness.runs.results",
+    # data and measurements
+    "task": "richness.data",
+    "sharpness": "richness.measure",
+    # what came out
+    "ledger": "richness.findings.claims",
+    # what a reader touches
+    "Lab": "richness.book.lab",
+}
+
+__all__ = [
+    "Experiment",
+    "Lab",
+    "ledger",
+    "live",
+    "load",
+    "read",
+    "recipe",
+    "save",
+    "sharpness",
+    "sweep",
+    "task",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"richness has no {name!r}: its public names are {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from richness.data import TASKS, digits, task
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_batch_is_a_function_of_seed_and_step(name):
+    source = task(name)
+    x, y = source.batches(2, range(3, 6), 10)
+    assert x.shape == (3, 10, source.inputs) and x.dtype == torch.float32
+    assert y.shape == ((3, 10) if source.classification else (3, 10, source.outputs))
+    again = source.batch(2, 4, 10)
+    assert torch.equal(x[1], again[0]) and torch.equal(y[1], again[1])
+    assert not torch.equal(x[0], x[1])
+    assert not torch.equal(x[0], source.batch(3, 3, 10)[0])
+    assert not torch.equal(source.probe(10)[0], source.batch(0, 0, 10)[0])
+
+
+def test_the_digits_are_the_ten_thousand():
+    images, labels = digits.load()
+    assert images.shape == (10_000, 28, 28)
+    assert np.bincount(labels).tolist() == [1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978]
+
+
+def test_held_out_digits_never_enter_the_stream(monkeypatch):
+    """Blacken the 2,000 held-out digits: the stream does not change. Blacken the other 8,000: it turns black."""
+    images, labels = digits.load()
+    before = task("digits").batches(0, range(4), 64)[0]
+    for hidden, same in ((slice(digits.TRAINING, None), True), (slice(0, digits.TRAINING), False)):
+        altered = images.clone()
+        altered[hidden] = 0
+        monkeypatch.setattr(digits, "load", lambda altered=altered: (altered, labels))
+        after = task("digits").batches(0, range(4), 64)[0]
+        assert torch.equal(before, after) == same
+    assert after.unique().numel() == 1
+
+
+def test_no_held_out_digit_is_among_the_training_ones():
+    images, _ = digits.load()
+    seen = {hashlib.sha256(i.numpy().tobytes()).digest() for i in images[: digits.TRAINING]}
+    twins = sum(hashlib.sha256(i.numpy().tobytes()).digest() in seen for i in images[digits.TRAINING :])
+    assert twins == 0
+
+
+def test_no_deformation_leaves_a_digit_as_it_was():
+    grey = digits.load()[0][:5].to(torch.float32) / 255
+    still = digits.deform(grey, torch.full((5, 5), 0.5, dtype=torch.float64), torch.zeros(5, 2, 8, 8))
+    torch.testing.assert_close(still, grey, atol=1e-5, rtol=0)
+
+
+def test_a_shift_moves_by_whole_pixels():
+    grey = digits.load()[0][:5].to(torch.float32) / 255
+    draws = torch.full((5, 5), 0.5, dtype=torch.float64)
+    draws[:, 3] = 1.0  # read from two pixels to the right
+    moved = digits.deform(grey, draws, torch.zeros(5, 2, 8, 8))
+    torch.testing.assert_close(moved[:, :, :-2], grey[:, :, 2:], atol=1e-5, rtol=0)
+
+
+def test_the_displacement_has_the_stated_size():
+    spline = digits._spline()
+    noise = torch.randn(4000, 8, 8, generator=torch.Generator().manual_seed(0))
+    field = digits.DISPLACEMENT * (spline @ noise @ spline.T)
+    assert field.pow(2).mean().sqrt() == pytest.approx(1.2, rel=0.02)
+
+
+def test_digits8_is_the_same_stream_made_small():
+    large, labels = task("digits").batch(5, 7, 12)
+    small, same = task("digits8").batch(5, 7, 12)
+    grey = (large * digits.STD + digits.MEAN).reshape(12, 28, 28)
+    torch.testing.assert_close(small, digits.normalised(digits.pooled(grey)).flatten(1))
+    assert torch.equal(labels, same)
+
+
+def test_pooled_means_blocks_of_a_padded_image():
+    image = torch.zeros(1, 28, 28)
+    image[0, 0, 0] = 16.0  # padded to (2, 2), in the first block
+    image[0, 27, 2] = 16.0  # padded to (29, 4): last row of blocks, second column
+    blocks = digits.pooled(image)[0]
+    assert blocks[0, 0] == 1 and blocks[7, 1] == 1 and blocks.sum() == 2
+
+
+def test_the_analytic_targets():
+    x, y = task("staircase").batch(0, 0, 200)
+    torch.testing.assert_close(y[:, 0], x[:, 0] + x[:, 0] * x[:, 1] + x[:, 0] * x[:, 1] * x[:, 2])
+    assert set(x.unique().tolist()) == {-1.0, 1.0}
+    x, y = task("teacher").batches(0, range(40), 512)
+    covariance = y.flatten(0, 1).T @ y.flatten(0, 1) / (40 * 512)
+    torch.testing.assert_close(covariance, torch.diag(torch.tensor([16.0, 4.0, 1.0, 0.25])), atol=0.35, rtol=0)
+
+
+def test_a_damaged_digit_file_is_refused(monkeypatch):
+    monkeypatch.setattr(digits, "SHA256", "0" * 64)
+    digits.load.cache_clear()
+    try:
+        with pytest.raises(RuntimeError, match=r"digits\.npz is damaged"):
+            digits.load()
+    finally:
+        digits.load.cache_clear()
+
+
+def test_an_unknown_task_lists_the_known():
+    with pytest.raises(ValueError, match="unknown task 'mnits'.*digits8"):
+        task("mnits")
