@@ -128,12 +128,14 @@ def test_a_missing_result_names_the_command(error: Exception) -> None:
 
 
 def test_the_model_is_judged_not_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        theory, "critical_eta", lambda depth, gamma, loss: 2.2 / theory.minimum_sharpness(depth, gamma, loss)
-    )
-    monkeypatch.setattr(
-        theory, "escape_time", lambda depth, gamma, loss: np.where(gamma > 1e3, 0.5, 1) * gamma**0 * np.ones_like(gamma)
-    )
+    def critical(depth: int, gamma: np.ndarray, loss: str) -> np.ndarray:
+        return 2.2 / theory.minimum_sharpness(depth, gamma, loss)  # a tenth too large everywhere
+
+    def escape(depth: int, gamma: np.ndarray, loss: str) -> np.ndarray:
+        return np.where(gamma > 1e3, 0.5, 1.0)  # wrong at one γ of eight
+
+    monkeypatch.setattr(theory, "critical_eta", critical)
+    monkeypatch.setattr(theory, "escape_time", escape)
     monkeypatch.setattr(theory, "simulated_escape_time", lambda depth, gamma, loss: np.ones_like(gamma))
     found = verdicts(claims._model_rows())
     assert found["C17 boundary mse"] == "not-reproduced" and found["C17 escape mse"] == "partly"
