@@ -7,13 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from playwright.sync_api import Browser, sync_playwright
 
 from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
@@ -101,3 +105,55 @@ def runs() -> xr.Dataset:
     coords = {"gamma": gammas, "eta": etas, "seed": [0, 1], "step": step, "lr_raw": ("eta", 64 * etas)}
     attrs = {"recipe": recipe.model_dump_json(), "recipe_hash": recipe.hash}
     return xr.Dataset(data, coords=coords, attrs=attrs)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium with a clean profile, which calls nobody."""
+    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if name and (found := shutil.which(name))), None)
+    if program is None:
+        missing("no Chromium found (apt-get install chromium, or set CHROMIUM)")
+    quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--no-first-run", *quiet])
+        yield browser
+        browser.close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
+
+    def end_headers(self) -> None:
+        self.send_header("Content-Security-Policy", self.policy)
+        super().end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """``serve(body, **files)``: the address of a page with the laboratory's files, under a strict policy."""
+    folder = tmp_path / "site" / "book"
+    folder.mkdir(parents=True)
+    for name in ("lab.js", "page.js", "boot.js", "lab.css"):
+        shutil.copy(LAB / name, folder)
+    handler = partial(_Quiet, directory=str(tmp_path / "site"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def write(body: str, **files: str) -> str:
+        for stem, content in files.items():
+            (folder / f"{stem}.json").write_text(content)
+        head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Laboratory</title>'
+        head += '<link rel="icon" href="data:,"><link rel="stylesheet" href="lab.css">'
+        head += '<script type="module" src="boot.js"></script>'
+        (folder / "index.html").write_text(
+            f"<!doctype html><html lang=en><head>{head}</head><body>{body}</body></html>"
+        )
+        return f"http://127.0.0.1:{server.server_port}/book/index.html"
+
+    yield write
+    server.shutdown()
+    server.server_close()

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from richness.book.charts import theme
+from richness.book.charts.theme import LATE_LOSS, LAZY, MIDDLE, RICH, STABILITY
 from richness.book.lab import html, pack
 from richness.networks.parameterization import natural_eta
 
 LAB = Path(pack.__file__).parent
-PAGE = "const page = await lab.page(); const runs = page.openRuns(args.packed);"
+PAGE = "const page = await import('./page.js'); const runs = page.openRuns(args.packed);"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_nearest_is_the_same_on_both_sides(node, runs, packed, gamma, eta):
 
 
 def test_another_format_is_refused(node, packed):
-    body = "const page = await lab.page(); try { page.openRuns(args.packed) } catch (e) { return e.message }"
+    body = "const page = await import('./page.js'); try { page.openRuns(args.packed) } catch (e) { return e.message }"
     assert "format 9" in node(body, packed=packed | {"version": 9})
 
 
@@ -94,11 +94,11 @@ def test_decades_are_whole_and_few(node):
 def test_colours_are_the_books(node):
     gammas = [1e-6, 1e-4, 0.03, 1.0, 30.0, 1e4]
     assert node("return args.gammas.map(lab.colour)", gammas=gammas) == [html.colour(g) for g in gammas]
-    assert html.colour(1e-4) == theme.LAZY
-    assert html.colour(1e4) == theme.RICH
-    assert html.colour(1.0) == theme.MIDDLE
+    assert html.colour(1e-4) == LAZY
+    assert html.colour(1e4) == RICH
+    assert html.colour(1.0) == MIDDLE
     text = "".join((LAB / name).read_text(encoding="utf-8") for name in ("lab.js", "page.js"))
-    for shade in (theme.STABILITY, *theme.LATE_LOSS):
+    for shade in (STABILITY, *LATE_LOSS):
         assert shade in text
 
 

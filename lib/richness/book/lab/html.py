@@ -144,9 +144,12 @@ def _panel(shift: float, title: str, x: np.ndarray, y: np.ndarray, ink: str, lin
     parts.append(f'<text font-size="12" text-anchor="end" x="{left + _W}" y="{_TOP + _H + 32}">steps t</text>')
     if line:
         at = sy(math.log10(line))
+        # the label stands at the end of the line that is further from the curve
+        right = not logs.size or abs(logs[-1] - math.log10(line)) >= abs(logs[0] - math.log10(line))
+        where, side = (left + _W, "end") if right else (left + 4, "start")
         parts.append(f'<path class="rl-red" d="M{left} {at:.1f}h{_W}" stroke="{STABILITY}"/>')
         parts.append(
-            f'<text class="rl-red-text" font-size="12" text-anchor="end" fill="{STABILITY}" x="{left + _W}" '
+            f'<text class="rl-red-text" font-size="12" text-anchor="{side}" fill="{STABILITY}" x="{where}" '
             f'y="{at + (14 if at < _TOP + 16 else -5):.1f}">stable below 2 / lr_raw</text>'
         )
     points = " ".join(f"{sx(a):.1f},{sy(b):.1f}" for a, b in zip(x[seen], logs, strict=True))

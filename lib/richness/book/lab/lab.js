@@ -66,7 +66,7 @@ export function path(xs, ys) {
 const text = (x, y, words, more = "") => `<text x="${round(x)}" y="${round(y)}" ${more}>${words}</text>`;
 
 /** A frame with log axes: the scales and the SVG of ticks and titles. */
-function frame({ x, y, w, h }, [x0, x1], [y0, y1], title, below) {
+export function frame({ x, y, w, h }, [x0, x1], [y0, y1], title, below) {
   const sx = (v) => x + ((min(x1, max(x0, v)) - x0) / (x1 - x0)) * w;
   const sy = (v) => y + h - ((min(y1, max(y0, v)) - y0) / (y1 - y0)) * h;
   let svg = `<path d="M${x} ${y}V${y + h}H${x + w}" class="rl-axis" fill="none" stroke="currentColor" opacity=".45"/>`;
@@ -80,7 +80,7 @@ function frame({ x, y, w, h }, [x0, x1], [y0, y1], title, below) {
 }
 
 const logs = (values) => values.map((v) => (v > 0 ? log10(v) : NaN));
-const finite = (values) => values.filter(Number.isFinite);
+export const finite = (values) => values.filter(Number.isFinite);
 
 /** Log-x of each step: step 0 sits half a step from the edge; in tau, everything moves by log10(eta / gamma). */
 const times = (run, steps, axis) =>
@@ -97,6 +97,13 @@ function span(runs, key, extra) {
   }
   for (const v of extra) { low = min(low, v); high = max(high, v); }
   return low > high ? [-2, 0] : [floor(low - 0.05), ceil(high + 0.08)];
+}
+
+/** Which end of the stability line is further from the curve: there its label stands. */
+function roomBeside(run, line, box) {
+  const seen = finite(logs(run.sharpness));
+  const right = !seen.length || abs(seen.at(-1) - line) >= abs(seen[0] - line);
+  return right ? [box.x + box.w, "end"] : [box.x + 4, "start"];
 }
 
 const WORDS = { near: "precomputed", trace: "earlier run", now: "this run" };
@@ -123,8 +130,8 @@ export function figure(state) {
     svg += axes;
     if (key === "sharpness" && now) {
       svg += `<path data-curve="line" class="rl-red" d="M${box.x} ${sy(line).toFixed(1)}h${w.toFixed(1)}" stroke="${RED}"/>`;
-      const under = sy(line) < box.y + 16 ? 14 : -5;
-      svg += text(box.x + w, sy(line) + under, "stable below 2 / lr_raw", `text-anchor="end" class="rl-red-text" fill="${RED}"`);
+      const [where, side] = roomBeside(now, line, box);
+      svg += text(where, sy(line) + (sy(line) < box.y + 16 ? 14 : -5), "stable below 2 / lr_raw", `text-anchor="${side}" class="rl-red-text" fill="${RED}"`);
     }
     for (const run of [...runs].sort((a, b) => order.indexOf(a.role) - order.indexOf(b.role))) {
       const steps = key === "sharpness" && run.probed ? run.probed : run.step;
@@ -134,7 +141,7 @@ export function figure(state) {
       const ys = logs(keep.map((i) => run[key][i])).map(sy);
       const ink = colour(run.gamma);
       const look = run.role === "now" ? 'stroke-width="2.2"' : run.role === "near" ? 'stroke-width="1.8" stroke-dasharray="5 4" opacity=".75"'
-        : 'stroke-width="1.2" opacity=".28"';
+        : 'stroke-width="1.3" opacity=".4"';
       svg += `<path data-curve="${key}" data-role="${run.role}" d="${path(xs, ys)}" fill="none" stroke="${ink}" stroke-linejoin="round" ${look}><title>${WORDS[run.role]}: gamma = ${number(run.gamma)}, eta = ${number(run.eta)}</title></path>`;
       if (key === "sharpness" && run.role === "now") {
         svg += xs.map((x, i) => (Number.isFinite(ys[i]) ? `<circle cx="${x.toFixed(1)}" cy="${ys[i].toFixed(1)}" r="2.6" fill="${ink}"/>` : "")).join("");
@@ -153,7 +160,7 @@ export function figure(state) {
 
 // ---- the page's own parts
 
-function make(tag, attributes = {}, ...children) {
+export function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
@@ -161,7 +168,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /** Two buttons of which one is pressed. */
-function choice(label, options, pick) {
+export function choice(label, options, pick) {
   const group = make("div", { class: "rl-choice", role: "group", "aria-label": label });
   const buttons = options.map(([key, words], i) => {
     const button = make("button", { type: "button", "aria-pressed": String(i === 0) }, words);
@@ -175,10 +182,10 @@ function choice(label, options, pick) {
   return group;
 }
 
-const axisChoice = (pick) => choice("time axis", [["t", "steps t"], ["tau", "τ = ηt/γ"]], pick);
+export const axisChoice = (pick) => choice("time axis", [["t", "steps t"], ["tau", "τ = ηt/γ"]], pick);
 
 /** Draw at most once a frame, and again when the room changes. Returns [ask, stop]. */
-function painter(room, paint) {
+export function painter(room, paint) {
   let asked = 0;
   const ask = () => { asked ||= requestAnimationFrame(() => { asked = 0; if (room.isConnected) paint(room.clientWidth || 640); }); };
   const watch = new ResizeObserver(ask);
@@ -216,15 +223,6 @@ function render({ model, el }) {
 
 export default { render };
 
-const tools = { mix, colour, regime, number, natural, path, frame, figure, make, choice, axisChoice, finite, tell };
-
-/** What explores measured runs lives in page.js, beside this file: Jupyter never needs it. */
-export async function page() {
-  const beside = new URL("page.js", import.meta.url);
-  beside.search = new URL(import.meta.url).search;
-  return (await import(beside.href)).default(tools);
-}
-
 function tell(root, words) {
   let note = root.querySelector("[role=status]");
   if (!note) root.prepend(note = make("p", { class: "rl-status", role: "status" }));
@@ -251,7 +249,8 @@ export function boot(root) {
     if (asked) return;
     asked = true;
     try {
-      const [{ explore }, packed] = await Promise.all([page(), get()]);
+      // Exploring lives in page.js, beside this file.
+      const [{ explore }, packed] = await Promise.all([import("./page.js"), get()]);
       explore(root, packed);
     } catch (error) {
       tell(root, `The measured runs could not be shown: ${error.message}. The picture and the table remain.`);

@@ -18,6 +18,7 @@ from anywidget import _util
 from richness.book.lab import html, pack
 from richness.book.lab.trainer import Run, Trainer
 from richness.runs.experiment import Experiment
+from richness.runs.results import ResultError, load
 
 HERE = Path(__file__).parent
 HEADLINE = "phase_portrait_mlp3_mse"  # what a page shows unless told otherwise
@@ -63,6 +64,7 @@ class Lab:
     Raises:
         ValueError: a value the :class:`richness.Experiment` refuses (γ ≤ 0, NaN, an unknown task …), or measured runs
             of another network.
+        richness.runs.results.ResultError: no such precomputed runs.
 
     Example:
         >>> lab = richness.Lab(gamma=10.0, eta=1.0)
@@ -276,7 +278,7 @@ def _measured(precomputed: xr.Dataset | str | None, wanted: Experiment) -> tuple
     if isinstance(chosen, str):
         try:
             runs = _loaded(chosen)
-        except (FileNotFoundError, KeyError, ValueError) as error:
+        except ResultError as error:
             if precomputed is not None and os.environ.get("RICHNESS_BOOK") != "1":
                 raise
             return None, f"The measured runs {chosen!r} are missing here: {error}"
@@ -298,8 +300,6 @@ def _measured(precomputed: xr.Dataset | str | None, wanted: Experiment) -> tuple
 @cache
 def _loaded(name: str) -> xr.Dataset:
     """``richness.load`` once a name; a chapter may hold several laboratories."""
-    from richness.runs.results import load
-
     return load(name)
 
 
