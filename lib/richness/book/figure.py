@@ -224,7 +224,8 @@ def split_controls(vega: dict[str, Any], identity: str) -> tuple[str, dict[str, 
     The inputs stand on the page from the start, disabled until the chart is alive, so that nothing jumps; each has a
     proper label. A range named ``log10 x`` or ``log₁₀ x`` is labelled x and shows the number that it stands for.
     """
-    signals, controls = [], []
+    signals: list[dict[str, Any]] = []
+    controls: list[str] = []
     for signal in vega.get("signals", []):
         if "bind" in signal and "input" in signal["bind"]:
             controls.append(_control(signal, f"{identity}-{_slug(signal['name'])}-{len(controls)}"))

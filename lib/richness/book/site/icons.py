@@ -16,7 +16,8 @@ _CONTENT = re.compile(r"([^{}]+)\{[^{}]*content:\s*var\((--pst-[\w-]+)\)[^{}]*\}
 
 HEADER = "/* Icons: Font Awesome Free (https://fontawesome.com), CC BY 4.0; only those that these pages use. */\n"
 BASE = """.fa-solid,.fa-regular,.fa-brands,.fas,.far,.fab{display:inline-block;width:1.1em;height:1em;
-vertical-align:-.125em;background:currentColor;-webkit-mask:var(--icon) center/contain no-repeat;mask:var(--icon) center/contain no-repeat}
+vertical-align:-.125em;background:currentColor;-webkit-mask:var(--icon) center/contain no-repeat;
+mask:var(--icon) center/contain no-repeat}
 .fa-solid:before,.fa-regular:before,.fa-brands:before,.fas:before,.far:before,.fab:before{content:none!important}
 .fa-lg{font-size:1.25em;line-height:.05em}
 @media (forced-colors:active){.fa-solid,.fa-regular,.fa-brands,.fas,.far,.fab{

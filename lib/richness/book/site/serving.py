@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 from richness.book.site.places import SiteError, repository
 
@@ -16,7 +15,7 @@ from richness.book.site.places import SiteError, repository
 class Handler(SimpleHTTPRequestHandler):
     """Serves `directory` under the path `prefix`, quietly; anything outside of it is a 404."""
 
-    extensions_map: ClassVar = {
+    extensions_map = {  # noqa: RUF012 (as the class above it has it)
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
         ".mjs": "text/javascript",

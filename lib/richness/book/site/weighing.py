@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -21,9 +22,9 @@ BROWSER_FLAGS = (
     "--no-first-run",
 )
 _COMPRESSED = {".woff2", ".png", ".jpg", ".webp", ".gz"}
-_FOLLOWED = re.compile(
-    r'<(?:script[^>]*\bsrc|link[^>]*\brel="(?:stylesheet|preload)"[^>]*\bhref|img[^>]*\bsrc)="([^"]+)"'
-)
+_FOLLOWED = re.compile(r'<(?:script[^>]*\bsrc|link[^>]*\brel="stylesheet"[^>]*\bhref|img[^>]*\bsrc)="([^"]+)"')
+
+_DATA = re.compile(r'<script[^>]*richness-spec[^>]*\bdata-src="([^"]+)"')
 
 
 def chromium() -> str | None:
@@ -48,15 +49,18 @@ def weight(path: Path) -> int:
 
 
 def weigh(limit: float = 500.0) -> int:
-    """Print each page's weight in kB; 1 if one is above `limit`."""
+    """Print each page's weight in kB; 1 if one is above `limit` once the figures in its first view are alive."""
     site = built_site()
     weights, how = page_weights(site)
-    print(f"First view of each page, kB of gzip ({how}); limit {limit:.0f} kB, aim 300 kB:")
-    for page, files in weights.items():
-        total = sum(files.values()) / 1000
-        heaviest = ", ".join(f"{name} {size / 1000:.0f}" for name, size in top(files))
-        print(f"  {total:7.1f}  {'TOO HEAVY ' if total > limit else ''}{page}   ({heaviest})")
-    heavy = [page for page, files in weights.items() if sum(files.values()) > limit * 1000]
+    print(f"First view of each page, kB of gzip ({how}); limit {limit:.0f} kB alive, aim 300 kB drawn:")
+    print(f"  {'drawn':>7}  {'alive':>7}  page (heaviest files)")
+    heavy = []
+    for page, view in weights.items():
+        drawn, alive = sum(view.drawn.values()) / 1000, sum(view.alive.values()) / 1000
+        heaviest = ", ".join(f"{name} {size / 1000:.0f}" for name, size in top(view.alive))
+        print(f"  {drawn:7.1f}  {alive:7.1f}  {'TOO HEAVY ' if alive > limit else ''}{page} ({heaviest})")
+        if alive > limit:
+            heavy.append(page)
     if heavy:
         print(f"{len(heavy)} page(s) above {limit:.0f} kB: {', '.join(heavy)}. Thin the heaviest files named above.")
     return 1 if heavy else 0
@@ -68,8 +72,16 @@ def top(files: dict[str, int], count: int = 4) -> list[tuple[str, int]]:
     return [(name.rsplit("/", 1)[-1], size) for name, size in ranked]
 
 
-def page_weights(site: Path) -> tuple[dict[str, dict[str, int]], str]:
-    """({page: {file: bytes}}, how they were measured): by a browser where there is one, else by following tags."""
+@dataclass(frozen=True)
+class View:
+    """{file: gzip bytes} of a page's first view: once it is drawn, and once the figures in it are alive."""
+
+    drawn: dict[str, int]
+    alive: dict[str, int]
+
+
+def page_weights(site: Path) -> tuple[dict[str, View], str]:
+    """({page: view}, how they were measured): by a browser where there is one, else by following tags."""
     browser = chromium()
     try:
         from playwright.sync_api import sync_playwright
@@ -84,8 +96,8 @@ def page_weights(site: Path) -> tuple[dict[str, dict[str, int]], str]:
     return weights, "measured by Chromium, 1280 × 800"
 
 
-def seen(browser: Any, site: Path, address: str, page: str) -> dict[str, int]:
-    """{file: bytes} of all that a browser fetches from the site for the first view of `page`."""
+def seen(browser: Any, site: Path, address: str, page: str) -> View:
+    """All that a browser fetches from the site for the first view of `page`, without scrolling."""
     fetched: dict[str, int] = {}
 
     def note(request: Any) -> None:
@@ -98,18 +110,22 @@ def seen(browser: Any, site: Path, address: str, page: str) -> dict[str, int]:
     tab = context.new_page()
     tab.on("request", note)
     tab.goto(address + page, wait_until="networkidle")
+    drawn = dict(fetched)
+    tab.mouse.move(5, 5)  # the reader's first sign of life wakes the figures in view
     tab.wait_for_timeout(500)
+    tab.wait_for_load_state("networkidle")
+    tab.wait_for_function("!document.querySelector('figure[data-state=loading]')", timeout=60_000)
     context.close()
-    return fetched
+    return View(drawn, fetched)
 
 
-def followed(site: Path, page: str) -> dict[str, int]:
-    """{file: bytes} of a page and of the scripts, styles and pictures that its tags name, and all KaTeX main fonts."""
+def followed(site: Path, page: str) -> View:
+    """A page and the files that its tags name, with KaTeX's main fonts; alive: as if every figure were in view."""
     html = (site / page).read_text(encoding="utf-8")
     addresses = [page, *(urljoin(page, unquote(found.split("?")[0])) for found in _FOLLOWED.findall(html))]
     if 'class="katex"' in html:
-        addresses += [f"_book/katex/fonts/KaTeX_{name}-{style}.woff2" for name, style in _FONTS]
-    return {address: weight(site / address) for address in addresses if (site / address).is_file()}
-
-
-_FONTS = (("Main", "Regular"), ("Math", "Italic"))
+        addresses += [f"_book/katex/fonts/KaTeX_{name}.woff2" for name in ("Main-Regular", "Math-Italic")]
+    late = [urljoin(page, found) for found in _DATA.findall(html)]
+    late += ["_book/vega/vega.min.js", "_book/vega/vega-interpreter.js"] if late else []
+    drawn = {address: weight(site / address) for address in addresses if (site / address).is_file()}
+    return View(drawn, drawn | {address: weight(site / address) for address in late if (site / address).is_file()})

@@ -160,9 +160,18 @@
     figure.querySelectorAll("[data-signal]").forEach(showValue);
     for (const event of ["focusin", "pointerenter", "touchstart"])
       figure.addEventListener(event, () => wake(figure), { passive: true });
-    // The text comes first: a figure in the first view wakes once the page has loaded.
-    if (!observer) continue;
-    if (document.readyState === "complete") observer.observe(figure);
-    else window.addEventListener("load", () => observer.observe(figure), { once: true });
+  }
+
+  // The text comes first. What is seen wakes at the reader's first sign of life, or once the page has long been drawn.
+  if (observer) {
+    const signs = ["pointermove", "pointerdown", "keydown", "wheel", "scroll", "touchstart"];
+    const begin = () => {
+      for (const sign of signs) window.removeEventListener(sign, begin);
+      figures.forEach((figure) => observer.observe(figure));
+    };
+    for (const sign of signs) window.addEventListener(sign, begin, { passive: true });
+    const later = () => setTimeout(begin, 2500);
+    if (document.readyState === "complete") later();
+    else window.addEventListener("load", later, { once: true });
   }
 })();

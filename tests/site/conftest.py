@@ -1,0 +1,61 @@
+"""The built website, served under a sub-path as a project page would be, and a Chromium that notes what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from visits import SITE, Visit, watch
+
+from richness.book.site.serving import background
+from richness.book.site.weighing import BROWSER_FLAGS, chromium
+
+PREFIX = "/somewhere/richness"
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The folder of the built website."""
+    if not (SITE / "index.html").is_file():
+        pytest.skip("there is no website in _build/html: run `make book` first")
+    return SITE
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    """The address of the site's root, under a sub-path."""
+    with background(site, PREFIX) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser(site: Path) -> Iterator[Any]:
+    """A headless Chromium."""
+    executable = chromium()
+    if executable is None:
+        pytest.skip("no Chromium: install one, or name it in the environment variable CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: run `make setup`")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=executable, headless=True, args=list(BROWSER_FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Any]:
+    """``visit(path, **context options)`` opens a page of the site and returns a `Visit`."""
+    contexts = []
+
+    def open_page(path: str, **options: Any) -> Visit:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        seen = Visit(context.new_page())
+        watch(seen, address)
+        seen.page.goto(address + path, wait_until="load")
+        return seen
+
+    yield open_page
+    for context in contexts:
+        context.close()

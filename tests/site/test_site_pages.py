@@ -1,0 +1,116 @@
+"""Every page in a browser: alone in the world, readable on a phone and in the dark, light, and without JavaScript."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from visits import SITE, built_pages
+
+from richness.book.site.serving import background
+from richness.book.site.weighing import seen as fetched
+
+pytestmark = [pytest.mark.site, pytest.mark.browser]
+PAGES = built_pages()
+LIMIT = 500_000
+
+
+def scroll_through(page: Any) -> None:
+    """Scroll to the page's end and wait until every figure on it is alive."""
+    page.evaluate(
+        "async () => { for (let y = 0; y < document.body.scrollHeight; y += 400) {"
+        " scrollTo(0, y); await new Promise((done) => setTimeout(done, 30)); } }"
+    )
+    page.wait_for_function(
+        "[...document.querySelectorAll('figure.richness-figure')].every((figure) => figure.dataset.state === 'live')",
+        timeout=60_000,
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_goes_wrong_and_no_one_else_is_asked(visit: Any, name: str) -> None:
+    visited = visit(name)
+    scroll_through(visited.page)
+    visited.page.wait_for_load_state("networkidle")
+    assert visited.complaints == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_reader(visit: Any, name: str, scheme: str) -> None:
+    page = visit(name, color_scheme=scheme).page
+    page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    paper, ink = lightness(page, "body", "backgroundColor"), lightness(page, "body", "color")
+    assert (paper > ink + 100) if scheme == "light" else (ink > paper + 100)
+
+
+def lightness(page: Any, selector: str, property: str) -> float:
+    """Mean of a computed colour's channels, 0 to 255."""
+    colour = page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{property}")
+    return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3]) / 3
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_a_phone(visit: Any, name: str) -> None:
+    visited = visit(name, viewport={"width": 360, "height": 740})
+    scroll_through(visited.page)
+    assert visited.page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert visited.complaints == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_without_javascript_is_whole(visit: Any, name: str) -> None:
+    page = visit(name, java_script_enabled=False).page
+    if name == "index.html":
+        return  # a redirect, which is followed without a script too
+    assert page.locator("h1").first.is_visible()
+    for figure in page.locator("figure.richness-figure").all():
+        assert figure.locator(".richness-picture svg:visible").count() == 1
+        assert figure.locator("figcaption").is_visible()
+        assert figure.locator(".richness-summary").inner_text().strip()
+        assert figure.locator("table th[scope=col]").count() > 0
+        assert figure.locator("table tbody tr").count() > 0
+        assert not figure.locator(".richness-controls").is_visible()
+    for laboratory in page.locator("[data-richness-lab]").all():
+        assert laboratory.inner_text().strip()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_first_view_is_light(browser: Any, site: Path, name: str) -> None:
+    with background(site) as address:
+        view = fetched(browser, site, address, name)
+    assert sum(view.alive.values()) < LIMIT, f"{name} weighs {sum(view.alive.values()) / 1000:.0f} kB: {view.alive}"
+
+
+def test_there_are_figures_on_the_pages_that_promise_them(site: Path) -> None:
+    for name in ("00-introduction", "02-phase-portrait"):
+        html = (site / "chapters" / f"{name}.html").read_text(encoding="utf-8")
+        assert "richness-figure" in html or "data-richness-lab" in html, f"{name} shows no figure that answers"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_button_of_the_theme_shows_an_icon(visit: Any, name: str) -> None:
+    page = visit(name).page
+    bare = page.evaluate(
+        "[...document.querySelectorAll('.fa-solid, .fa-regular, .fa-brands')]"
+        ".filter((icon) => { const style = getComputedStyle(icon);"
+        " return !(style.maskImage || style.webkitMaskImage || '').includes('data:image/svg'); })"
+        ".map((icon) => icon.className)"
+    )
+    assert bare == []
+
+
+def test_no_page_names_a_script_or_style_of_another_host(site: Path) -> None:
+    for name in PAGES:
+        html = (SITE / name).read_text(encoding="utf-8")
+        tags = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"[^>]*>", html)
+        assert [tag for tag in tags if 'rel="canonical"' not in tag] == []
+        assert "unpkg" not in html and "jsdelivr" not in html
+
+
+def test_formulas_are_on_the_page_and_not_left_to_a_script(site: Path) -> None:
+    html = (site / "chapters" / "glossary.html").read_text(encoding="utf-8")
+    assert 'class="katex"' in html and "<math" in html
+    assert "mathjax" not in "".join(re.findall(r"<script[^>]*>", html)).lower()

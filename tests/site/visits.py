@@ -1,0 +1,45 @@
+"""What the tests of the website share: where it is, its pages, and a page in a browser with all that went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from richness.book.site.weighing import site_pages
+
+SITE = Path(__file__).parents[2] / "_build" / "html"
+
+
+def built_pages() -> list[str]:
+    """The pages to test; one that does not exist where nothing was built, so that the tests are seen to be skipped."""
+    return site_pages(SITE) if (SITE / "index.html").is_file() else ["not-built"]
+
+
+@dataclass
+class Visit:
+    """A page in a browser, and everything that went wrong on it."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+
+
+def watch(seen: Visit, address: str) -> None:
+    """Note requests to elsewhere, failed answers, page errors and console errors."""
+
+    def request(event: Any) -> None:
+        if not event.url.startswith((address, "data:", "blob:")):
+            seen.complaints.append(f"request outside of the site: {event.url}")
+
+    def response(event: Any) -> None:
+        if event.status >= 400:
+            seen.complaints.append(f"{event.status}: {event.url}")
+
+    def console(event: Any) -> None:
+        if event.type in ("error", "warning"):
+            seen.complaints.append(f"console {event.type}: {event.text}")
+
+    seen.page.on("request", request)
+    seen.page.on("response", response)
+    seen.page.on("console", console)
+    seen.page.on("pageerror", lambda error: seen.complaints.append(f"page error: {error}"))
