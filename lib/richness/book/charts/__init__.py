@@ -3,8 +3,22 @@
 One visual language for all of them is in `theme`; how a result becomes rows is in `cells`.
 """
 
+from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
+from richness.book.charts.exponents import best_eta, boundary_fits, budgets
+from richness.book.charts.ledger import LedgerTable, ledger_table
 from richness.book.charts.plane import portrait, triangle
 from richness.book.charts.theme import theme
 
-__all__ = ["explorer", "portrait", "theme", "triangle"]
+__all__ = [
+    "LedgerTable",
+    "best_eta",
+    "boundary_fits",
+    "budgets",
+    "explorer",
+    "ledger_table",
+    "loss_curves",
+    "portrait",
+    "theme",
+    "triangle",
+]

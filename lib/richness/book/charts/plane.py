@@ -212,7 +212,11 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
     layers: list[alt.Chart] = []
     if not lines.empty:
         theory = _placed(alt.Chart(alt.InlineData(values=records(lines))), "eta")
-        halo = {"stroke": "#808080", "strokeWidth": 3.4, "opacity": 0.7}  # so that dashes show on any cell, by day and night
+        halo = {
+            "stroke": "#808080",
+            "strokeWidth": 3.4,
+            "opacity": 0.7,
+        }  # so that dashes show on any cell, by day and night
         for style in (halo, {"stroke": theme.TEXT, "strokeWidth": 1.4, "strokeDash": [5, 3]}):
             layers.append(theory.mark_line(clip=True, **style).encode(x=plane.x, y=plane.y("eta_y"), detail="line:N"))
     if not points.empty:
@@ -223,7 +227,7 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
         shape = alt.Shape(
             "boundary:N",
             scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[_SHAPES[n] for n in drawn]),
-            legend=_shape_legend("white"),
+            legend=shape_legend("white"),
         )
         named = points.assign(boundary=points.boundary.map(NAMES))
         marks = _placed(alt.Chart(alt.InlineData(values=records(named))), "eta")
@@ -421,7 +425,7 @@ def _tip(points: Mapping[str, pd.DataFrame], L: int, seen: float) -> tuple[float
     return float(tip), pd.concat(drawn)
 
 
-def _shape_legend(fill: str) -> alt.Legend:
+def shape_legend(fill: str) -> alt.Legend:
     return alt.Legend(
         title=None,
         orient="top",
@@ -442,7 +446,7 @@ def _interval_points(rows: pd.DataFrame, x: alt.X, y: Any) -> list[alt.Chart]:
     shape = alt.Shape(
         "boundary:N",
         scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[_SHAPES[n] for n in drawn]),
-        legend=_shape_legend(theme.RICH),
+        legend=shape_legend(theme.RICH),
     )
     bars = alt.Chart(data).mark_rule(strokeWidth=1.2).encode(x=x, y=y("y_low"), y2="y_high:Q")
     points = alt.Chart(data).mark_point(size=34, filled=False, fill=theme.RICH, stroke=theme.TEXT, strokeWidth=0.6)

@@ -188,7 +188,7 @@ def power_of_ten(value: float) -> str:
     if not math.isfinite(value):
         return "none"
     if value == 0 or (1e-2 <= abs(value) < 1e4 and not math.isclose(abs(value), 0.01)):
-        return f"{value:.3g}"
+        return f"{float(f'{value:.3g}'):g}"
     exponent = math.floor(math.log10(abs(value)) + 1e-9)
     mantissa = value / 10.0**exponent
     tens = "10" + str(exponent).translate(_SUPERSCRIPTS)
