@@ -226,13 +226,18 @@ def _executor(workers: int) -> Iterator[Any]:
         yield None
         return
     import multiprocessing
+    import signal
     from concurrent.futures import ProcessPoolExecutor
 
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    # Ctrl-C reaches the whole group; the workers leave the answer to this process, which ends them.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.terminate()
         raise
     pool.shutdown()
 
@@ -246,6 +251,8 @@ def _sweep_and_save(experiment: Any, path: Path, workers: int, name: str = "", s
 
     _check_device(experiment.device)
     store = path.with_suffix(".parts")
+    cells, seeds = len(experiment.cells()), len(experiment.seeds)
+    print(f"{path.stem}: {cells} cells × {seeds} seeds × {experiment.steps} steps", file=sys.stderr, flush=True)
     with _executor(workers) as executor, _progress(path.stem) as progress:
         try:
             runs = run_sweep(experiment, executor=executor, store=store, progress=progress, name=name, scale=scale)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +95,23 @@ def test_ctrl_c_says_how_to_go_on(richness, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "sweep", stopped)
     answer = richness(*tiny, "--out", tmp_path / "a.nc")
     assert answer.code == 130 and "same command goes on" in answer.err and "Traceback" not in answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_real_ctrl_c_ends_at_once_and_quietly(workers, tmp_path):
+    grids = ["--gammas", "1e-1:10:4", "--etas", "1e-3:1:40", "--steps", "200000", "--seeds", "0", "1"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "richness", "sweep", *grids, "--workers", workers, "--out", str(tmp_path / "a.nc")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert run.stderr is not None and "steps" in run.stderr.readline()
+    time.sleep(2)
+    assert run.poll() is None
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and "same command goes on" in said, said
+    assert "Traceback" not in said
 
 
 def test_a_stopped_sweep_goes_on_from_its_shards(richness, tiny, tmp_path, monkeypatch):
