@@ -3,8 +3,8 @@
 Peer: plain PyTorch, as most code for such sweeps is written: a ``torch.nn.Sequential`` a cell, ``torch.optim.SGD``, the
 network at initialisation evaluated beside it at every step for the centring. It is handed its batches ready-made, where
 ours draws them inside the measured time. Both get one thread and float32. Their losses are compared at every step, and
-only then are they timed, in turns; the median of the repeats counts. Times are CPU seconds, which a busy machine changes
-less than the clock on the wall.
+only then are they timed, in turns; the median of the repeats counts. Times are CPU seconds, which a busy machine
+changes less than the clock on the wall.
 
 Run it by ``richness bench``, or ``python benchmarks/sweep_ratio.py``.
 """
