@@ -1,6 +1,7 @@
 """Results as figures: each function takes a result and gives a `Figure`, a chart with its summary and its table.
 
-One visual language for all of them is in `theme`; how a result becomes rows is in `cells`.
+One visual language for all of them is in `charts.theme`, with the Altair configuration `theme.theme()`; how a result
+becomes rows is in `cells`.
 """
 
 from richness.book.charts.curves import loss_curves
@@ -8,7 +9,6 @@ from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.ledger import LedgerTable, ledger_table
 from richness.book.charts.plane import portrait, triangle
-from richness.book.charts.theme import theme
 
 __all__ = [
     "LedgerTable",
@@ -19,6 +19,5 @@ __all__ = [
     "ledger_table",
     "loss_curves",
     "portrait",
-    "theme",
     "triangle",
 ]
