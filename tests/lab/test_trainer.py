@@ -158,18 +158,27 @@ def test_showing_it_starts_the_first_run(make):
 def test_moving_a_slider_starts_another_run_and_keeps_a_trace(make):
     lab = make()
     lab.train()
-    until(lambda: header(lab)[1] > 3)
+    until(lambda: header(lab)[1] >= widget.PASSING)
     lab._gamma.value = 100.0
     assert lab._view.run["number"] == 2
     assert lab._view.run["gamma"] == pytest.approx(100.0)
     assert [trace["number"] for trace in lab._view.traces] == [1]
-    until(lambda: header(lab) >= (2, 3))
+    until(lambda: header(lab) >= (2, widget.PASSING))
     assert "rich" in lab._view.run["text"]
     for value in (0.2, 0.3, 0.4, 0.5):
         before = lab._view.run["number"]
         lab._eta.value = value
-        until(lambda before=before: header(lab) >= (before + 1, 2))
+        until(lambda before=before: header(lab) >= (before + 1, widget.PASSING))
     assert len(lab._view.traces) == widget.TRACES
+
+
+def test_a_drag_leaves_no_traces_of_what_it_passed(make):
+    lab = make()
+    lab.train()
+    until(lambda: header(lab)[1] >= widget.PASSING)
+    for i in range(30):
+        lab._gamma.value = 10 ** (0.05 * (i + 1))
+    assert [trace["number"] for trace in lab._view.traces] == [1]
 
 
 def test_setting_a_value_moves_the_slider_even_beyond_its_ends(make):

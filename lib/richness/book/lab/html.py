@@ -44,12 +44,13 @@ def page(experiment: Experiment, runs: xr.Dataset | None, missing: str) -> str:
         said = f'<p class="rl-status" role="status">{escape(words)}</p>'
         return f'<div class="richness-lab" {marks} data-missing="{escape(words)}">{said}</div>'
     cell = pack.one_run(runs, *pack.nearest(runs, gamma, eta, seed), seed)
+    title = f"Table of the run at gamma = {cell['gamma']:.3g}, eta = {cell['eta']:.3g}"
     data = json.dumps({**pack.pack(runs, seed), "about": about(runs)}, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<div class="richness-lab" {marks}>'
         f'<div data-fallback>{picture(cell)}<p class="rl-status">{escape(summary(cell))}</p>'
         f'<p class="rl-note">{escape(about(runs))}</p></div>'
-        f"<details><summary>The run as a table</summary>{table(cell)}</details>"
+        f"<details><summary>{title}</summary>{table(cell)}</details>"
         f'<script type="application/json">{data}</script></div>'
     )
 

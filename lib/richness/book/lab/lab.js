@@ -148,7 +148,7 @@ export function figure(state) {
       }
       if (key === "loss" && run.role === "now" && run.died >= 0) {
         const x = sx(times(run, [run.died], state.axis)[0]), y = finite(ys).at(-1) ?? box.y;
-        const side = x > box.x + w / 2 ? "end" : "start";
+        const side = x + 125 > box.x + w ? "end" : "start";
         svg += `<path d="M${x - 5} ${y - 5}l10 10m0-10l-10 10" class="rl-died" stroke="currentColor" stroke-width="2"/>`
           + text(x + (side === "end" ? -9 : 9), max(y, box.y + 4) + 16, `diverged at step ${run.died}`, `text-anchor="${side}" class="rl-died-text"`);
       }

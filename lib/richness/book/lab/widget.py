@@ -13,16 +13,17 @@ import anywidget
 import ipywidgets
 import traitlets
 import xarray as xr
-from anywidget import _util
 
 from richness.book.lab import html, pack
 from richness.book.lab.trainer import Run, Trainer
 from richness.runs.experiment import Experiment
 from richness.runs.results import ResultError, load
 
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
 HEADLINE = "phase_portrait_mlp3_mse"  # what a page shows unless told otherwise
 TRACES = 3  # earlier runs kept in sight
+PASSING = 8  # recorded points below which a run was only passed through in a drag, and leaves no trace
 GAMMA_RANGE, ETA_RANGE = (-4.0, 4.0), (-9.0, 5.0)  # log10, the headline portrait's
 RECORD_POINTS, PROBE_POINTS = 80, 16
 
@@ -35,7 +36,7 @@ class View(anywidget.AnyWidget):
     run = traitlets.Dict().tag(sync=True)
     curve = traitlets.Bytes(b"").tag(sync=True)
     near = traitlets.Dict().tag(sync=True)
-    traces = traitlets.List().tag(sync=True)
+    traces: traitlets.List = traitlets.List().tag(sync=True)
 
 
 class Lab:
@@ -142,7 +143,7 @@ class Lab:
         experiment = _at(self._experiment, self.gamma, self.eta)
         with self._lock:
             run = self._trainer.start(experiment)
-            if self._current is not None and self._current.step:
+            if self._current is not None and (len(self._current.step) >= PASSING or self._current.died >= 0):
                 self._past = [*self._past, self._current][-TRACES:]
             self._current = run
             self._view.traces = [{**_facts(r), "data": _curve(r)} for r in self._past]
@@ -200,7 +201,11 @@ class Lab:
             summary = f"Lab at gamma = {self.gamma:g}, eta = {self.eta:g} (measured runs)"
             return {"text/html": self.html(), "text/plain": summary}, {}
         self._begin()
-        return _util.repr_mimebundle(model_id=self.widget.model_id, repr_text=repr(self))
+        # The view knows what its surroundings ask for (Colab wants a word about custom widgets); the box is what is shown.
+        bundle = self._view._repr_mimebundle_()
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        shown = {**data[WIDGET_VIEW], "model_id": self.widget.model_id}
+        return {WIDGET_VIEW: shown, "text/plain": repr(self)}, metadata
 
     def html(self) -> str:
         """The page's laboratory: picture, summary, table, and the measured runs for ``lab.js`` to open."""
