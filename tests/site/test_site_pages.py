@@ -63,8 +63,6 @@ def test_no_page_is_wider_than_a_phone(visit: Any, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_without_javascript_is_whole(visit: Any, name: str) -> None:
     page = visit(name, java_script_enabled=False).page
-    if name == "index.html":
-        return  # a redirect, which is followed without a script too
     assert page.locator("h1").first.is_visible()
     for figure in page.locator("figure.richness-figure").all():
         assert figure.locator(".richness-picture svg:visible").count() == 1
@@ -82,6 +80,12 @@ def test_the_first_view_is_light(browser: Any, site: Path, name: str) -> None:
     with background(site) as address:
         view = fetched(browser, site, address, name)
     assert sum(view.alive.values()) < LIMIT, f"{name} weighs {sum(view.alive.values()) / 1000:.0f} kB: {view.alive}"
+
+
+def test_the_root_leads_to_the_introduction(visit: Any, address: str) -> None:
+    visited = visit("", java_script_enabled=False)
+    visited.page.wait_for_url(f"{address}chapters/00-introduction.html")
+    assert visited.complaints == []
 
 
 def test_there_are_figures_on_the_pages_that_promise_them(site: Path) -> None:

@@ -12,8 +12,13 @@ SITE = Path(__file__).parents[2] / "_build" / "html"
 
 
 def built_pages() -> list[str]:
-    """The pages to test; one that does not exist where nothing was built, so that the tests are seen to be skipped."""
-    return site_pages(SITE) if (SITE / "index.html").is_file() else ["not-built"]
+    """The pages to test, the root's redirect aside.
+
+    One that does not exist where nothing was built, so that the tests are seen to be skipped.
+    """
+    if not (SITE / "index.html").is_file():
+        return ["not-built"]
+    return [page for page in site_pages(SITE) if page != "index.html"]
 
 
 @dataclass

@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from richness.book.site import formulas, icons, pages, styles
+from richness.book.site import docstrings, formulas, icons, pages, styles
 from richness.book.site.places import ASSETS, LABORATORY, SiteError, node_package
 
 logger = logging.getLogger(__name__)
@@ -25,12 +25,15 @@ _SKIPPED = {"__pycache__", ".ipynb_checkpoints", "site"}
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect everything to Sphinx's events."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.add_config_value("richness_sources", "", "env")  # what a chapter's outputs depend on
     app.add_config_value("richness_assets", "", "html")  # what every written page depends on
     renderers = ((formulas.visit_inline, None), (formulas.visit_block, None))
     app.add_html_math_renderer("richness_katex", inline_renderers=renderers[0], block_renderers=renderers[1])
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _add_assets)
+    app.connect("autodoc-process-docstring", docstrings.process, priority=100)
+    app.connect("missing-reference", docstrings.public_name)
     app.connect("html-page-context", _without_third_parties, priority=900)
     app.connect("build-finished", _finish)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
