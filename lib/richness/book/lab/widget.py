@@ -201,11 +201,10 @@ class Lab:
             summary = f"Lab at gamma = {self.gamma:g}, eta = {self.eta:g} (measured runs)"
             return {"text/html": self.html(), "text/plain": summary}, {}
         self._begin()
-        # The view knows what its surroundings ask for (Colab wants a word about custom widgets); the box is what is shown.
-        bundle = self._view._repr_mimebundle_()
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        shown = {**data[WIDGET_VIEW], "model_id": self.widget.model_id}
-        return {WIDGET_VIEW: shown, "text/plain": repr(self)}, metadata
+        shown = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        # The view knows what its surroundings ask for: Colab wants a word about custom widgets. Old versions say nothing.
+        bundle = getattr(self._view, "_repr_mimebundle_", dict)()
+        return {WIDGET_VIEW: shown, "text/plain": repr(self)}, bundle[1] if isinstance(bundle, tuple) else {}
 
     def html(self) -> str:
         """The page's laboratory: picture, summary, table, and the measured runs for ``lab.js`` to open."""
