@@ -77,9 +77,9 @@ def test_every_number_has_its_word():
 
 
 def test_runs_that_are_missing_are_named(on_page, monkeypatch):
-    monkeypatch.setattr(widget, "HEADLINE", "not_made_yet")
+    monkeypatch.setattr(widget, "HOUSE", {"not_made_yet": "digits8"})
     text = Lab().html()
-    assert "'not_made_yet' are missing" in text.replace("&#x27;", "'")
+    assert "no precomputed result 'not_made_yet'" in text.replace("&#x27;", "'")
     assert "In Jupyter this laboratory trains live" in text
 
 

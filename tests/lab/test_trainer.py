@@ -218,6 +218,15 @@ def test_the_nearest_measured_run_is_there_at_once(make, runs):
     assert lab._view.near["gamma"] == pytest.approx(100.0)
 
 
+def test_the_books_own_runs_are_taken_only_where_they_are_the_same(make, runs, monkeypatch):
+    monkeypatch.setattr(widget, "_loaded", lambda name: runs)
+    same, other = make(task="digits"), make(task="digits", width=32)
+    for lab in (same, other):
+        lab.train()
+    assert same._view.near["data"]
+    assert other._view.near == {}
+
+
 def test_measured_runs_of_another_task_say_so(make, runs):
     lab = make(task="digits8", precomputed=runs)
     lab.train()

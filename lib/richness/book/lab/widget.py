@@ -21,7 +21,7 @@ from richness.runs.results import ResultError, load
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
-HEADLINE = "phase_portrait_mlp3_mse"  # what a page shows unless told otherwise
+HOUSE = {"laboratory_mlp3_mse": "digits8", "phase_portrait_mlp3_mse": "digits"}  # the book's own runs, and their task
 TRACES = 3  # earlier runs kept in sight
 PASSING = 8  # recorded points below which a run was only passed through in a drag, and leaves no trace
 GAMMA_RANGE, ETA_RANGE = (-4.0, 4.0), (-9.0, 5.0)  # log10, the headline portrait's
@@ -59,8 +59,8 @@ class Lab:
         steps: updates a run.
         seed: of the initial weights and the stream.
         precomputed: measured runs of this network, a Dataset or a name for :func:`richness.load`. In Jupyter the
-            nearest of them is drawn at once, dashed, under the live run. On a page it is what is shown; by default the
-            headline portrait.
+            nearest of them is drawn at once, dashed, under the live run; on a page they are what is shown. By default
+            the book's own runs of this network, if there are any.
 
     Raises:
         ValueError: a value the :class:`richness.Experiment` refuses (γ ≤ 0, NaN, an unknown task …), or measured runs
@@ -103,8 +103,8 @@ class Lab:
         self._experiment, self._seed = first, first.seeds[0]
         self._lock = threading.RLock()
         self._trainer: Trainer | None = None
-        self._runs, self._missing = _measured(precomputed, first)
         self.on_page = os.environ.get("RICHNESS_BOOK") == "1"
+        self._runs, self._missing = _measured(precomputed, first, self.on_page)
         if not self.on_page:
             self._trainer = Trainer(self._show)
             self._past: list[Run] = []
@@ -202,8 +202,8 @@ class Lab:
             return {"text/html": self.html(), "text/plain": summary}, {}
         self._begin()
         shown = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        # The view knows what its surroundings ask for: Colab wants a word about custom widgets. Old versions say nothing.
-        bundle = getattr(self._view, "_repr_mimebundle_", dict)()
+        # The view knows what its surroundings ask for: Colab wants a word about custom widgets.
+        bundle: Any = getattr(self._view, "_repr_mimebundle_", dict)()
         return {WIDGET_VIEW: shown, "text/plain": repr(self)}, bundle[1] if isinstance(bundle, tuple) else {}
 
     def html(self) -> str:
@@ -268,37 +268,51 @@ def _words(run: Run) -> str:
     return f"{where}: {said[run.state]}"
 
 
-def _measured(precomputed: xr.Dataset | str | None, wanted: Experiment) -> tuple[xr.Dataset | None, str]:
+def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
     """The measured runs, or None and a sentence that says what is missing.
 
     Raises:
         ValueError: runs that were named are of another network.
+        ResultError: a name that was never measured; a page only says so.
     """
-    chosen = precomputed
-    if chosen is None:
-        if os.environ.get("RICHNESS_BOOK") != "1":
-            return None, ""
-        chosen = HEADLINE
-    if isinstance(chosen, str):
-        try:
-            runs = _loaded(chosen)
-        except ResultError as error:
-            if precomputed is not None and os.environ.get("RICHNESS_BOOK") != "1":
-                raise
-            return None, f"The measured runs {chosen!r} are missing here: {error}"
-    else:
-        runs = chosen
-    made = pack.recipe(runs)
-    other = {k: made.get(k) for k in ("network", "depth", "loss", "activation") if made.get(k) != getattr(wanted, k)}
-    if not other:
-        return runs, ""
-    asked = ", ".join(f"{k} {getattr(wanted, k)!r}" for k in other)
-    found = ", ".join(f"{k} {v!r}" for k, v in other.items())
     if precomputed is None:
-        return None, f"No runs have been measured for {asked} (those at hand have {found})."
-    raise ValueError(
-        f"expected measured runs with {asked}, as this Lab trains; got {found}. Choose other runs or arguments."
-    )
+        return _house_runs(wanted, on_page)
+    try:
+        runs = _loaded(precomputed) if isinstance(precomputed, str) else precomputed
+    except ResultError as error:
+        if not on_page:
+            raise
+        return None, f"The measured runs are missing here: {error}."
+    asked, found = _mismatch(runs, wanted)
+    if asked:
+        raise ValueError(
+            f"expected measured runs with {asked}, as this Lab trains; got {found}. Choose other runs or arguments."
+        )
+    return runs, ""
+
+
+def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
+    """The book's own runs of this network, its task first; beside a live run only those of the same recipe."""
+    missing = ""
+    for name in sorted(HOUSE, key=lambda name: HOUSE[name] != wanted.task):
+        try:
+            runs = _loaded(name)
+        except ResultError as error:
+            missing = missing or f"The measured runs are missing here: {error}."
+            continue
+        asked, found = _mismatch(runs, wanted)
+        if asked:
+            missing = missing or f"No runs have been measured for {asked} (those at hand have {found})."
+        elif on_page or not _difference(runs, wanted):
+            return runs, ""
+    return None, missing
+
+
+def _mismatch(runs: xr.Dataset, wanted: Experiment) -> tuple[str, str]:
+    """(what was asked for, what the measured runs have) where they are of another network; two empty strings if not."""
+    made = pack.recipe(runs)
+    other = [k for k in ("network", "depth", "loss", "activation") if made.get(k) != getattr(wanted, k)]
+    return ", ".join(f"{k} {getattr(wanted, k)!r}" for k in other), ", ".join(f"{k} {made.get(k)!r}" for k in other)
 
 
 @cache
