@@ -267,13 +267,16 @@ def _sweep_and_save(experiment: Any, path: Path, workers: int, name: str = "", s
 
 
 def _check_device(device: str) -> None:
+    """Refuses a device that torch does not see, before any work is begun."""
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise Usage(f"--device: expected cpu, cuda, cuda:0 or mps, got {device!r}.")
     import torch
 
     kind, _, index = device.partition(":")
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind, 1)
     if int(index or 0) >= there:
         raise Failure(
-            f"the device {device} is not here (torch sees {there} of its kind); leave --device out to use the cpu."
+            f"the device {device} is not here (torch sees {there} of its kind); name another, such as --device cpu."
         )
 
 

@@ -53,6 +53,8 @@ SWEEP = [
     ("--probes loss loss", "--probes once loss"),
     ("--dtype float23", "--dtype 'float23' float32"),
     ("--device tpu", "device 'tpu' cpu"),
+    ("--device cuda:99", "device cuda:99 not here"),
+    ("--device cuda:x", "--device 'cuda:x' cuda:0"),
     ("--depth 1", "--depth at least 2 '1'"),
     ("--depth 0", "--depth at least 2 '0'"),
     ("--width 0", "--width at least 1 '0'"),
