@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from richness.findings.claims import ledger
     from richness.measure import sharpness
     from richness.runs.experiment import Experiment
-    from richness.runs.recipes import recipe
+    from richness.runs.recipes import obtain, recipe
     from richness.runs.results import load, read, save
     from richness.runs.sweep import sweep
     from richness.runs.training import live, train
@@ -27,6 +27,7 @@ _HOME = {
     "sweep": "richness.runs.sweep",
     "train": "richness.runs.training",
     "live": "richness.runs.training",
+    "obtain": "richness.runs.recipes",
     "load": "richness.runs.results",
     "read": "richness.runs.results",
     "save": "richness.runs.results",
@@ -45,6 +46,7 @@ __all__ = [
     "ledger",
     "live",
     "load",
+    "obtain",
     "read",
     "recipe",
     "save",

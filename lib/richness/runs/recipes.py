@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import xarray as xr
 
 from richness.runs.experiment import Experiment
-from richness.runs.results import SCALES
+from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
+from richness.runs.sweep import Progress, sweep
 
 
 def eta_axis(low: float, high: float, gammas_a_decade: int, at_least: float = 8.0) -> tuple[float, ...]:
@@ -76,3 +78,37 @@ def recipe(name: str, scale: str) -> Experiment:
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     return RECIPES[name](scale)
+
+
+def obtain(
+    name: str, scale: str = "laptop", seed: int = 0, progress: Callable[[Progress], None] | None = None
+) -> xr.Dataset:
+    """A recipe's result, loaded where it is stored and computed where it is not; downstream there is no difference.
+
+    Args:
+        name, scale: of the recipe.
+        seed: added to the recipe's seeds; 0 is the recipe as it stands, which is what ``precomputed/`` holds.
+        progress: as for :func:`richness.sweep`.
+
+    Returns:
+        As :func:`richness.load`. A computed result is also kept in ``runs/<scale>/``, to be adopted or read again; at smoke
+        scale it is computed every time, since it is there to show that the code runs.
+
+    Raises:
+        ValueError: no such recipe or scale, or a seed out of range. ResultError: a damaged file, or no place to write.
+    """
+    experiment = recipe(name, scale)
+    if seed:
+        fields = experiment.model_dump() | {"seeds": [seed + s for s in experiment.seeds]}
+        experiment = Experiment.model_validate(fields)
+    kept = runs_folder() / scale / f"{name}-{experiment.hash[:8]}.nc"
+    for path in (precomputed_path(name, scale), kept):
+        if scale != "smoke" and path.exists():
+            runs = read(path)
+            if runs.attrs["recipe_hash"] == experiment.hash:
+                return runs
+    if scale == "smoke":
+        return sweep(experiment, progress=progress, name=name, scale=scale)
+    runs = sweep(experiment, store=runs_folder() / "store", progress=progress, name=name, scale=scale)
+    save(runs, kept)
+    return runs

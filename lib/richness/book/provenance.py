@@ -1,0 +1,80 @@
+"""Where a result comes from, in words under its figures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from html import escape
+
+import xarray as xr
+
+from richness.runs.results import recipe_of
+
+OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer", "batch_size", "steps", "dtype")
+
+
+def command(runs: xr.Dataset) -> str:
+    """The command line that makes a result again: by its recipe's name where it has one, else field by field."""
+    attrs = runs.attrs
+    if attrs["recipe_name"] and attrs["scale"] != "smoke":
+        return f"richness precompute {attrs['recipe_name']} --scale {attrs['scale']}"
+    return sweep_command(runs)
+
+
+def sweep_command(runs: xr.Dataset, out: str = "result.nc") -> str:
+    """The ``richness sweep`` line of a result's recipe, every field that matters spelled out."""
+    experiment = recipe_of(runs)
+    words = ["richness", "sweep"]
+    for name in OPTIONS:
+        words += [f"--{name.replace('_', '-')}", str(getattr(experiment, name))]
+    for name in ("gammas", "etas", "seeds", "probes", "budgets"):
+        values = getattr(experiment, name)
+        if values:
+            words += [f"--{name}", *(repr(v) if isinstance(v, float) else str(v) for v in values)]
+    for name in ("record_points", "probe_points", "probe_samples"):
+        value = getattr(experiment, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    if experiment.band is not None:
+        words += ["--band", *(repr(v) for v in experiment.band)]
+    return shlex.join([*words, "--out", out])
+
+
+class Provenance:
+    """A folded table of a result's recipe, commit, device and packages, with the command that makes it again.
+
+    Args:
+        runs: a result, as :func:`richness.load` or :func:`richness.sweep` give it.
+    """
+
+    def __init__(self, runs: xr.Dataset):
+        self.runs = runs
+
+    def rows(self) -> dict[str, str]:
+        """What is told, in order."""
+        attrs, packages = self.runs.attrs, json.loads(self.runs.attrs["packages"])
+        commit = attrs["git_commit"] + (" with uncommitted changes" if attrs["git_dirty"] else "")
+        return {
+            "recipe": f"{attrs['recipe_name'] or 'unnamed'}, scale {attrs['scale'] or 'none'}",
+            "recipe's hash": attrs["recipe_hash"],
+            "seeds": ", ".join(map(str, json.loads(attrs["seeds"]))),
+            "device and precision": f"{attrs['device']}, {attrs['dtype']}",
+            "commit": commit,
+            "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
+            "made": f"{attrs['date']}, {attrs['wall_seconds']:.0f} s of work ({attrs['cpu_seconds']:.0f} s of processor)",
+            "make it again": command(self.runs),
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}: {value}" for name, value in self.rows().items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th scope="row">{escape(name)}</th><td><code>{escape(value)}</code></td></tr>'
+            for name, value in self.rows().items()
+        )
+        title = escape(self.rows()["recipe"])
+        return (
+            f'<details class="richness-provenance"><summary>Provenance: {title}</summary>'
+            f'<div class="richness-scroll"><table><tbody>{rows}</tbody></table></div></details>'
+        )
