@@ -211,7 +211,7 @@ def picture(svg: str, identity: str, summary: str, kind: str = "") -> str:
     return f'{opening}{names} role="img" aria-label="{escape(summary)}">{body}'
 
 
-_LONG_NUMBER = re.compile(r"(?<![\w#])-?\d+\.\d{3,}(?:e-?\d+)?")
+_LONG_NUMBER = re.compile(r"(?<![\d.#])-?\d+\.\d{3,}(?:e-?\d+)?")
 
 
 def _rounded(number: re.Match[str]) -> str:
@@ -236,7 +236,7 @@ def split_controls(vega: dict[str, Any], identity: str) -> tuple[str, dict[str, 
 
 
 def _control(signal: dict[str, Any], identity: str) -> str:
-    bind, value = signal["bind"], signal.get("value")
+    bind, value = signal["bind"], _start(signal)
     name = str(bind.get("name") or signal["name"]).strip().rstrip(":").strip()
     logarithm = _LOGARITHM.match(name)
     shared = f'data-signal="{escape(signal["name"])}" disabled'
@@ -255,6 +255,16 @@ def _control(signal: dict[str, Any], identity: str) -> str:
         raise ValueError(f"a figure's control is a range, select, radio or checkbox, got {bind['input']!r}.")
     text = escape(logarithm[1] if logarithm else name)
     return f'<span class="richness-control"><label for="{identity}">{text}</label>{field}</span>'
+
+
+def _start(signal: dict[str, Any]) -> Any:
+    """Where a bound signal stands at first: its value, or the literal that initialises it; None if neither."""
+    if "value" in signal or "init" not in signal:
+        return signal.get("value")
+    try:
+        return json.loads(signal["init"])
+    except (TypeError, ValueError):
+        return None
 
 
 def _choices(bind: dict[str, Any], value: Any, identity: str, shared: str) -> str:

@@ -72,19 +72,20 @@
     if (!control.dataset.log) return String(value);
     const exponent = Number(value);
     if (Number.isInteger(exponent)) return `10${superscript(exponent)}`;
-    return Number((10 ** exponent).toPrecision(3)).toString().replace("e", " × 10^");
+    const text = Number((10 ** exponent).toPrecision(3)).toString();
+    return text.replace(/e\+?(-?\d+)/, (_, power) => ` × 10${superscript(power)}`);
   };
 
-  const showValue = (control) => {
+  const showValue = (control, value = control.value) => {
     const output = control.parentElement.querySelector("output");
-    const text = spoken(control, control.value);
+    const text = spoken(control, value);
     if (output) output.textContent = text;
     if (control.type === "range") control.setAttribute("aria-valuetext", text);
   };
 
   const readControl = (control) => {
     if (control.type === "checkbox") return control.checked;
-    if (control.type === "range" || control.type === "number") return Number(control.value);
+    if (control.type === "range") return Number(control.value);
     return JSON.parse(control.value);
   };
 
@@ -97,13 +98,16 @@
       };
       control.addEventListener(control.type === "range" ? "input" : "change", send);
       control.disabled = false;
-      if (control.type === "radio") continue;
-      view.addSignalListener(control.dataset.signal, (name, value) => {
+      const receive = (value) => {
         if (value == null) return;
         if (control.type === "checkbox") control.checked = Boolean(value);
-        else control.value = control.type === "range" || control.type === "number" ? value : JSON.stringify(value);
-        showValue(control);
-      });
+        else if (control.type === "radio") control.checked = JSON.parse(control.value) === value;
+        else if (control.type === "range") control.value = value;
+        else for (const option of control.options) option.selected = JSON.parse(option.value) === value;
+        showValue(control, control.type === "range" ? value : control.value); // a slider's own value is held to its steps
+      };
+      receive(view.signal(control.dataset.signal));
+      view.addSignalListener(control.dataset.signal, (name, value) => receive(value));
     }
   };
 

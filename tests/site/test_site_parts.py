@@ -1,0 +1,196 @@
+"""The website's parts by themselves: figures, moved data, trimmed styles, icons, formulas, and errors that help."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+import pytest
+
+from richness.book.figure import ROWS_SHOWN, figure, picture
+from richness.book.site import docstrings, icons, pages, styles
+from richness.book.site.__main__ import main
+from richness.book.site.extension import digest
+from richness.book.site.serving import background
+from richness.book.site.weighing import followed, weight
+
+
+@pytest.fixture(autouse=True)
+def on_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RICHNESS_BOOK", "1")
+
+
+@pytest.fixture
+def chart() -> alt.Chart:
+    height = alt.param(name="lift", value=1, bind=alt.binding_range(min=0, max=3, step=0.5, name="log10 γ "))
+    table = pd.DataFrame({"x": [0, 1, 2], "y": [1.0, 2.0, 4.0]})
+    return (
+        alt.Chart(table)
+        .mark_line(clip=True)
+        .transform_calculate(z="datum.y + lift")
+        .encode(x="x:Q", y="z:Q")
+        .add_params(height)
+    )
+
+
+TABLE = pd.DataFrame({"gamma": [0.1, 1.0], "eta": [1e-3, float("nan")]})
+
+
+def test_a_figure_carries_picture_caption_summary_table_and_specification(chart: alt.Chart) -> None:
+    html = figure(chart, "It rises.", TABLE, "y against x; no units.", label="rise")._repr_mimebundle_()["text/html"]
+    assert 'id="fig-rise"' in html and 'data-state="static"' in html
+    assert "<figcaption>y against x; no units.</figcaption>" in html
+    assert '<th scope="col">gamma</th>' in html and '<th scope="row">0.1</th>' in html and "<td>–</td>" in html
+    drawing = html[html.index("<svg") : html.index("</svg>")]
+    assert 'role="img" aria-label="It rises."' in drawing and "currentColor" in drawing
+    assert drawing.count("role=") == 1, "the marks themselves stay silent"
+    specification = json.loads(re.search(r'class="richness-spec">(.*?)</script>', html, re.DOTALL)[1])
+    assert "vega/v" in specification["$schema"] and "vega-lite" not in specification["$schema"]
+
+
+def test_a_slider_is_on_the_page_with_its_label_and_not_in_the_specification(chart: alt.Chart) -> None:
+    html = figure(chart, "It rises.", TABLE, "y against x.", label="rise").html()
+    assert '<label for="rise-lift-0">γ</label><input type="range" id="rise-lift-0"' in html
+    assert 'data-signal="lift" disabled data-log="10"' in html
+    assert '"bind"' not in html
+
+
+def test_a_slider_starts_where_its_selection_does() -> None:
+    ranges = {"x": alt.binding_range(min=0, max=2, step=1, name="x")}
+    chosen = alt.selection_point(name="chosen", fields=["x"], bind=ranges, value=[{"x": 1}])
+    table = pd.DataFrame({"x": [0, 1, 2], "y": [1, 2, 3]})
+    chart = alt.Chart(table).mark_point().encode(x="x:Q", y="y:Q").add_params(chosen)
+    assert 'value="1" data-signal="chosen_x"' in figure(chart, "s", table, "c").html()
+
+
+def test_two_figures_share_no_id(chart: alt.Chart) -> None:
+    html = figure(chart, "a", TABLE, "a", label="one").html() + figure(chart, "a", TABLE, "a", label="two").html()
+    identities = re.findall(r'\bid="([^"]+)"', html)
+    assert len(identities) == len(set(identities)) > 2
+
+
+def test_long_tables_are_cut_with_a_note_and_whole_as_a_file(chart: alt.Chart) -> None:
+    table = pd.DataFrame({"i": range(500)})
+    html = figure(chart, "s", table, "c").html()
+    assert html.count('<th scope="row">') == ROWS_SHOWN and "of 500 rows" in html
+    whole = base64.b64decode(re.search(r'base64,([^"]+)"', html)[1]).decode()
+    assert whole.count("\n") == 501
+
+
+def test_away_from_the_book_a_figure_is_altairs(chart: alt.Chart, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RICHNESS_BOOK")
+    bundle = figure(chart, "It rises.", TABLE, "c")._repr_mimebundle_()
+    assert bundle["text/plain"] == "It rises." and len(bundle) > 1
+    assert "richness-figure" not in bundle.get("text/html", "")
+
+
+@pytest.mark.parametrize(
+    ("summary", "caption", "label", "word"),
+    [("", "c", None, "summary"), ("s", " ", None, "caption"), ("s", "c", "Not OK", "'not-ok'")],
+)
+def test_a_figure_without_words_is_refused(
+    chart: alt.Chart, summary: str, caption: str, label: str | None, word: str
+) -> None:
+    with pytest.raises(ValueError, match=word):
+        figure(chart, summary, TABLE, caption, label)
+
+
+def test_digits_are_cut_in_the_drawing_and_not_in_its_words() -> None:
+    drawn = picture('<svg width="10"><path d="M1.23456,7e-9"/><text>3.14159</text></svg>', "a", "s")
+    assert "M1.23," in drawn and "3.14159" in drawn
+
+
+def test_big_data_moves_beside_the_page_once(tmp_path: Path, chart: alt.Chart) -> None:
+    page = tmp_path / "chapters" / "one.html"
+    page.parent.mkdir()
+    lab = '<div data-richness-lab data-gamma="1"><p>words</p><script type="application/json">{"a":1}</script></div>'
+    page.write_text(f"<html><head></head><body>{figure(chart, 's', TABLE, 'c').html()}{lab}</body></html>")
+    (tmp_path / "_book" / "lab").mkdir(parents=True)
+    for name in ("figures.js", "lab/boot.js"):
+        (tmp_path / "_book" / name).write_text("//")
+    pages.finish_page(page, tmp_path)
+    html = page.read_text()
+    assert re.search(r'class="richness-spec" data-src="\.\./_figures/\w+\.json"></script>', html)
+    container = re.search(r'<div data-richness-lab data-gamma="1" data-src="\.\./(_figures/\w+\.json)">', html)
+    assert container and json.loads((tmp_path / container[1]).read_text()) == {"a": 1}
+    assert re.search(r'href="\.\./_figures/\w+\.csv"', html) and "base64" not in html
+    assert html.count("_book/figures.js") == 1 and html.count("_book/lab/boot.js") == 1
+    pages.finish_page(page, tmp_path)
+    assert page.read_text() == html
+
+
+def test_styles_keep_what_can_match_and_nothing_else() -> None:
+    css = (
+        '.a,.gone .a{x:1}@media print{.gone{y:2}}.b:not(.gone){z:3}@font-face{font-family:Font Awesome 6;src:u}p{c:"}"}'
+    )
+    assert styles.trim(css, {"a", "b"}) == '.a{x:1}.b:not(.gone){z:3}p{c:"}"}'
+
+
+def test_icons_are_cut_out_by_name_alias_and_glyph(tmp_path: Path) -> None:
+    script = tmp_path / "fontawesome.js"
+    script.write_text('x={sun:[512,512,[9728],"f185","M1 2"],"house":[5,6,[127968,"home"],"f015","M3 4"]}')
+    css = icons.stylesheet(
+        script, 'html{--pst-icon-x:"\\f185"}.t:after{content:var(--pst-icon-x)}', ['class="fa-home"']
+    )
+    assert ".fa-home{--icon:url(" in css and ".t:after{" in css and "fa-sun" not in css
+
+
+@pytest.mark.parametrize(
+    ("written", "safe"),
+    [
+        ("η* and |x|", "η\\* and \\|x\\|"),
+        ("use `code` here", "use ``code`` here"),
+        (":func:`richness.load` and ``a*b``", ":func:`richness.load` and ``a*b``"),
+        ("* a bullet", "* a bullet"),
+        ("theta_ is no link", "theta\\_ is no link"),
+    ],
+)
+def test_docstrings_are_no_markup(written: str, safe: str) -> None:
+    assert docstrings.plain(written) == safe
+
+
+def test_the_hash_sees_names_and_contents_and_no_caches(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1")
+    first = digest([tmp_path])
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("2")
+    assert digest([tmp_path]) == first
+    (tmp_path / "a.py").write_text("3")
+    assert digest([tmp_path]) != first
+
+
+@pytest.mark.parametrize("command", ["build", "serve", "weigh"])
+def test_what_is_missing_is_said_in_a_sentence(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RICHNESS_ROOT", str(tmp_path))
+    assert main([command]) == 1
+    assert "_config.yml" in capsys.readouterr().err
+    for name in ("_config.yml", "_toc.yml"):
+        (tmp_path / name).touch()
+    assert main([command]) == 1
+    said = capsys.readouterr().err
+    assert "make setup" in said if command == "build" else "make book" in said
+    assert "Traceback" not in said
+
+
+def test_followed_tags_are_weighed_where_no_browser_is(tmp_path: Path) -> None:
+    (tmp_path / "a.js").write_text("x" * 1000)
+    (tmp_path / "index.html").write_text('<script src="a.js?v=1"></script>')
+    view = followed(tmp_path, "index.html")
+    assert view.drawn == {"index.html": weight(tmp_path / "index.html"), "a.js": weight(tmp_path / "a.js")}
+
+
+def test_the_server_knows_nothing_outside_of_its_prefix(tmp_path: Path) -> None:
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    (tmp_path / "index.html").write_text("here")
+    with background(tmp_path, "/sub/path") as address:
+        assert urlopen(address + "index.html").read() == b"here"
+        with pytest.raises(HTTPError):
+            urlopen(address.replace("/sub/path/", "/index.html"))
