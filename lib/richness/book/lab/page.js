@@ -6,7 +6,7 @@ import { axisChoice, choice, colour, figure, finite, frame, make, mix, natural, 
 const LATE = ["#0d3b3e", "#1f6a66", "#4a9c85", "#8fc79c", "#cfe5b8", "#f5f0dc"]; // late loss / initial loss, dark = learned
 const SHADES = 16;
 const DEAD = 2, DIVERGED = 3, NOT_RUN = 4; // 0 learned, 1 converged
-const NAMES = ["learned", "converged, but short of learned", "dead (finite, and it has not learned)"];
+const NAMES = ["learned", "converged, but short of learned", "dead (finite, but little learned in these steps)"];
 const { abs, floor, log10, max, min, sqrt } = Math;
 
 function words(text) {
