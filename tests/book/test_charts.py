@@ -215,6 +215,15 @@ def test_fates_differ_by_mark(specs: dict[str, Any]) -> None:
     assert glyphs["dead"]["shape"] == "circle" and glyphs["dead"]["filled"]
 
 
+def test_a_lone_diverged_cell_keeps_its_mark(runs: xr.Dataset) -> None:
+    """In the raw view only some cells of a long stretch carry the hatch; of a stretch of one, that one."""
+    table = cells(runs)
+    for _, column in table.groupby("gamma"):
+        stretch = (column.state != column.state.shift()).cumsum()
+        assert (column.groupby(stretch).hatch.sum() >= 1).all()
+        assert 0.2 < column.hatch.mean() < 0.7
+
+
 def test_the_plane_turns(specs: dict[str, Any]) -> None:
     spec = specs["portrait"]
     view = next(p for p in spec["params"] if p["name"] == "view")
@@ -263,10 +272,15 @@ def test_unknown_view_and_missing_recipe(runs: xr.Dataset) -> None:
         charts.portrait(runs.assign(status=xr.full_like(runs.status, 2)))
 
 
-def test_a_portrait_in_which_nothing_learned(runs: xr.Dataset) -> None:
-    """All dead or diverged: no boundary to mark, and still a figure."""
-    fig = charts.portrait(runs.assign(late_loss=runs.initial_loss.where(runs.status == 0)))
-    assert "0 learned" in fig.summary
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_learned(name: str, runs: xr.Dataset) -> None:
+    """All dead or diverged, as in a run too short: no boundary to mark, and still a figure that says so."""
+    idle = runs.assign(
+        late_loss=runs.initial_loss.where(runs.status == 0),
+        budget_loss=runs.budget_loss.where(runs.budget_loss.isnull(), runs.initial_loss),
+    )
+    fig = DRAWN[name](idle)
+    assert fig.summary.endswith(".") and fig.caption
     assert vl_convert.vegalite_to_svg(fig.chart.to_dict()).startswith("<svg")
 
 

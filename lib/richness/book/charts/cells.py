@@ -78,7 +78,8 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
     Columns: ``gamma, eta, log_gamma, log_eta`` (log10), the cell's borders ``gamma_low, gamma_high, eta_low,
     eta_high``, ``natural`` (natural_eta at that γ and depth), ``row`` (the η's place on its axis), ``late`` (late loss
     over initial loss, mean over the seeds that stayed finite; NaN if none did), ``state`` (learned, converged, dead or
-    diverged), the counts ``seeds, diverged`` and ``place`` (indices into the result). A cell is *diverged* where more
+    diverged), the counts ``seeds, diverged``, ``place`` (indices into the result) and ``hatch`` (1 for
+    every third of a stretch of cells of one fate). A cell is *diverged* where more
     than half of its seeds did. Cells that were not run have no row.
     """
     late = (runs["late_loss"] / runs["initial_loss"]).where(runs["status"] == OK)
@@ -130,6 +131,10 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
         _state(late, n, bad) for late, n, bad in zip(table.late, table.seeds, table.diverged, strict=True)
     ]
     table.loc[table.state == "diverged", "late"] = np.nan
+    # where cells are thin, every third of a stretch of equal fates carries the hatch, and a lone one always
+    stretch = (table.state != table.state.shift()) | (table.gamma != table.gamma.shift())
+    grouped = table.groupby(stretch.cumsum()).state
+    table["hatch"] = (grouped.cumcount() % 3 == np.minimum(grouped.transform("size") - 1, 1)).astype(int)
     return table
 
 

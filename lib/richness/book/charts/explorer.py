@@ -262,18 +262,18 @@ def _sharpness_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
         x=ranges.x, y=y, color=colour, order="t:Q"
     )
     stability = alt.Chart(alt.InlineData(values=[{"ratio": 1}])).mark_rule(color=theme.STABILITY, strokeWidth=1.6)
-    name = alt.Chart(alt.InlineData(values=[{"ratio": 1}])).mark_text(
-        text="stability line, λ_max = 2/lr_raw", color=theme.STABILITY, align="left", baseline="bottom", dx=3, dy=-2
+    name = alt.Chart(alt.InlineData(values=[{}])).mark_text(
+        text="red: stability line", color=theme.STABILITY, align="right", baseline="bottom"
     )
-    title = alt.TitleParams(text="sharpness λ_max ÷ (2/lr_raw)")
+    title = alt.TitleParams(text="λ_max ÷ (2/lr_raw)")
     axis_name = (
         alt.Chart(alt.InlineData(values=[{}]))
         .mark_text(align="right", baseline="top")
         .encode(x=alt.value(_CURVES), y=alt.value(130), text=alt.value(alt.ExprRef(f"{_TAU} ? 'τ = ηt/γ' : 'steps t'")))
     )
-    return alt.layer(stability.encode(y=y), name.encode(x=alt.value(0), y=y), line, axis_name).properties(
-        width=_CURVES, height=100, title=title
-    )
+    return alt.layer(
+        stability.encode(y=y), name.encode(x=alt.value(_CURVES), y=alt.value(-6)), line, axis_name
+    ).properties(width=_CURVES, height=100, title=title)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import xarray as xr
 
 from richness.book.charts import theme
 from richness.book.charts.cells import conditions, depth, last_step, records
-from richness.book.charts.plane import NAMES, boundary_rows, shape_legend
+from richness.book.charts.plane import NAMES, boundary_rows, nothing, shape_legend
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
 from richness.findings.claims import Exponent
@@ -49,19 +49,19 @@ def boundary_fits(
         exponents: from `richness.findings.claims.exponents`; computed from `runs` where not given.
 
     Raises:
-        ValueError: another name, or the boundary was seen nowhere.
+        ValueError: another name. Where the boundary was not seen, the figure says so in words.
     """
     if name not in _SIDES:
         raise ValueError(f"no exponent is claimed for {name!r}; expected one of {', '.join(_SIDES)}")
     rows = boundary_rows(_boundary(runs, name), depth(runs), name)
+    words = (caption or f"The exponents of {NAMES[name]}.").rstrip()
     if rows.empty:
-        raise ValueError(f"{NAMES[name]} was seen at no γ: widen the band of η, or take more γ.")
+        return nothing(f"{NAMES[name]} was seen at no γ: its neighbours were not run.", runs, words, label)
     known = all_exponents(runs) if exponents is None else exponents
     asked = {side: [e for e in known if (e.id, e.part) == key] for side, key in _SIDES[name].items()}
-    panels = [_panel(rows, name, side, fits) for side, fits in asked.items() if not _side(rows, side).empty]
+    panels = [_panel(rows, name, side, fits) for side, fits in asked.items() if len(_side(rows, side)) > 1]
     if not panels:
-        raise ValueError(f"{NAMES[name]} was seen on neither side of γ = 1 where an exponent is claimed.")
-    words = (caption or f"The exponents of {NAMES[name]}.").rstrip()
+        return nothing(f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim.", runs, words, label)
     note = (
         f"{words} {_definition(runs, name)} {_SPREAD} Solid: least squares in the window named, with its 95 % "
         "bootstrap interval over seeds, γ and the grid; dashed: the predicted exponent, at the measurement's height. "
@@ -205,7 +205,7 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     """η_min against γ on the rich side for every budget T, and collapsed as η_min·T.
 
     Raises:
-        ValueError: fewer than two budgets, or η_min seen nowhere at γ ≥ 1.
+        ValueError: fewer than two budgets. Where η_min was not seen at γ ≥ 1, the figure says so in words.
     """
     smallest = found.eta_min(runs)
     if "budget" not in smallest.dims or smallest.sizes["budget"] < 2:
@@ -218,7 +218,8 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     rows = pd.concat(frames)
     rows = rows[rows.gamma >= 0.999]
     if rows.empty:
-        raise ValueError("η_min was seen at no γ ≥ 1: the band of the recipe does not reach down to it.")
+        why = "η_min was seen at no γ ≥ 1: nothing learned there, or the cell below it was not run."
+        return nothing(why, runs, caption or "The smallest η that learns, at several budgets.", label)
     for field in ("eta", "low", "high"):
         rows[f"{field}_T"] = rows[field] * rows["T"]
     names = [f"T = {int(b)}" for b in smallest["budget"].values]
@@ -279,14 +280,14 @@ def _budget_panel(rows: pd.DataFrame, names: list[str], suffix: str, title: str)
 def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None = None) -> Figure:
     """The best η beside the largest that converges, straightened: η* and η_max are not the same boundary.
 
-    Raises:
-        ValueError: there is no γ at which both were seen.
+    Where they were not seen at the same γ, the figure says so in words.
     """
     L = depth(runs)
     points = {name: boundary_rows(_boundary(runs, name), L, name) for name in ("eta_max", "eta_star")}
     both = points["eta_max"].merge(points["eta_star"], on="gamma", suffixes=("_max", "_star"))
     if both.empty:
-        raise ValueError("expected a γ at which both η_max and η* were seen; found none. Widen the band of η.")
+        why = "There is no γ at which both η_max and η* were seen."
+        return nothing(why, runs, caption or "The best η beside the largest that converges.", label)
     rows = pd.concat(points.values())
     for field in ("eta", "low", "high"):
         rows[field] = rows[field] / rows["natural"]

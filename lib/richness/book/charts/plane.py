@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -187,10 +188,10 @@ def cell_layers(plane: Plane, tooltip: bool = True) -> tuple[alt.Chart, list[alt
 
 
 def _glyphs(plane: Plane, state: str) -> alt.Chart:
-    """One mark a cell; in the raw view, whose cells are thin, on every third row, which reads as a hatch."""
+    """One mark a cell; in the raw view, whose cells are thin, on every third of a stretch, which reads as a hatch."""
     cross = {"shape": "M-1,-1L1,1M1,-1L-1,1", "size": 12, "filled": False, "strokeWidth": 0.9, "stroke": theme.TEXT}
     dot = {"shape": "circle", "size": 6, "filled": True, "color": "#3a3a3a"}
-    marked = alt.Chart(CELLS).transform_filter(f"datum.state == '{state}' && ({STRAIGHTENED} || datum.row % 3 == 0)")
+    marked = alt.Chart(CELLS).transform_filter(f"datum.state == '{state}' && ({STRAIGHTENED} || datum.hatch)")
     mark: dict[str, Any] = cross if state == "diverged" else dot
     opacity = 0.6 if state == "diverged" else 0.8
     return _placed(marked, "eta").mark_point(**mark, opacity=opacity).encode(x=plane.x, y=plane.y("eta_y"))
@@ -221,17 +222,17 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
             layers.append(theory.mark_line(clip=True, **style).encode(x=plane.x, y=plane.y("eta_y"), detail="line:N"))
     if not points.empty:
         data = alt.InlineData(values=records(points))
-        bars = _placed(alt.Chart(data), "low", "high").mark_rule(strokeWidth=1.2, color="#222", clip=True)
+        bars = _placed(alt.Chart(data), "low", "high").mark_rule(strokeWidth=1.2, color=theme.MEASURED, clip=True)
         layers.append(bars.encode(x=plane.x, y=plane.y("low_y"), y2="high_y:Q"))
         drawn = [name for name in NAMES if name in set(points.boundary)]
         shape = alt.Shape(
             "boundary:N",
             scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[_SHAPES[n] for n in drawn]),
-            legend=shape_legend("white"),
+            legend=shape_legend(theme.MEASURED),
         )
         named = points.assign(boundary=points.boundary.map(NAMES))
         marks = _placed(alt.Chart(alt.InlineData(values=records(named))), "eta")
-        marks = marks.mark_point(size=24, filled=False, fill="white", stroke="#222", strokeWidth=0.9, clip=True)
+        marks = marks.mark_point(size=32, filled=False, strokeWidth=0.7, clip=True)
         tooltip = [
             alt.Tooltip("boundary:N", title="boundary"),
             alt.Tooltip("gamma:Q", title="γ", format=".3~g"),
@@ -239,7 +240,8 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
             alt.Tooltip("low:Q", title="lowest seed", format=".3~g"),
             alt.Tooltip("high:Q", title="highest seed", format=".3~g"),
         ]
-        layers.append(marks.encode(x=plane.x, y=plane.y("eta_y"), shape=shape, tooltip=tooltip))
+        ink = {"fill": alt.value(theme.MEASURED), "stroke": alt.value("white")}
+        layers.append(marks.encode(x=plane.x, y=plane.y("eta_y"), shape=shape, tooltip=tooltip, **ink))
     return layers
 
 
@@ -355,8 +357,7 @@ def triangle(
     Shaded between the two measured boundaries where both were seen; dashed, theory's slopes 1 and 2/L through them,
     drawn on to where they meet.
 
-    Raises:
-        ValueError: fewer than two γ ≥ 1 at which both boundaries were seen.
+    Where both boundaries were seen at fewer than two γ ≥ 1 (a smoke run, say), the figure says so in words.
     """
     L, steps = depth(runs), budget or last_step(runs)
     marked = measured(runs, budget) if boundaries is None else boundaries
@@ -365,10 +366,8 @@ def triangle(
     both = points["eta_max"].merge(points["eta_min"], on=["gamma", "natural"], suffixes=("_max", "_min"))
     both = both[both.gamma >= 0.999]
     if len(both) < 2:
-        raise ValueError(
-            f"the triangle needs η_max and η_min at two γ ≥ 1 or more; both were seen at {len(both)}. "
-            "Run more γ on the rich side, or a wider band of η."
-        )
+        why = f"The triangle needs η_max and η_min at two γ ≥ 1 or more; here both were seen at {len(both)}."
+        return nothing(why, runs, caption or "The triangle of optimizability.", label)
     tip, lines = _tip(points, L, float(both.gamma.max()))
     lines = lines.assign(natural=lines.gamma ** (2 / L))
     low, high = 1.0, max(float(both.gamma.max()), tip if np.isfinite(tip) else 0) * 1.5
@@ -402,6 +401,16 @@ def triangle(
     )
     table = both[["gamma", "eta_min", "eta_max"]].assign(width_decades=np.log10(both.eta_max / both.eta_min))
     return figure(theme.finished(chart), _triangle_summary(table, tip), table, note, label)
+
+
+def nothing(why: str, runs: xr.Dataset, words: str, label: str | None) -> Figure:
+    """A figure that says in words why there is nothing to draw: a small run shows that too, and a chapter goes on."""
+    text = alt.Chart(alt.InlineData(values=textwrap.wrap(why, 44))).transform_window(line="row_number()")
+    marks = text.mark_text(align="left", baseline="top").encode(
+        x=alt.value(0), y=alt.Y("line:O", axis=None), text="data:N"
+    )
+    chart = theme.finished(marks.properties(width=theme.PLANE, height={"step": 18}))
+    return figure(chart, why, pd.DataFrame({"not drawn": [why]}), f"{words.rstrip()} {conditions(runs)}", label)
 
 
 def _tip(points: Mapping[str, pd.DataFrame], L: int, seen: float) -> tuple[float, pd.DataFrame]:

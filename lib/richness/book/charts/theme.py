@@ -19,6 +19,7 @@ TEXT = "currentColor"
 LAZY, MIDDLE, RICH = "#1f77c8", "#8a8a8a", "#e07b00"
 STABILITY = "#d0142c"
 LATE_LOSS = ("#0d3b3e", "#1f6a66", "#4a9c85", "#8fc79c", "#cfe5b8", "#f5f0dc")  # dark = learned
+MEASURED = "#9a4fd1"  # boundaries on the plane: no colour that late loss, γ or stability has
 DIVERGED_FILL = "#9aa0a6"
 GAMMA_LIMIT = 4.0  # the γ scale saturates at 10^±4, in every figure
 
