@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,15 @@ class Handler(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """A threaded server that takes a browser's hanging up for what it is."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing where the other side closed the connection; else what the class above says."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 def built_site() -> Path:
     """The folder of the built website.
 
@@ -57,7 +67,7 @@ def server(site: Path, port: int = 0, prefix: str = "") -> ThreadingHTTPServer:
         SiteError: if the port is taken.
     """
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(site), prefix=prefix))
+        return Server(("127.0.0.1", port), partial(Handler, directory=str(site), prefix=prefix))
     except OSError as error:
         raise SiteError(f"Port {port} cannot be had ({error.strerror}): choose another with --port, or 0.") from error
 
