@@ -72,13 +72,13 @@ def bits(seed: int, name: str, steps: Sequence[int] | range | int, count: int, d
     """
     if not 0 <= seed <= _MASK:
         raise ValueError(f"seed must be an integer from 0 to 2^32 - 1, got {seed}")
-    single = isinstance(steps, int)
-    when = torch.tensor([steps] if single else list(steps), dtype=torch.int64, device=device)
+    wanted = [steps] if isinstance(steps, int) else list(steps)
+    when = torch.tensor(wanted, dtype=torch.int64, device=device)
     pairs = (count + 1) // 2
     position = torch.arange(pairs, dtype=torch.int64, device=device).expand(len(when), pairs)
     words = threefry2x32((seed, hash_name(name)), position, when[:, None].expand(len(when), pairs))
     out = torch.stack(words, dim=-1).reshape(len(when), 2 * pairs)[:, :count]
-    return out[0] if single else out
+    return out[0] if isinstance(steps, int) else out
 
 
 def uniforms(seed: int, name: str, steps: Sequence[int] | range | int, count: int, device: str = "cpu") -> Tensor:

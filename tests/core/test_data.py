@@ -105,5 +105,5 @@ def test_a_damaged_digit_file_is_refused(monkeypatch):
 
 
 def test_an_unknown_task_lists_the_known():
-    with pytest.raises(ValueError, match="unknown task 'mnits'.*digits8"):
+    with pytest.raises(ValueError, match=r"unknown task 'mnits'.*digits8"):
         task("mnits")

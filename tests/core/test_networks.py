@@ -58,12 +58,12 @@ def test_centring_divides_by_each_cells_gamma():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_have_torchs_constants(loss):
     f, labels = torch.randn(3, 9, 5, dtype=torch.float64), torch.arange(9) % 5
-    for cell in range(3):
-        expected = {
-            "mse": lambda: torch.nn.functional.mse_loss(f[cell], torch.eye(5, dtype=torch.float64)[labels]),
-            "cross_entropy": lambda: torch.nn.functional.cross_entropy(f[cell], labels),
-        }[loss]()
-        torch.testing.assert_close(LOSSES[loss](f, labels)[cell], expected)
+    one_hot = torch.eye(5, dtype=torch.float64)[labels]
+    for cell, found in zip(f, LOSSES[loss](f, labels), strict=True):
+        if loss == "mse":
+            torch.testing.assert_close(found, torch.nn.functional.mse_loss(cell, one_hot))
+        else:
+            torch.testing.assert_close(found, torch.nn.functional.cross_entropy(cell, labels))
 
 
 def test_the_natural_step_bends_from_the_square_to_the_root():

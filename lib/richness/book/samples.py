@@ -41,7 +41,9 @@ def digit_samples(count: int = 12, seed: int = 0, label: str = "samples") -> Fig
         for place, (image, digit) in enumerate(zip(grey.reshape(count, side, side), labels.tolist(), strict=True)):
             # Enlarged to whole pixels, so that every renderer shows the same squares.
             large = np.kron(image, np.ones((224 // side, 224 // side), dtype=np.uint8))
-            rows.append({"task": f"{name}, {side}×{side}", "row": row, "sample": place, "label": digit, "image": png(large)})
+            rows.append(
+                {"task": f"{name}, {side}×{side}", "row": row, "sample": place, "label": digit, "image": png(large)}
+            )
     frame = pd.DataFrame(rows)
     chart = (
         alt.Chart(frame)

@@ -145,7 +145,9 @@ def stream(
     n = batch_size
     which = rng.integers(seed, f"{name}/which", steps, n, TRAINING, device).reshape(-1)
     affine = rng.uniforms(seed, f"{name}/affine", steps, 5 * n, device).reshape(-1, 5)
-    noise = rng.normals(seed, f"{name}/displacement", steps, 2 * CONTROL**2 * n, device).reshape(-1, 2, CONTROL, CONTROL)
+    noise = rng.normals(seed, f"{name}/displacement", steps, 2 * CONTROL**2 * n, device).reshape(
+        -1, 2, CONTROL, CONTROL
+    )
     grey = images[which.cpu()].to(device=device, dtype=torch.float32) / 255.0
     bent = deform(grey, affine, noise)
     bent = pooled(bent) if small else bent

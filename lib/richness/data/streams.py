@@ -70,7 +70,8 @@ TEACHER_STRENGTHS = (4.0, 2.0, 1.0, 0.5)
 def _teacher_directions() -> Tensor:
     """Four orthonormal directions (4, 32): rows 1, 2, 4 and 8 of the 32 × 32 Hadamard matrix over √32."""
     rows, columns = torch.tensor([1, 2, 4, 8])[:, None], torch.arange(TEACHER_INPUTS)
-    parity = sum(((rows & columns) >> bit) & 1 for bit in range(5)) % 2
+    common = rows & columns
+    parity = torch.stack([(common >> bit) & 1 for bit in range(5)]).sum(dim=0) % 2
     return (1.0 - 2.0 * parity) / math.sqrt(TEACHER_INPUTS)
 
 

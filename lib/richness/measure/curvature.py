@@ -56,9 +56,7 @@ def sharpness(loss: Loss, weights: list[Tensor], tolerance: float = 1e-2, iterat
     return lanczos_largest(product, (start / start.norm()).expand(cells, size), tolerance, iterations)
 
 
-def lanczos_largest(
-    product: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, iterations: int
-) -> Tensor:
+def lanczos_largest(product: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, iterations: int) -> Tensor:
     """Largest eigenvalue of each of a stack of symmetric operators.
 
     Args:
@@ -97,5 +95,7 @@ def lanczos_largest(
         if k + 1 == iterations or bool(done.all()):
             break
         tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = beta
-        basis[:, k + 1] = torch.where(exhausted[:, None], 0.0, image / beta.clamp_min(torch.finfo(start.dtype).tiny)[:, None])
+        basis[:, k + 1] = torch.where(
+            exhausted[:, None], 0.0, image / beta.clamp_min(torch.finfo(start.dtype).tiny)[:, None]
+        )
     return value.to(start.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ class MLP:
     def shapes(self) -> list[tuple[int, int]]:
         """(fan_out, fan_in) of every weight, first layer first."""
         sizes = [self.inputs] + [self.width] * (self.depth - 1) + [self.outputs]
-        return [(out, into) for into, out in zip(sizes[:-1], sizes[1:], strict=True)]
+        return [(out, into) for into, out in pairwise(sizes)]
 
     def initialise(self, seed: int) -> list[Tensor]:
         """The weights at step 0, a function of the seed alone: N(0, 1), float64, each of shape (fan_out, fan_in)."""

@@ -97,7 +97,9 @@ class Experiment(BaseModel):
     probes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         ("loss",), description="what to record: " + ", ".join(PROBES)
     )
-    dtype: Literal["auto", "float32", "float64"] = Field("auto", description="auto: float64 where γ < 1e-3, else float32")
+    dtype: Literal["auto", "float32", "float64"] = Field(
+        "auto", description="auto: float64 where γ < 1e-3, else float32"
+    )
     device: str = Field("cpu", description="cpu, cuda or cuda:0")
     band: tuple[Positive, Positive] | None = Field(
         None, description="run only cells with low ≤ η/[γ²(1+γ)^(2/L−2)] ≤ high; the others are not_run"
@@ -106,7 +108,9 @@ class Experiment(BaseModel):
         (), description="shorter step counts at which the late loss is taken too"
     )
     record_points: int = Field(40, ge=2, le=100_000, description="log-spaced steps at which the loss is kept")
-    probe_points: int | None = Field(None, ge=2, description="steps at which the other probes are taken; default all kept")
+    probe_points: int | None = Field(
+        None, ge=2, description="steps at which the other probes are taken; default all kept"
+    )
     probe_samples: int = Field(1024, ge=1, le=1_000_000, description="fixed samples on which curvature is measured")
 
     @field_validator("gammas", "etas")
@@ -129,9 +133,13 @@ class Experiment(BaseModel):
             _one_of("probe", PROBES, probe)
         if not task(self.task).classification:
             if self.loss == "cross_entropy":
-                raise ValueError(f"cross_entropy needs classes, and task {self.task!r} has real targets: use loss 'mse'")
+                raise ValueError(
+                    f"cross_entropy needs classes, and task {self.task!r} has real targets: use loss 'mse'"
+                )
             if "accuracy" in self.probes:
-                raise ValueError(f"accuracy needs classes, and task {self.task!r} has real targets: leave that probe out")
+                raise ValueError(
+                    f"accuracy needs classes, and task {self.task!r} has real targets: leave that probe out"
+                )
         if not self.device.startswith(("cpu", "cuda", "mps")):
             raise ValueError(f"unknown device {self.device!r}: use cpu, cuda or cuda:N")
         if self.band is not None and self.band[0] >= self.band[1]:
@@ -167,9 +175,7 @@ class Experiment(BaseModel):
 
     def cells(self) -> list[tuple[int, int]]:
         """(γ index, η index) of every cell that is run, the same for each seed."""
-        return [
-            (i, j) for i, g in enumerate(self.gammas) for j, e in enumerate(self.etas) if self.in_band(g, e)
-        ]
+        return [(i, j) for i, g in enumerate(self.gammas) for j, e in enumerate(self.etas) if self.in_band(g, e)]
 
     def lr_raw(self, eta: Any) -> Any:
         return raw_learning_rate(eta, self.width)

@@ -21,7 +21,9 @@ from richness.runs.experiment import Experiment
 
 BLOCK = 16  # steps whose batches are drawn together
 LOOK = 20  # steps between two looks at which cells have diverged
-PROBE_CELLS = 8  # cells whose sharpness is measured together: more no longer fit the processor's cache, and take twice as long
+PROBE_CELLS = (
+    8  # cells whose sharpness is measured together: more no longer fit the processor's cache, and take twice as long
+)
 
 
 @dataclass
@@ -124,8 +126,11 @@ class Trainer:
         x, y = self.task.probe(self.experiment.probe_samples, self.device)
         x = x.to(self.dtype)
         index = torch.arange(len(self.stack.column), device=self.device)
-        parts = [self.stack.keep(part) for part in index.split(PROBE_CELLS)]
-        return torch.cat([sharpness(lambda w, s=s: self.losses(s, w, x, y), s.weights) for s in parts])
+
+        def measured(stack: Stack) -> Tensor:
+            return sharpness(lambda weights: self.losses(stack, weights, x, y), stack.weights)
+
+        return torch.cat([measured(self.stack.keep(part)) for part in index.split(PROBE_CELLS)])
 
     def _accuracy(self) -> Tensor:
         """Share of the real held-out samples that the largest output names."""
@@ -158,9 +163,9 @@ def train(
 
     for step in range(total + 1):
         if step in probed and len(trainer.stack.column):
-            column = trainer.stack.column.cpu().numpy()
+            where = trainer.stack.column.cpu().numpy()
             for name, values in probes.items():
-                values[probed[step], column] = trainer.probe(name).double().cpu().numpy()
+                values[probed[step], where] = trainer.probe(name).double().cpu().numpy()
         now = trainer.update(step) if step < total else trainer.evaluate(step)
         column = trainer.stack.column
         finite[column] &= torch.isfinite(now)

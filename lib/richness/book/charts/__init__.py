@@ -7,11 +7,12 @@ becomes rows is in `cells`.
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
-from richness.book.charts.ledger import LedgerTable, ledger_table
+from richness.book.charts.ledger import LedgerTable, Reading, ledger_table, reading
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
     "LedgerTable",
+    "Reading",
     "best_eta",
     "boundary_fits",
     "budgets",
@@ -19,5 +20,6 @@ __all__ = [
     "ledger_table",
     "loss_curves",
     "portrait",
+    "reading",
     "triangle",
 ]

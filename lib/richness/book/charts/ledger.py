@@ -78,6 +78,51 @@ def badge(verdict: str) -> str:
     return f'<span class="{names}" data-verdict="{verdict}">{escape(_WORDS[verdict])}</span>'
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Measured exponents in sentences, each part of a claim with its badge; the last value of a chapter's cell."""
+
+    rows: tuple[Mapping[str, Any], ...]
+
+    def _lines(self) -> list[tuple[str, str, str]]:
+        """(heading, sentence, verdict) of each part of a claim."""
+        lines = []
+        for part in dict.fromkeys((row["id"], row["part"]) for row in self.rows):
+            both = [row for row in self.rows if (row["id"], row["part"]) == part]
+            measured = "; ".join(_measured_words(row) for row in both)
+            sentence = f"{both[0]['claim']}: predicted {_value(both[0]['predicted'])}; measured {measured}."
+            lines.append((part[0], sentence, str(both[0]["verdict"])))
+        return lines
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name}, {sentence} {_WORDS[verdict]}" for name, sentence, verdict in self._lines())
+
+    def _repr_html_(self) -> str:
+        return "\n".join(
+            f'<p class="richness-reading"><strong>{name}</strong>, {escape(sentence)} {badge(verdict)}</p>'
+            for name, sentence, verdict in self._lines()
+        )
+
+
+def reading(rows: Iterable[Mapping[str, Any]], *names: str) -> Reading:
+    """The ledger's rows of some claims, as sentences.
+
+    Args:
+        rows: of `richness.findings.claims.ledger`.
+        names: claims by id, such as ``"C1"``; all, if none is named.
+    """
+    return Reading(tuple(row for row in rows if not names or row["id"] in names))
+
+
+def _measured_words(row: Mapping[str, Any]) -> str:
+    if row.get("interval") is None:
+        return f"nothing ({row.get('reason') or 'no reason given'})"
+    low, high = row["interval"]
+    window = row.get("window")
+    over = f" over γ = {power_of_ten(float(window[0]))} to {power_of_ten(float(window[1]))}" if window else ""
+    return f"{_value(row['measured'])} [{_value(low)}, {_value(high)}]{over}"
+
+
 def _row(row: Mapping[str, Any]) -> str:
     name = f"{row['id']}, {row['part']}" if row.get("part") and row["part"] != "whole" else str(row["id"])
     link = escape(name)

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import richness
+from richness import Experiment, sweep
+from richness.runs import results
+from richness.runs.results import ResultError, read, save
+
+
+@pytest.fixture(scope="module")
+def runs() -> xr.Dataset:
+    return sweep(
+        Experiment(
+            width=8, task="digits8", batch_size=16, steps=30, gammas=[0.1, 1.0, 10.0], etas="1e-3:1e3:6", seeds=[0, 3],
+            probes=("loss", "sharpness", "accuracy"), probe_points=3, budgets=(15,), probe_samples=32, band=(0.05, 1e9),
+        ),
+        name="test", scale="smoke",
+    )  # fmt: skip
+
+
+def test_layout(runs):
+    assert runs.loss.dims == ("gamma", "eta", "seed", "step")
+    assert runs.late_loss.dims == runs.peak_loss.dims == runs.status.dims == ("gamma", "eta", "seed")
+    assert runs.budget_loss.dims == ("gamma", "eta", "seed", "budget")
+    assert runs.step.values[[0, -1]].tolist() == [0, 30] and runs.budget.values.tolist() == [15, 30]
+    assert set(np.unique(runs.status)) == {0, 1, 2}
+    np.testing.assert_allclose(runs.lr_raw, 8 * runs.eta)
+    np.testing.assert_allclose(runs.tau.sel(gamma=10, step=30), runs.eta * 3)
+
+
+def test_every_cell_tells_its_outcome(runs):
+    """ok: finite to the end; diverged: finite up to diverged_at, NaN from there on; not_run: nothing at all."""
+    status, loss = runs.status.values, runs.loss.values
+    assert np.isfinite(loss[status == 0]).all() and np.isfinite(runs.late_loss.values[status == 0]).all()
+    assert np.isnan(loss[status == 2]).all() and np.isnan(runs.initial_loss.values[status == 2]).all()
+    assert np.isnan(runs.late_loss.values[status != 0]).all()
+    died = status == 1
+    assert ((runs.diverged_at.values >= 0) == died).all()
+    before = runs.step.values < runs.diverged_at.values[died][:, None]
+    assert (np.isfinite(loss[died]) == before).all()
+
+
+def test_late_loss_and_peak_loss_use_every_step():
+    runs = sweep(
+        Experiment(
+            task="staircase", width=4, steps=70, gammas=[1.0], etas=[0.1, 0.2], record_points=500, dtype="float64"
+        )
+    )
+    every = runs.loss.isel(gamma=0, seed=0)
+    assert runs.sizes["step"] == 71
+    np.testing.assert_allclose(runs.late_loss.isel(gamma=0, seed=0), every.isel(step=slice(64, 71)).mean("step"))
+    np.testing.assert_allclose(runs.peak_loss.isel(gamma=0, seed=0), every.isel(step=slice(0, 60)).max("step"))
+
+
+def test_a_stored_and_a_live_result_are_one(runs, tmp_path):
+    stored = read(save(runs, tmp_path / "r.nc"))
+    xr.testing.assert_identical(runs, stored)
+    assert stored.loss.dtype == runs.loss.dtype
+
+
+def test_provenance_is_complete(runs):
+    attrs = runs.attrs
+    for key in (
+        "git_commit",
+        "git_dirty",
+        "device",
+        "dtype",
+        "packages",
+        "date",
+        "wall_seconds",
+        "cpu_seconds",
+        "seeds",
+    ):
+        assert key in attrs, key
+    assert attrs["schema"] == results.SCHEMA and attrs["recipe_name"] == "test" and attrs["scale"] == "smoke"
+    experiment = results.recipe_of(runs)
+    assert experiment.hash == attrs["recipe_hash"] and experiment.gammas == tuple(runs.gamma.values)
+    assert {"python", "torch", "numpy", "richness"} <= set(json.loads(attrs["packages"]))
+    root = results.checkout()
+    if root and (root / ".git").exists():
+        head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+        assert len(head) == 40 and len(attrs["git_commit"]) == 40
+
+
+def test_any_netcdf_reader_opens_the_file(runs, tmp_path):
+    path = save(runs, tmp_path / "r.nc")
+    with xr.open_dataset(path, engine="h5netcdf") as plain:
+        assert plain.loss.shape == runs.loss.shape
+
+
+def test_half_written_cut_and_flipped_files_are_refused_by_name(runs, tmp_path):
+    path = save(runs, tmp_path / "whole.nc")
+    raw = path.read_bytes()
+    broken = {"half.nc": raw[: len(raw) // 2], "cut.nc": raw[:-1], "empty.nc": b"", "text.nc": b"not a result\n"}
+    for position in np.random.default_rng(0).integers(0, len(raw) - 1, 40):
+        flipped = bytearray(raw)
+        flipped[position] ^= 1 << (position % 8)
+        broken[f"flip-{position}.nc"] = bytes(flipped)
+    for name, content in broken.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ResultError, match=name.replace(".", r"\.")):
+            read(tmp_path / name)
+
+
+def test_another_schema_is_refused_by_number(runs, tmp_path):
+    path = save(runs.assign_attrs(schema=99), tmp_path / "later.nc")
+    with pytest.raises(ResultError, match=r"schema 99.*reads schema 1"):
+        read(path)
+
+
+def test_writing_never_leaves_a_part(runs, tmp_path, monkeypatch):
+    path = save(runs, tmp_path / "r.nc")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.os, "fsync", full)
+    with pytest.raises(ResultError, match="No space left"):
+        save(runs, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_no_place_for_a_result(runs, tmp_path):
+    with pytest.raises(ResultError, match="is a folder"):
+        save(runs, tmp_path)
+
+
+def test_rounding_keeps_what_matters():
+    values = np.array([1.0, np.pi, 1e-30, 3.4e38, np.nan, np.inf, 1e300, -1e300, 0.0])
+    out = results.rounded(values)
+    np.testing.assert_allclose(out[:3], values[:3], rtol=2.0**-15)
+    assert np.isnan(out[4]) and np.isinf(out[5]) and np.isfinite(out[[3, 6, 7]]).all() and out[8] == 0
+    assert (out[:3].view(np.int32) & ((1 << 9) - 1) == 0).all()
+
+
+def test_load_names_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path)
+    with pytest.raises(ResultError, match="richness precompute nothing"):
+        richness.load("nothing")
+    with pytest.raises(ValueError, match="unknown scale 'huge'"):
+        richness.load("nothing", "huge")
+
+
+def test_load_takes_the_largest_scale_there_is(runs, monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path)
+    for scale in ("laptop", "paper"):
+        save(runs.assign_attrs(scale=scale), results.precomputed_path("x", scale))
+    assert richness.load("x").attrs["scale"] == "paper"
+    assert richness.load("x", "laptop").attrs["scale"] == "laptop"

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from richness import sweep
+from richness.findings import boundaries
+from richness.runs import sweep as sweep_module
+from richness.runs.experiment import Experiment, late_window, log_steps
+from richness.runs.recipes import RECIPES, recipe
+from richness.runs.results import ResultError
+
+NEVER_SAME = ("date", "wall_seconds", "cpu_seconds")
+
+
+@pytest.fixture
+def grid(small, monkeypatch):
+    """Two dtypes, two seeds, several shards."""
+    monkeypatch.setattr(sweep_module, "SHARD", 4)
+    return small(
+        gammas=[1e-4, 0.1, 10.0], etas="1e-8:1e2:6", seeds=[0, 2], steps=40, probes=("sharpness",), probe_points=3
+    )
+
+
+def equal(a: xr.Dataset, b: xr.Dataset) -> bool:
+    a, b = (d.drop_attrs(deep=False) for d in (a, b))
+    return a.identical(b)
+
+
+def test_shards_cover_every_cell_once(grid):
+    pieces = sweep_module.shards(grid)
+    cells = [(s.seed, *c) for s in pieces for c in s.cells]
+    assert len(cells) == len(set(cells)) == 2 * len(grid.cells())
+    assert len({s.name for s in pieces}) == len(pieces)
+
+
+def test_shard_size_and_executor_change_nothing(grid, monkeypatch):
+    here = sweep(grid)
+    with ThreadPoolExecutor(2) as executor:
+        assert equal(here, sweep(grid, executor))
+    monkeypatch.setattr(sweep_module, "SHARD", 100)
+    assert equal(here, sweep(grid))
+
+
+def test_each_cell_is_its_own_sweep(small):
+    whole = sweep(small(seeds=[0, 1]))
+    for gamma in whole.gamma.values:
+        for eta in whole.eta.values:
+            one = sweep(small(gammas=[gamma], etas=[eta], seeds=[1]))
+            assert one.loss.values.ravel().tolist() == whole.loss.sel(gamma=gamma, eta=eta, seed=1).values.tolist()
+
+
+@pytest.mark.slow
+def test_spawned_processes_change_nothing(grid):
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        assert equal(sweep(grid), sweep(grid, executor))
+
+
+class Broken(Exception):
+    pass
+
+
+def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch):
+    undisturbed, run_shard, calls = sweep(grid), sweep_module.run_shard, []
+
+    def fails(recipe, shard, tick=None):
+        calls.append(shard.name)
+        if len(calls) == 4:
+            raise Broken
+        return run_shard(recipe, shard, tick)
+
+    monkeypatch.setattr(sweep_module, "run_shard", fails)
+    with pytest.raises(Broken):
+        sweep(grid, store=tmp_path)
+    resumed = sweep(grid, store=tmp_path)
+    assert equal(undisturbed, resumed)
+    assert sorted(calls) == sorted([s.name for s in sweep_module.shards(grid)] + [calls[3]])  # nothing twice
+
+
+def test_a_damaged_shard_is_named_and_made_again(grid, tmp_path):
+    undisturbed = sweep(grid, store=tmp_path)
+    victim = sorted(tmp_path.rglob("*.npz"))[1]
+    raw = bytearray(victim.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    victim.write_bytes(raw)
+    with pytest.warns(UserWarning, match=victim.name):
+        assert equal(undisturbed, sweep(grid, store=tmp_path))
+
+
+def test_a_lost_worker_is_a_sentence(grid, tmp_path):
+    class Dying(ThreadPoolExecutor):
+        def submit(self, *_, **__):
+            return super().submit(os.read, -1, 1)
+
+    with Dying(1) as executor, pytest.raises(ResultError, match=r"a worker was lost.*run the same command again"):
+        sweep(grid, executor, store=tmp_path)
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_loses_no_finished_shard(grid, tmp_path):
+    script = (
+        "import sys, richness; from richness.runs import sweep as s; s.SHARD = 4;"
+        "e = richness.Experiment.model_validate_json(sys.argv[1]); richness.sweep(e, store=sys.argv[2])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, grid.model_dump_json(), str(tmp_path)])
+    while len(list(tmp_path.rglob("shard*.npz"))) < 2 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("shard*.npz")}
+    assert len(kept) >= 2
+    assert equal(sweep(grid), sweep(grid, store=tmp_path))
+    assert all(p.stat().st_mtime_ns == kept[p.name] for p in tmp_path.rglob("shard*.npz") if p.name in kept)
+
+
+def test_an_unwritable_store_is_a_sentence(grid, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ResultError, match="cannot write"):
+        sweep(grid, store=tmp_path / "file" / "store")
+
+
+def test_progress_ends_at_the_whole(grid):
+    seen = []
+    sweep(grid, progress=lambda p: seen.append((p.done, p.total, p.cells)))
+    assert seen[-1] == (36 * 40, 36 * 40, 36)
+    assert [d for d, _, _ in seen] == sorted(d for d, _, _ in seen)
+
+
+def test_the_hash_is_of_the_recipe_not_the_device(small):
+    assert small().hash == small(device="cuda").hash != small(steps=51).hash
+    assert small(gammas=["3e-1", 3]).hash == small(gammas=[3.0, 0.3]).hash
+
+
+def test_log_steps_and_late_windows():
+    assert log_steps(1000, 40)[0] == 0 and log_steps(1000, 40)[-1] == 1000
+    assert log_steps(1, 40) == [0, 1] and log_steps(3, 40) == [0, 1, 2, 3]
+    assert list(range(1001))[late_window(1000)] == list(range(901, 1001))
+    assert list(range(8))[late_window(7)] == [7]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_recipes_are_valid(name, scale):
+    assert isinstance(recipe(name, scale), Experiment)
+
+
+def test_the_headline_recipe_keeps_what_it_promises():
+    """≥ 4 γ and ≥ 8 η a decade, incommensurate; three seeds; three budgets."""
+    experiment = recipe("phase_portrait_mlp3_mse", "laptop")
+    gamma, eta = (np.diff(np.log10(v)) for v in (experiment.gammas, experiment.etas))
+    assert (gamma < 0.2501).all() and (eta < 0.125).all()
+    assert abs(gamma[0] / eta[0] - round(gamma[0] / eta[0])) > 0.01
+    assert len(experiment.seeds) == 3 and len(experiment.all_budgets) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gammas", "slope"), [("1e-4:3e-3:7", 2.0), ("1:1e2:9", 2 / 3)])
+def test_exponents_of_a_small_sweep(gammas, slope):
+    """η_max of a quick depth-3 sweep on `digits8` lies in the bands of slopes seen before: 2.0 ± .06 and 2/3 ± .08."""
+    from richness.runs.recipes import eta_axis
+
+    runs = sweep(
+        Experiment(
+            width=32, task="digits8", steps=300, batch_size=64, gammas=gammas, etas=eta_axis(1e-9, 1e4, 4), seeds=[0, 1],
+            band=(1.0, 500.0),
+        )
+    )  # fmt: skip
+    window = (runs.gamma.values[0] * 0.99, runs.gamma.values[-1] * 1.01)
+    fit = boundaries.fit(boundaries.eta_max(runs), window)
+    assert abs(fit.slope - slope) < (0.06 if slope == 2 else 0.08), fit
