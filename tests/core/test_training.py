@@ -38,7 +38,7 @@ def alone(experiment, seed: int, gamma: float, eta: float) -> np.ndarray:
             loss = torch.nn.functional.mse_loss(f, target)
         else:
             loss = torch.nn.functional.cross_entropy(f, y)
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         loss.backward()
         with torch.no_grad():
             for w in weights:
@@ -74,10 +74,13 @@ def columns(history: History, index) -> History:
     )
 
 
+@pytest.mark.parametrize(("width", "batch_size"), [(12, 16), (64, 32)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_chunks_order_and_dropping_leave_every_bit(small, dtype):
-    experiment = small(probes=("sharpness", "accuracy"), probe_points=3, dtype=dtype, steps=45)
-    cells = [(0.3, e) for e in np.geomspace(1e-3, 30, 7)] + [(3.0, e) for e in np.geomspace(1e-3, 300, 6)]
+def test_chunks_order_and_dropping_leave_every_bit(small, dtype, width, batch_size):
+    experiment = small(
+        probes=("sharpness", "accuracy"), probe_points=3, dtype=dtype, steps=45, width=width, batch_size=batch_size
+    )
+    cells = [(1e-3, e) for e in np.geomspace(1e-7, 1e3, 7)] + [(3.0, e) for e in np.geomspace(1e-3, 300, 6)]
     whole = train(experiment, 0, cells)
     assert 0 < (whole.diverged_at >= 0).sum() < len(cells)
     order = np.random.default_rng(0).permutation(len(cells))

@@ -44,7 +44,7 @@ def sharpness(loss: Loss, weights: list[Tensor], tolerance: float = 1e-2, iterat
         loss: as in :func:`hessian_vector_product`; whatever constants it has (mean or sum, ½ or not), the Hessian has.
         weights: each (cells, ...).
         tolerance: a network is done when its Ritz residual is below ``tolerance`` × |λ|. The eigenvalue's error is
-            quadratic in it: 1e-2 leaves a few 1e-4 at most, mostly far less.
+            at most that, and usually quadratic in it: 1e-2 leaves 1e-4, or 1e-3 where the two largest lie close together.
         iterations: at most so many Hessian-vector products.
 
     Returns:

@@ -58,8 +58,8 @@ class MLP:
         """
         act = ACTIVATIONS[self.activation]
         cells = len(weights[0])
-        # One matrix product serves all cells, since they share the input.
-        first = (weights[0].reshape(cells * self.width, self.inputs) @ x.T).reshape(cells, self.width, -1)
+        # A product for each cell, not one for all: its bits must not depend on how many cells stand beside it.
+        first = torch.bmm(weights[0], x.T.expand(cells, -1, -1))
         layers = [first * hidden_scale(self.inputs)]
         for weight in weights[1:-1]:
             layers.append(torch.bmm(weight, act(layers[-1])) * hidden_scale(self.width))

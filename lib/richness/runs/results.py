@@ -103,7 +103,7 @@ def read_sealed(path: Path) -> bytes:
     except OSError as error:
         raise ResultError(f"cannot read {path}: {error.strerror or error}") from error
     content, seal, digest = raw.rpartition(_SEAL)
-    if not seal or hashlib.sha256(content).hexdigest().encode() != digest.strip():
+    if not seal or hashlib.sha256(content).hexdigest().encode() + b"\n" != digest:
         raise ResultError(
             f"{path} is damaged (half-written, cut or changed: its checksum does not match); delete it and make it again"
         )
