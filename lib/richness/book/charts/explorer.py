@@ -15,7 +15,7 @@ from richness.book.charts.plane import CELLS, HEIGHT, Plane, cell_layers, view_p
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
 
-_CURVES = 280  # px, as wide as the plane, so that both stack on a phone
+_CURVES = 250  # px, as wide as the plane, so that both stack on a phone
 _ON_A_CELL = "event.item && event.item.datum && isValid(event.item.datum.log_eta)"  # axes and curves have none
 _TAU = "clock == 'tau'"
 
@@ -282,8 +282,8 @@ def _sharpness_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
 def _note(words: str, runs: xr.Dataset, seed: int) -> str:
     return (
         f"{words.rstrip()} Left, the plane: colour is the late loss over the initial loss, mean over seeds; "
-        "×: diverged (more than half of the seeds); dot: dead (late loss at least "
-        f"{found.CONVERGED_BELOW} of the initial one); blank: not run. Straightened: η over natural η, "
+        "×: diverged (more than half of the seeds); dot: finite, but not converged, "
+        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); blank: not run. Straightened: η over natural η, "
         "γ²(1+γ)^(2/L−2). Right: the run under the pointer, else the one clicked or set by the sliders, which take the "
         f"nearest run; the curves are of seed {seed} alone, an actual run, from step 1 on; λ_max is the largest "
         "eigenvalue of the Hessian of the loss as trained, in raw parameters, over its stability line 2/lr_raw (red). "

@@ -301,8 +301,8 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 def _legend(words: str, runs: xr.Dataset) -> str:
     return (
         f"{words.rstrip()} Colour: mean over seeds of the late loss (last tenth of the steps) over the initial loss. "
-        "×: diverged (more than half of the seeds); dot: dead, finite but late loss at least "
-        f"{found.CONVERGED_BELOW} of the initial one; blank: not run. Points: measured boundaries, geometric mean over "
+        "×: diverged (more than half of the seeds); dot: finite, but not converged, "
+        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); blank: not run. Points: measured boundaries, geometric mean over "
         "seeds, with bars from the lowest to the highest seed; dashed: theory's slopes, at the measurement's height. "
         f"η_max: largest η that converges (late < {found.CONVERGED_BELOW} of initial loss). η_min: smallest η that has "
         f"learned (late < {found.LEARNED_BELOW}). η_crit: largest η whose loss stays within {found.STABLE_BELOW} of "
@@ -311,14 +311,22 @@ def _legend(words: str, runs: xr.Dataset) -> str:
     )
 
 
+_IN_WORDS = {
+    "learned": f"learned (late loss below {found.LEARNED_BELOW} of the initial one)",
+    "converged": f"converged without that (below {found.CONVERGED_BELOW})",
+    "dead": "stayed finite without converging",
+    "diverged": "diverged",
+}
+
+
 def _portrait_summary(table: pd.DataFrame, points: Mapping[str, pd.DataFrame]) -> str:
     count = table.state.value_counts()
     say = theme.power_of_ten
     words = [
         f"{len(table)} cells were run, γ from {say(table.gamma.min())} to {say(table.gamma.max())} and η from "
         f"{say(table.eta.min())} to {say(table.eta.max())}: "
-        + ", ".join(f"{int(count.get(state, 0))} {state}" for state in ("learned", "converged", "dead", "diverged"))
-        + " (converged here: below 0.8 but not below 0.6 of the initial loss)."
+        + ", ".join(f"{int(count.get(state, 0))} {name}" for state, name in _IN_WORDS.items())
+        + "."
     ]
     best = table.loc[table.late.idxmin()] if table.late.notna().any() else None
     if best is not None:

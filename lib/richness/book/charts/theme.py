@@ -26,7 +26,7 @@ GAMMA_LIMIT = 4.0  # the γ scale saturates at 10^±4, in every figure
 # What the page is set in. Not "inherit": Vega measures words on a canvas, where that is no font at all.
 FONT = '-apple-system, BlinkMacSystemFont, "Segoe UI", "Helvetica Neue", Arial, sans-serif'
 
-PLANE = 280  # px: with its axis it fits a phone of 360
+PLANE = 250  # px: with its axis it fits a phone of 360, and two fit the page's column
 NARROW = 760  # px of window below which panels stand one below the other
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -15,7 +15,11 @@ from richness.book.charts.theme import GAMMA_LIMIT, LAZY, MIDDLE, RICH, STABILIT
 from richness.book.lab import pack
 from richness.runs.experiment import Experiment
 
-_OUTCOMES = ("learned", "converged, but short of learned", "dead (finite, but little learned in these steps)")
+_OUTCOMES = (
+    "learned",
+    "converged, but short of learned",
+    "not converged (finite, but dead or too slow for these steps)",
+)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _W, _H, _LEFT, _TOP, _GAP = 283, 210, 44, 26, 58  # one panel, and the room around it, in pixels
 

@@ -6,7 +6,7 @@ import { axisChoice, choice, colour, figure, finite, frame, make, mix, natural, 
 const LATE = ["#0d3b3e", "#1f6a66", "#4a9c85", "#8fc79c", "#cfe5b8", "#f5f0dc"]; // late loss / initial loss, dark = learned
 const SHADES = 16;
 const DEAD = 2, DIVERGED = 3, NOT_RUN = 4; // 0 learned, 1 converged
-const NAMES = ["learned", "converged, but short of learned", "dead (finite, but little learned in these steps)"];
+const NAMES = ["learned", "converged, but short of learned", "not converged (finite, but dead or too slow for these steps)"];
 const { abs, floor, log10, max, min, sqrt } = Math;
 
 function words(text) {
@@ -186,7 +186,7 @@ export function explore(root, packed) {
   map.addEventListener("pointerdown", (event) => { remember(); map.setPointerCapture(event.pointerId); pick(event); });
   map.addEventListener("pointermove", (event) => { if (map.hasPointerCapture(event.pointerId)) pick(event); });
 
-  const legend = make("p", { class: "rl-note" }, "dark: learned · dots: dead · strokes: diverged · blank: not run · dashed: natural eta, from theory");
+  const legend = make("p", { class: "rl-note" }, "dark: learned · dots: not converged · strokes: diverged · blank: not run · dashed: natural eta, from theory");
   const about = make("p", { class: "rl-note" }, packed.about || "");
   const left = make("div", { class: "rl-left" },
     choice("view of the plane", [["straight", "straightened"], ["raw", "raw eta"]], (v) => { state.straight = v === "straight"; drawPlane(); }),
