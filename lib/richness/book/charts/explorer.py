@@ -283,7 +283,8 @@ def _note(words: str, runs: xr.Dataset, seed: int) -> str:
     return (
         f"{words.rstrip()} Left, the plane: colour is the late loss over the initial loss, mean over seeds; "
         "×: diverged (more than half of the seeds); dot: finite, but not converged, "
-        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); blank: not run. Straightened: η over natural η, "
+        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); "
+        "blank: not run. Straightened: η over natural η, "
         "γ²(1+γ)^(2/L−2). Right: the run under the pointer, else the one clicked or set by the sliders, which take the "
         f"nearest run; the curves are of seed {seed} alone, an actual run, from step 1 on; λ_max is the largest "
         "eigenvalue of the Hessian of the loss as trained, in raw parameters, over its stability line 2/lr_raw (red). "

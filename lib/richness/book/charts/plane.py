@@ -302,7 +302,8 @@ def _legend(words: str, runs: xr.Dataset) -> str:
     return (
         f"{words.rstrip()} Colour: mean over seeds of the late loss (last tenth of the steps) over the initial loss. "
         "×: diverged (more than half of the seeds); dot: finite, but not converged, "
-        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); blank: not run. Points: measured boundaries, geometric mean over "
+        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); "
+        "blank: not run. Points: measured boundaries, geometric mean over "
         "seeds, with bars from the lowest to the highest seed; dashed: theory's slopes, at the measurement's height. "
         f"η_max: largest η that converges (late < {found.CONVERGED_BELOW} of initial loss). η_min: smallest η that has "
         f"learned (late < {found.LEARNED_BELOW}). η_crit: largest η whose loss stays within {found.STABLE_BELOW} of "

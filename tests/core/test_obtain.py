@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import richness
+from richness.book.provenance import Provenance, command, sweep_command
+from richness.book.samples import digit_samples
+from richness.runs import recipes, results
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path, small):
+    """A recipe that takes no time, and empty folders to keep it in."""
+    monkeypatch.setitem(recipes.RECIPES, "tiny", lambda scale: small(steps=5 if scale == "smoke" else 6, seeds=[0, 1]))
+    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(recipes, "runs_folder", lambda: tmp_path / "runs")
+    return tmp_path
+
+
+def test_what_is_stored_is_loaded_and_what_is_not_is_computed(tiny, monkeypatch):
+    computed = richness.obtain("tiny", "laptop")
+    (kept,) = (tiny / "runs" / "laptop").iterdir()
+    monkeypatch.setattr(recipes, "sweep", None)  # nothing is computed twice
+    xr.testing.assert_identical(richness.obtain("tiny", "laptop"), computed)
+    stored = results.precomputed_path("tiny", "laptop")
+    stored.parent.mkdir(parents=True)
+    kept.replace(stored)
+    xr.testing.assert_identical(richness.obtain("tiny", "laptop"), computed)
+    assert computed.attrs["recipe_name"] == "tiny" and computed.attrs["scale"] == "laptop"
+
+
+def test_a_stored_result_of_another_recipe_is_not_taken(tiny, small):
+    results.save(richness.sweep(small(steps=7)), results.precomputed_path("tiny", "laptop"))
+    assert richness.obtain("tiny", "laptop").step.values[-1] == 6
+
+
+def test_smoke_writes_nothing(tiny):
+    richness.obtain("tiny", "smoke")
+    assert list(tiny.rglob("*.nc")) == []
+
+
+def test_the_seed_moves_every_seed_of_the_recipe(tiny):
+    moved = richness.obtain("tiny", "smoke", seed=7)
+    assert moved.seed.values.tolist() == [7, 8]
+    plain = richness.obtain("tiny", "smoke")
+    assert not np.array_equal(moved.loss.values, plain.loss.values)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "words"), [("tyni", "smoke", "unknown recipe"), ("tiny", "huge", "unknown scale")]
+)
+def test_unknown_names_are_sentences(tiny, name, scale, words):
+    with pytest.raises(ValueError, match=words):
+        richness.obtain(name, scale)
+
+
+def test_the_commands_make_the_same_recipe_again(tiny, monkeypatch, small, tmp_path):
+    runs = richness.obtain("tiny", "laptop")
+    assert command(runs) == "richness precompute tiny --scale laptop"
+    from richness.cli import main
+
+    odd = richness.sweep(small(band=(1e-3, 1e3), budgets=(20,), probe_points=2, probes=("accuracy",), record_points=7))
+    monkeypatch.chdir(tmp_path)
+    assert main(sweep_command(odd, "again.nc").split()[1:]) == 0
+    again = results.read(tmp_path / "again.nc")
+    assert again.attrs["recipe_hash"] == odd.attrs["recipe_hash"]
+    xr.testing.assert_equal(again, odd)
+
+
+def test_provenance_tells_recipe_commit_and_command(tiny):
+    page = Provenance(richness.obtain("tiny", "laptop"))._repr_html_()
+    for word in ("recipe&#x27;s hash", "commit", "torch", "richness precompute tiny", "<details"):
+        assert word in page
+
+
+def test_the_picture_of_the_digits_tells_their_labels():
+    figure = digit_samples(3, seed=1)
+    labels = richness.task("digits").batch(1, 0, 3)[1].tolist()
+    assert figure.table.label.tolist() == labels
+    assert figure.chart.to_dict()["mark"]["type"] == "image"
