@@ -106,6 +106,7 @@ def test_a_slider_trains_and_the_notebook_stays_free(jupyter: str, chromium: Bro
     expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output")).to_have_text("2")
     expect(status).to_contain_text(re.compile(r"step \d{2,} of 20000"), timeout=60_000)
 
+    expect(page.locator("[data-richness-lab] .widget-slider")).to_have_count(2)
     slider = page.locator(".widget-slider", has_text="gamma").locator(".noUi-handle, [role=slider]").first
     slider.focus()
     for _ in range(20):

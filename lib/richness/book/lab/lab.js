@@ -214,6 +214,8 @@ function render({ model, el }) {
   };
   const [ask, stop] = painter(picture, paint);
   el.append(make("div", { class: "richness-lab rl-live" }, axisChoice((axis) => { state.axis = axis; ask(); }), picture, status, note));
+  // Sliders and picture are one laboratory: the box that holds them carries the same mark as a built page's container.
+  requestAnimationFrame(() => (el.closest(".widget-vbox") || el).setAttribute("data-richness-lab", ""));
   const names = ["run", "curve", "near", "traces"].map((n) => `change:${n}`);
   names.forEach((n) => model.on(n, ask));
   ask();
