@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 ROWS_SHOWN = 60
+NARROW = 760  # px of window below which panels stand one below the other, and a lone panel is as wide as a phone
 _LOGARITHM = re.compile(r"^\s*log(?:10|₁₀)\s*\(?\s*(.+?)\s*\)?\s*$")
 
 
@@ -97,7 +98,15 @@ class Figure:
 
         version = ".".join(alt.VEGALITE_VERSION.split(".")[:2])
         known = vl_convert.get_vegalite_versions()
-        return vl_convert.vegalite_to_vega(self.specification, vl_version=version if version in known else known[-1])
+        spec = vl_convert.vegalite_to_vega(self.specification, vl_version=version if version in known else known[-1])
+        if self._wide and isinstance(spec.get("width"), int | float):
+            spec["width"] = {"signal": f"windowSize()[0] < {NARROW} ? {spec['width']} : {self._wide}"}
+        return spec
+
+    @property
+    def _wide(self) -> float | None:
+        """The width that a lone panel takes where the window has room, if the chart names one."""
+        return self.specification.get("usermeta", {}).get("wide")
 
     @property
     def identity(self) -> str:
@@ -124,15 +133,20 @@ class Figure:
         )
 
     def _pictures(self, spec: dict[str, Any]) -> str:
-        """The static picture; for a chart that stacks its panels on narrow windows, one for each kind of window."""
+        """The static picture; for a chart that answers to the window's width, one for each kind of window."""
         import vl_convert
 
-        layout = spec.get("layout", {})
-        if not isinstance(layout.get("columns"), dict):
+        layout, width = spec.get("layout", {}), spec.get("width")
+        if not isinstance(layout.get("columns"), dict) and not isinstance(width, dict):
             return picture(vl_convert.vega_to_svg(spec), self.identity, self.summary)
         pictures = []
         for kind, columns in (("wide", 2), ("narrow", 1)):
-            drawn = vl_convert.vega_to_svg({**spec, "layout": {**layout, "columns": columns}})
+            still = dict(spec)
+            if layout:
+                still["layout"] = {**layout, "columns": columns}
+            if isinstance(width, dict):
+                still["width"] = self._wide if kind == "wide" else self.specification["width"]
+            drawn = vl_convert.vega_to_svg(still)
             pictures.append(picture(drawn, f"{self.identity}-{kind}", self.summary, f"richness-{kind}"))
         return f'<div class="richness-still">{"".join(pictures)}</div>'
 

@@ -328,4 +328,4 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
         f"{_SPREAD} T = {last_step(runs)}. {conditions(runs)}"
     )
     table = pd.DataFrame({"γ": both.gamma, "η_max": both.eta_max, "η*": both.eta_star, "η* ÷ η_max": ratio})
-    return figure(theme.finished(chart), summary, table, note, label)
+    return figure(theme.finished(chart, wide=theme.WIDE), summary, table, note, label)

@@ -281,7 +281,7 @@ def portrait(
     drawn = [frame for frame in points.values() if not frame.empty]
     marks = boundary_layers(plane, pd.concat(drawn) if drawn else pd.DataFrame(), lines)
     chart = alt.layer(base, *glyphs, *marks).properties(width=theme.PLANE, height=HEIGHT, title=plane.title)
-    chart = theme.finished(chart.add_params(view_param(view)).properties(datasets=plane.data))
+    chart = theme.finished(chart.add_params(view_param(view)).properties(datasets=plane.data), wide=theme.WIDE)
     words = caption or "The phase portrait. "
     return figure(chart, _portrait_summary(table, points), _portrait_table(points, table), _legend(words, runs), label)
 
@@ -409,7 +409,7 @@ def triangle(
         f"seed. Dashed: theory's slopes, 1 and 2/L, through the points. {conditions(runs)}"
     )
     table = both[["gamma", "eta_min", "eta_max"]].assign(width_decades=np.log10(both.eta_max / both.eta_min))
-    return figure(theme.finished(chart), _triangle_summary(table, tip), table, note, label)
+    return figure(theme.finished(chart, wide=theme.WIDE), _triangle_summary(table, tip), table, note, label)
 
 
 def nothing(why: str, runs: xr.Dataset, words: str, label: str | None) -> Figure:

@@ -15,6 +15,8 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from richness.book.figure import NARROW
+
 TEXT = "currentColor"
 LAZY, MIDDLE, RICH = "#1f77c8", "#8a8a8a", "#e07b00"
 STABILITY = "#d0142c"
@@ -27,7 +29,7 @@ GAMMA_LIMIT = 4.0  # the γ scale saturates at 10^±4, in every figure
 FONT = '-apple-system, BlinkMacSystemFont, "Segoe UI", "Helvetica Neue", Arial, sans-serif'
 
 PLANE = 250  # px: with its axis it fits a phone of 360, and two fit the page's column
-NARROW = 760  # px of window below which panels stand one below the other
+WIDE = 520  # px: a lone panel, where the window has room for it
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -115,11 +117,12 @@ def beside(*panels: Any) -> Responsive:
     return Responsive(concat=list(panels), columns=2)
 
 
-def finished(chart: Any) -> Any:
-    """A chart with the book's configuration, and the wish to be drawn as SVG."""
+def finished(chart: Any, wide: int | None = None) -> Any:
+    """A chart with the book's configuration, and the wish to be drawn as SVG; `wide`: a lone panel's width on a page."""
+    room = {"wide": wide} if wide else {}
     return chart.properties(
         config=alt.Config.from_dict(theme()["config"]),
-        usermeta={"embedOptions": {"renderer": "svg", "actions": False}},
+        usermeta={"embedOptions": {"renderer": "svg", "actions": False}, **room},
     )
 
 
