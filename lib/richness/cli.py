@@ -289,16 +289,9 @@ def _counts(runs: Any) -> str:
 def _progress(name: str) -> Iterator[Callable[[Any], None]]:
     """A bar where someone is looking; in a log, a line every tenth."""
     if sys.stderr.isatty():
-        from tqdm import tqdm
+        from richness.runs.sweep import progress_bar
 
-        with tqdm(desc=name, unit=" cell·steps", unit_scale=True) as bar:
-
-            def draw(state: Any) -> None:
-                bar.total = state.total
-                bar.set_postfix(diverged=state.diverged, refresh=False)
-                bar.update(state.done - bar.n)
-
-            yield draw
+        yield progress_bar(name)
         return
     told = 0
 

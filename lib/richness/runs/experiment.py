@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -40,25 +41,22 @@ def log_grid(text: str) -> tuple[float, ...]:
     return tuple(float(v) for v in np.geomspace(start, stop, points))
 
 
+def _listed(value: Any) -> Any:
+    """Any sequence, range or array to a tuple of plain values; one item stands for a list of one."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        value = (value,)
+    return tuple(item.item() if isinstance(item, np.generic) else item for item in value)
+
+
 def _grid(value: Any) -> Any:
     """Numbers, ``1e-3`` strings, ``start:stop:points`` strings, or a list of any of these, to a flat tuple."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    items = value if isinstance(value, list | tuple) else [value]
     flat: list[Any] = []
-    for item in items:
+    for item in _listed(value):
         if isinstance(item, str) and ":" in item:
             flat.extend(log_grid(item))
         else:
             flat.append(item)
     return tuple(flat)
-
-
-def _listed(value: Any) -> Any:
-    """One item stands for a list of one."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return value if isinstance(value, list | tuple) else (value,)
 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from tqdm.auto import tqdm
 
 from richness.networks.parameterization import dtype_for
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
@@ -100,7 +101,7 @@ def sweep(
     experiment: Experiment,
     executor: Executor | None = None,
     store: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     *,
     name: str = "",
     scale: str = "",
@@ -111,7 +112,7 @@ def sweep(
         experiment: what to run.
         executor: any ``concurrent.futures.Executor``; in this process if None.
         store: a folder where finished shards are kept; running the same experiment again goes on from them.
-        progress: called with a :class:`Progress` as shards advance.
+        progress: called with a :class:`Progress` as shards advance; True draws a bar.
         name, scale: of the recipe, for the provenance.
 
     Returns:
@@ -120,6 +121,7 @@ def sweep(
     Raises:
         ResultError: the store cannot be written, or a worker was lost; finished shards are kept.
     """
+    tell = progress_bar() if progress is True else progress or None
     folder = None if store is None else Path(store) / experiment.hash[:16]
     recipe, todo, finished = experiment.model_dump_json(), [], {}
     for shard in shards(experiment):
@@ -134,22 +136,36 @@ def sweep(
         state.cells += len(arrays["cells"])
         state.diverged += int((arrays["diverged_at"] >= 0).sum())
         state.done = state.cells * experiment.steps
-        if progress:
-            progress(state)
+        if tell:
+            tell(state)
 
     def tick(cell_steps: int) -> None:
         state.done += cell_steps
-        if progress:
-            progress(state)
+        if tell:
+            tell(state)
 
     for _, arrays in finished.values():
         count(arrays)
-    for shard, arrays in _run(recipe, todo, executor, tick if progress else None):
+    for shard, arrays in _run(recipe, todo, executor, tick if tell else None):
         if folder is not None:
             write_sealed(folder / shard.name, _pack(arrays))
         finished[shard.name] = (shard, arrays)
         count(arrays)
     return assemble(experiment, finished.values(), name=name, scale=scale)
+
+
+def progress_bar(name: str = "") -> Callable[[Progress], None]:
+    """A bar of cell·steps for a terminal or a notebook, to be given to :func:`sweep`."""
+    bar = tqdm(desc=name or None, unit=" cell·steps", unit_scale=True)
+
+    def draw(state: Progress) -> None:
+        bar.total = state.total
+        bar.set_postfix(diverged=state.diverged, refresh=False)
+        bar.update(state.done - bar.n)
+        if state.done >= state.total:
+            bar.close()
+
+    return draw
 
 
 def _run(
