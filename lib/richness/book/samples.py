@@ -27,7 +27,7 @@ def png(grey: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + body).decode()
 
 
-def digit_samples(count: int = 12, seed: int = 0, label: str = "samples") -> Figure:
+def digit_samples(count: int = 10, seed: int = 0, label: str = "samples") -> Figure:
     """The first samples of a stream beside what the network of the small task sees of them.
 
     Args:

@@ -18,7 +18,7 @@ _WORDS = {
     "not-reproduced": "not reproduced",
     "not-run": "not run",
 }
-_HEADINGS = ("claim", "predicted", "measured", "95 % interval", "γ used", "seeds", "verdict")
+_HEADINGS = ("claim", "verdict", "predicted", "measured", "95 % interval", "γ used", "seeds")
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,9 @@ def _row(row: Mapping[str, Any]) -> str:
     used = f"{power_of_ten(float(window[0]))} to {power_of_ten(float(window[1]))}" if window else "–"
     return (
         f'<tr><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
+        f"<td>{badge(str(row['verdict']))}</td>"
         f"<td>{_value(row.get('predicted'))}</td><td>{_value(row.get('measured'))}</td>{evidence}"
-        f"<td>{used}</td><td>{row.get('seeds') or '–'}</td><td>{badge(str(row['verdict']))}</td></tr>"
+        f"<td>{used}</td><td>{row.get('seeds') or '–'}</td></tr>"
     )
 
 
