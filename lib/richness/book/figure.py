@@ -100,7 +100,9 @@ class Figure:
         known = vl_convert.get_vegalite_versions()
         spec = vl_convert.vegalite_to_vega(self.specification, vl_version=version if version in known else known[-1])
         if self._wide and isinstance(spec.get("width"), int | float):
-            spec["width"] = {"signal": f"windowSize()[0] < {NARROW} ? {spec['width']} : {self._wide}"}
+            # A start value and an expression: a width that is only an expression is drawn once as no number at all.
+            room = f"windowSize()[0] < {NARROW} ? {spec['width']} : {self._wide}"
+            spec["signals"] = [*spec.get("signals", []), {"name": "width", "init": room}]
         return spec
 
     @property
@@ -136,16 +138,16 @@ class Figure:
         """The static picture; for a chart that answers to the window's width, one for each kind of window."""
         import vl_convert
 
-        layout, width = spec.get("layout", {}), spec.get("width")
-        if not isinstance(layout.get("columns"), dict) and not isinstance(width, dict):
+        layout = spec.get("layout", {})
+        if not isinstance(layout.get("columns"), dict) and not self._wide:
             return picture(vl_convert.vega_to_svg(spec), self.identity, self.summary)
         pictures = []
         for kind, columns in (("wide", 2), ("narrow", 1)):
-            still = dict(spec)
+            still = {**spec, "signals": [s for s in spec.get("signals", []) if s["name"] != "width"]}
             if layout:
                 still["layout"] = {**layout, "columns": columns}
-            if isinstance(width, dict):
-                still["width"] = self._wide if kind == "wide" else self.specification["width"]
+            if self._wide and kind == "wide":
+                still["width"] = self._wide
             drawn = vl_convert.vega_to_svg(still)
             pictures.append(picture(drawn, f"{self.identity}-{kind}", self.summary, f"richness-{kind}"))
         return f'<div class="richness-still">{"".join(pictures)}</div>'
