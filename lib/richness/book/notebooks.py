@@ -324,9 +324,8 @@ def adopt(file: Path) -> str:
     try:
         offered = results.read(file)
     except Exception as error:
-        raise NotAdopted(
-            f"{file} is not a whole result: {_first_line(error)} Copy it again from where it was made."
-        ) from error
+        why = _first_line(error).rstrip(".")
+        raise NotAdopted(f"{file} is not a whole result: {why}. Copy it again from where it was made.") from error
     name, scale = str(offered.attrs.get("recipe_name", "")), str(offered.attrs.get("scale", ""))
     if name not in RECIPES:
         raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {', '.join(sorted(RECIPES))}.")
