@@ -1,4 +1,4 @@
-"""Under CI=true a skipped test is a failed one: what CI cannot run, nobody has checked."""
+"""Under CI=true a skipped test is a failed one: what CI cannot run, nobody has checked. And one browser for all tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from richness.book.site import weighing
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
@@ -30,3 +32,16 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium with a clean profile, which calls nobody. One for all: two cannot run in one process."""
+    program = weighing.chromium()
+    if program is None:
+        pytest.skip("no Chromium: install one, or name it in the environment variable CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: run `make setup`")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, headless=True, args=list(weighing.BROWSER_FLAGS))
+        yield browser
+        browser.close()

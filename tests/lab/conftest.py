@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from playwright.sync_api import Browser, sync_playwright
 
 from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
@@ -105,20 +104,6 @@ def runs() -> xr.Dataset:
     coords = {"gamma": gammas, "eta": etas, "seed": [0, 1], "step": step, "lr_raw": ("eta", 64 * etas)}
     attrs = {"recipe": recipe.model_dump_json(), "recipe_hash": recipe.hash}
     return xr.Dataset(data, coords=coords, attrs=attrs)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium with a clean profile, which calls nobody."""
-    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    program = next((found for name in names if name and (found := shutil.which(name))), None)
-    if program is None:
-        missing("no Chromium found (apt-get install chromium, or set CHROMIUM)")
-    quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--no-first-run", *quiet])
-        yield browser
-        browser.close()
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -149,7 +149,7 @@ def test_data_wait_until_they_are_near(page: Page, serve: Callable, laboratory: 
 
 def test_two_laboratories_live_side_by_side(page: Page, serve: Callable, laboratory: str):
     page.goto(serve(laboratory + laboratory))
-    page.wait_for_function("document.querySelectorAll('[data-ready]').length === 2")
+    expect(page.locator("[data-ready]")).to_have_count(2)
     one, two = page.locator("[data-richness-lab]").all()
     before = two.locator(LOSS).get_attribute("d")
     one.get_by_role("slider", name="gamma", exact=True).focus()

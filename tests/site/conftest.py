@@ -10,7 +10,6 @@ import pytest
 from visits import SITE, Visit, watch
 
 from richness.book.site.serving import background
-from richness.book.site.weighing import BROWSER_FLAGS, chromium
 
 PREFIX = "/somewhere/richness"
 
@@ -30,26 +29,13 @@ def address(site: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
-def browser(site: Path) -> Iterator[Any]:
-    """A headless Chromium."""
-    executable = chromium()
-    if executable is None:
-        pytest.skip("no Chromium: install one, or name it in the environment variable CHROMIUM")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: run `make setup`")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=executable, headless=True, args=list(BROWSER_FLAGS))
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Any]:
+def visit(chromium: Any, address: str) -> Iterator[Any]:
     """``visit(path, **context options)`` opens a page of the site and returns a `Visit`."""
     contexts = []
 
     def open_page(path: str, **options: Any) -> Visit:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
         seen = Visit(context.new_page())
         watch(seen, address)

@@ -105,8 +105,8 @@ def test_a_click_on_the_explorers_plane_changes_its_curves(visit: Any, name: str
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_figure_whose_data_is_lost_keeps_its_picture_and_says_so(browser: Any, address: str, name: str) -> None:
-    context = browser.new_context()
+def test_a_figure_whose_data_is_lost_keeps_its_picture_and_says_so(chromium: Any, address: str, name: str) -> None:
+    context = chromium.new_context()
     context.route("**/_figures/*.json", lambda route: route.abort())
     page = context.new_page()
     page.goto(address + name, wait_until="load")
@@ -119,8 +119,8 @@ def test_a_figure_whose_data_is_lost_keeps_its_picture_and_says_so(browser: Any,
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_figures_need_no_eval(browser: Any, address: str, name: str) -> None:
-    context = browser.new_context()
+def test_figures_need_no_eval(chromium: Any, address: str, name: str) -> None:
+    context = chromium.new_context()
 
     def guarded(route: Any) -> None:
         answer = route.fetch()

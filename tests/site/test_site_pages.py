@@ -78,9 +78,9 @@ def test_a_page_without_javascript_is_whole(visit: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_first_view_is_light(browser: Any, site: Path, name: str) -> None:
+def test_the_first_view_is_light(chromium: Any, site: Path, name: str) -> None:
     with background(site) as address:
-        view = fetched(browser, site, address, name)
+        view = fetched(chromium, site, address, name)
     assert sum(view.alive.values()) < LIMIT, f"{name} weighs {sum(view.alive.values()) / 1000:.0f} kB: {view.alive}"
 
 
