@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -171,11 +170,3 @@ def test_the_fit_passes_over_nan_and_refuses_too_few(runs: xr.Dataset) -> None:
         b.fit(boundary, (100.0, 1.0))
     with pytest.raises(ValueError, match="coordinates gamma and eta"):
         b.eta_max(runs.drop_vars("gamma"))
-
-
-def test_a_fit_is_quick(runs: xr.Dataset) -> None:
-    boundary = b.eta_max(runs)
-    b.fit(boundary, (1e-4, 1e4))
-    start = time.process_time()
-    b.fit(boundary, (1e-4, 1e4))
-    assert time.process_time() - start < 0.3

@@ -163,15 +163,3 @@ def test_the_plane_tells_outcomes_apart_and_finds_its_points(node, packed):
     for svg in (straight, raw):
         assert "NaN" not in svg
         assert svg.count("<path") > 8
-
-
-def test_a_redraw_fits_in_a_frame(node, packed):
-    body = (
-        PAGE
-        + """const state = { width: 700, axis: 't', runs: [{ ...runs.cell(4, 20), role: 'now' }] };
-    for (let i = 0; i < 50; i++) lab.figure(state);
-    const began = performance.now();
-    for (let i = 0; i < 50; i++) lab.figure(state);
-    return (performance.now() - began) / 50;"""
-    )
-    assert node(body, packed=packed) < 16
