@@ -8,7 +8,8 @@ import torch
 
 from richness.data import task
 from richness.networks import LOSSES, MLP
-from richness.networks.parameterization import centred, natural_eta, raw_learning_rate, stability_line
+from richness.networks.optimizers import stability_line
+from richness.networks.parameterization import centred, natural_eta
 from richness.runs.training import Trainer
 
 
@@ -70,7 +71,6 @@ def test_the_natural_step_bends_from_the_square_to_the_root():
     assert natural_eta(1e-6, 3) == pytest.approx(1e-12, rel=1e-5)
     assert natural_eta(1e6, 3) == pytest.approx(1e4, rel=1e-5)
     assert natural_eta(np.array([1.0, 1.0]), 2) == pytest.approx([0.5, 0.5])
-    assert raw_learning_rate(0.1, 64) == pytest.approx(6.4)
     assert stability_line(0.5) == 4.0
 
 

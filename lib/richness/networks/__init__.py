@@ -2,7 +2,8 @@
 
 from richness.networks.losses import LOSSES
 from richness.networks.mlp import MLP
+from richness.networks.optimizers import OPTIMIZERS, SCHEDULES
 
 NETWORKS = {"mlp": MLP}
 
-__all__ = ["LOSSES", "MLP", "NETWORKS"]
+__all__ = ["LOSSES", "MLP", "NETWORKS", "OPTIMIZERS", "SCHEDULES"]

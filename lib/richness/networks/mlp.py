@@ -39,6 +39,11 @@ class MLP:
         sizes = [self.inputs] + [self.width] * (self.depth - 1) + [self.outputs]
         return [(out, into) for into, out in pairwise(sizes)]
 
+    @property
+    def scales(self) -> list[float]:
+        """The forward multiplier of every layer."""
+        return [hidden_scale(into) for _, into in self.shapes[:-1]] + [readout_scale(self.width)]
+
     def initialise(self, seed: int) -> list[Tensor]:
         """The weights at step 0, a function of the seed alone: N(0, 1), float64, each of shape (fan_out, fan_in)."""
         return [

@@ -27,16 +27,6 @@ from torch import Tensor
 FLOAT64_BELOW = 1e-3
 
 
-def raw_learning_rate(eta: Any, width: int) -> Any:
-    """The step that SGD takes in the raw weights: lr_raw = N·η. Plots use η; sharpness lives in raw units."""
-    return eta * width
-
-
-def stability_line(lr_raw: Any) -> Any:
-    """Largest sharpness at which plain gradient descent on a quadratic is stable: 2/lr_raw."""
-    return 2.0 / lr_raw
-
-
 def natural_eta(gamma: Any, depth: int) -> Any:
     """The step size's natural scale γ²(1 + γ)^(2/L − 2): γ² for γ ≪ 1, γ^(2/L) for γ ≫ 1.
 

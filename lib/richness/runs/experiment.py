@@ -12,12 +12,11 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from richness.data import TASKS, Task, task
-from richness.networks import LOSSES, MLP, NETWORKS
+from richness.networks import LOSSES, MLP, NETWORKS, OPTIMIZERS, SCHEDULES
 from richness.networks.mlp import ACTIVATIONS
-from richness.networks.parameterization import natural_eta, raw_learning_rate
+from richness.networks.parameterization import natural_eta, readout_scale
 
 PROBES = ("loss", "sharpness", "accuracy")
-OPTIMIZERS = ("sgd",)
 LATE_SHARE = 0.1  # late_loss is the mean over every step of the last tenth
 PEAK_STEPS = 60  # peak_loss is the maximum over every one of the first sixty steps
 
@@ -38,7 +37,12 @@ def log_grid(text: str) -> tuple[float, ...]:
             f"a grid is start:stop:points, both ends positive and different and at least two points, "
             f"for example 1e-3:1e3:25; got {text!r}"
         ) from None
-    return tuple(float(v) for v in np.geomspace(start, stop, points))
+    return canonical(np.geomspace(start, stop, points))
+
+
+def canonical(values: Iterable[float]) -> tuple[float, ...]:
+    """Computed grid values to twelve digits: powers differ in the last bit between processors, and recipes must not."""
+    return tuple(float(f"{value:.12g}") for value in values)
 
 
 def _listed(value: Any) -> Any:
@@ -84,7 +88,10 @@ class Experiment(BaseModel):
     activation: str = Field("relu", description="non-linearity between layers")
     loss: str = Field("mse", description="mse (mean over batch and outputs, no ½) or cross_entropy (nats)")
     task: str = Field("digits8", description="the stream of samples")
-    optimizer: str = Field("sgd", description="sgd moves raw weights by lr_raw = width·η")
+    optimizer: str = Field("sgd", description="sgd, momentum, signsgd or adam; sgd moves raw weights by lr_raw = width·η")
+    momentum: float = Field(0.9, ge=0, lt=1, description="β of momentum, β₁ of adam; the others have none")
+    schedule: str = Field("constant", description="of the step size: constant, or linear or cosine to 0 at the last step")
+    warmup: int = Field(0, ge=0, description="updates over which the step size first rises linearly")
     batch_size: int = Field(64, ge=1, le=65536, description="fresh samples a step")
     steps: int = Field(1000, ge=1, le=10_000_000, description="T, updates")
     gammas: Grid = Field(description="richness γ: the centred output is divided by it")
@@ -127,8 +134,11 @@ class Experiment(BaseModel):
         _one_of("activation", ACTIVATIONS, self.activation)
         _one_of("loss", LOSSES, self.loss)
         _one_of("optimizer", OPTIMIZERS, self.optimizer)
+        _one_of("schedule", SCHEDULES, self.schedule)
         for probe in self.probes:
             _one_of("probe", PROBES, probe)
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup must not exceed steps = {self.steps}, got {self.warmup}")
         if not task(self.task).classification:
             if self.loss == "cross_entropy":
                 raise ValueError(
@@ -176,7 +186,9 @@ class Experiment(BaseModel):
         return [(i, j) for i, g in enumerate(self.gammas) for j, e in enumerate(self.etas) if self.in_band(g, e)]
 
     def lr_raw(self, eta: Any) -> Any:
-        return raw_learning_rate(eta, self.width)
+        """The step in the raw weights at η, before any schedule: N·η for SGD and momentum, which move every layer alike; for
+        sign steps and Adam the readout's, η, to which the other layers' are η/√fan_in."""
+        return eta * OPTIMIZERS[self.optimizer].factor(self.width, readout_scale(self.width), self.width)
 
     @property
     def recorded_steps(self) -> list[int]:
@@ -199,8 +211,12 @@ class Experiment(BaseModel):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the description, in hex: the identity of a recipe's result. The device is not part of it."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"device"}), sort_keys=True)
+        """SHA-256 of the description, in hex: the identity of a recipe's result.
+
+        The device is not part of it, nor is a field at its default: a result keeps its identity when experiments learn to
+        do more.
+        """
+        text = json.dumps(self.model_dump(mode="json", exclude={"device"}, exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

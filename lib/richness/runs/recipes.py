@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from richness.runs.experiment import Experiment
+from richness.runs.experiment import Experiment, canonical
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
@@ -26,7 +26,7 @@ def eta_axis(low: float, high: float, gammas_a_decade: int, at_least: float = 8.
     spacing = 0.4 * (math.sqrt(5.0) - 1.0) / gammas_a_decade
     spacing /= math.ceil(at_least * spacing)
     points = int(math.floor((math.log10(high) - math.log10(low)) / spacing)) + 1
-    return tuple(float(v) for v in low * 10.0 ** (spacing * np.arange(points)))
+    return canonical(low * 10.0 ** (spacing * np.arange(points)))
 
 
 def phase_portrait_mlp3_mse(scale: str) -> Experiment:

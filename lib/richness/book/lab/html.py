@@ -13,7 +13,7 @@ import xarray as xr
 
 from richness.book.charts.theme import GAMMA_LIMIT, LAZY, MIDDLE, RICH, STABILITY
 from richness.book.lab import pack
-from richness.networks.parameterization import stability_line
+from richness.networks.optimizers import stability_line
 from richness.runs.experiment import Experiment
 
 _OUTCOMES = (
