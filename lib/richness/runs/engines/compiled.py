@@ -99,6 +99,7 @@ class Compiled(Engine):
     """
 
     ACTIVATIONS = ("relu", "linear")
+    TOGETHER = 8  # it takes them one by one: as few as keep both cores busy to the end
     network: MLP
 
     def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):
