@@ -200,6 +200,17 @@ def test_at_step_0_the_loss_is_that_of_nothing(small, engine):
         assert np.allclose(first, 0.1, rtol=1e-6) and len(set(first)) == 1
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("engine", ["fused", "autograd"])
+@pytest.mark.parametrize("task", ["digits", "teacher", "staircase"])
+def test_nothing_between_two_looks_waits_for_the_device(small, task, engine, optimizer):
+    """On the meta device values do not exist: whatever asks for one, or mixes in a tensor from the CPU, raises."""
+    experiment = small(task=task, optimizer=optimizer).model_copy(update={"device": "meta"})
+    trainer = Trainer(experiment, 0, CELLS, engine)
+    losses = trainer.advance(*trainer.draw(range(5)))
+    assert losses.shape == (5, len(CELLS)) and losses.device.type == "meta"
+
+
 # -- choosing and building ---------------------------------------------------------------------------------------------
 
 

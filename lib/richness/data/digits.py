@@ -142,7 +142,7 @@ def stream(
     Returns:
         Inputs float32 (steps, batch_size, 784 or 64), normalised; labels int64 (steps, batch_size).
     """
-    images, labels = load()
+    images, labels = (tensor.to(device) for tensor in load())
     n, count = batch_size, batch_size * len(steps)
     which = rng.integers(seed, f"{name}/which", steps, n, TRAINING, device).reshape(-1)
     affine = rng.uniforms(seed, f"{name}/affine", steps, 5 * n, device).reshape(-1, 5)
@@ -150,12 +150,13 @@ def stream(
         -1, 2, CONTROL, CONTROL
     )
     x = torch.empty(count, 64 if small else SIDE**2, device=device)
-    for part in torch.arange(count).split(TOGETHER if torch.device(device).type == "cpu" else count):
-        at = slice(int(part[0]), int(part[-1]) + 1)
-        grey = images[which[at].cpu()].to(device=device, dtype=torch.float32).div_(255.0)
+    together = TOGETHER if torch.device(device).type == "cpu" else count
+    for first in range(0, count, together):
+        at = slice(first, first + together)
+        grey = images[which[at]].to(torch.float32).div_(255.0)
         bent = deform(grey, affine[at], noise[at])
         x[at] = normalised(pooled(bent) if small else bent).flatten(1)
-    return x.reshape(len(steps), n, -1), labels[which.cpu()].to(device).reshape(len(steps), n)
+    return x.reshape(len(steps), n, -1), labels[which].reshape(len(steps), n)
 
 
 def pack(folder: Path) -> bytes:
