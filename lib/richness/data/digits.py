@@ -123,11 +123,12 @@ def deform(grey: Tensor, affine: Tensor, noise: Tensor) -> Tensor:
     Returns:
         Images (n, 28, 28), float32.
     """
-    device, n = grey.device, len(grey)
+    device, n, half = grey.device, len(grey), SIDE / 2
     spline = _spline().to(device)
-    where = (_affine(affine).to(torch.float32).reshape(2 * n, 3) @ _pixels().to(device)).reshape(n, 2, SIDE, SIDE)
-    where += DISPLACEMENT * (spline @ noise.to(torch.float32) @ spline.T)
-    grid = (where / (SIDE / 2)).permute(0, 2, 3, 1)
+    bumps = noise.to(torch.float32).reshape(2 * n, CONTROL, CONTROL) @ spline.T
+    where = _affine(affine).to(torch.float32).reshape(2 * n, 3) @ (_pixels().to(device) / half)
+    where = where.reshape(2 * n, SIDE, SIDE).baddbmm_(spline.expand(2 * n, -1, -1), bumps, alpha=DISPLACEMENT / half)
+    grid = where.reshape(n, 2, SIDE, SIDE).permute(0, 2, 3, 1)  # in units of half the image's side
     bent = torch.nn.functional.grid_sample(
         grey[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
