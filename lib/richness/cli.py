@@ -291,14 +291,14 @@ def _sweep_and_save(
         _check_device(experiment.device)
     store = path.with_suffix(".parts")
     cells, seeds = len(experiment.cells()), len(experiment.seeds)
-    with _alone(store, path), _executor(workers, scheduler) as executor, _progress(path.stem) as progress:
+    with _executor(workers, scheduler) as executor, _alone(store, path), _progress(path.stem) as progress:
         print(f"{path.stem}: {cells} cells × {seeds} seeds × {experiment.steps} steps", file=sys.stderr, flush=True)
         try:
             runs = run_sweep(experiment, executor=executor, store=store, progress=progress, name=name, scale=scale)
+            results.save(runs, path)
         except KeyboardInterrupt as stop:
             stop.add_note(f"What is finished is kept in {store}; to go on:")
             raise
-        results.save(runs, path)
         shutil.rmtree(store, ignore_errors=True)
     print(f"{path}: {_counts(runs)}")
 
@@ -316,8 +316,10 @@ def _alone(store: Path, path: Path) -> Iterator[None]:
         raise Failure(f"another command is at work on {path}; let it finish, or choose another --out.") from error
     except OSError as error:
         raise Failure(f"cannot write {store} ({error.strerror or error}); choose another --out.") from error
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _check_device(device: str) -> None:

@@ -47,7 +47,7 @@ def finished(
         (shard, arrays) in no particular order, every cell in exactly one: ``shard.cells`` are its (γ, η), and each of
         ``arrays`` has them along its last axis: ``loss`` (recorded steps, cells), each probe (probed steps, cells),
         ``budget_loss`` (budgets, cells), ``initial_loss``, ``peak_loss``, ``late_loss``, ``diverged_at`` (cells,), all float64
-        but the last. ``seconds``, (wall, CPU), is of the whole shard.
+        but the last. ``seconds``, (wall, CPU), and ``device`` are of the shard as a whole.
 
     Raises:
         ResultError: the store cannot be written, a worker was lost too often, the executor itself is lost, or a shard

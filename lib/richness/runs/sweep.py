@@ -138,7 +138,7 @@ def assemble(
     diverged_at = np.full(grid, -1, dtype=np.int32)
     status = np.full(grid, STATUS["not_run"], dtype=np.int8)
     probe_rows = [recorded.index(step) for step in probed]
-    seconds = np.zeros(2)
+    seconds, devices = np.zeros(2), set()
     row, column = ({value: k for k, value in enumerate(axis)} for axis in (experiment.gammas, experiment.etas))
     for shard, arrays in finished:
         count = len(shard.cells)
@@ -157,6 +157,7 @@ def assemble(
         diverged_at[where] = arrays["diverged_at"]
         status[where] = np.where(arrays["diverged_at"] >= 0, STATUS["diverged"], STATUS["ok"])
         seconds += arrays["seconds"]
+        devices.add(str(arrays["device"]))
 
     def kept(key: str, values: np.ndarray) -> np.ndarray:
         if exact:
@@ -179,6 +180,7 @@ def assemble(
     if experiment.budgets:
         coordinates["budget"] = ("budget", np.array(experiment.all_budgets, dtype=np.int64))
     runs = xr.Dataset(data, coordinates, provenance(experiment, name, scale, *seconds))
+    runs.attrs["device"] = "; ".join(sorted(devices))  # the workers', which this process need not have
     return with_coordinates(runs)
 
 
