@@ -27,6 +27,9 @@ from torch import Tensor
 
 from richness import rng
 
+# A residual so many times the error asked for is small enough for what it might hide.
+_HIDDEN = 30
+
 Loss = Callable[[list[Tensor]], Tensor]
 Product = Callable[[Tensor], Tensor]
 
@@ -242,13 +245,14 @@ class Eigenpair(NamedTuple):
 def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, iterations: int = 80) -> Eigenpair:
     """Largest (algebraic) eigenvalue and its eigenvector, for each of a stack of symmetric operators.
 
-    With the Ritz residual r = ‖Hu − θu‖ and the distance g from θ to the next Ritz value, θ is off by about r²/g and by no
-    more than r from *an* eigenvalue; the smaller of the two is the error looked at. Where the largest two eigenvalues lie
-    close together g is small, and the residual is driven further down. (g is itself an estimate, from above.)
+    With the Ritz residual r = ‖Hu − θu‖ and the distance g from θ to the next Ritz value, θ is off by about r²/g, and by no
+    more than r from *an* eigenvalue. An operator is done when the smaller of the two is below ``tolerance`` × |θ| and r below
+    30 × as much: r bounds what a second eigenvalue, too close to have shown itself as a Ritz value, can hide. Two eigenvalues
+    closer than r may be taken for one between them.
 
     Args:
         product: (cells, P) to (cells, P). start: (cells, P), of any length above 0.
-        tolerance: an operator is done when its error is below ``tolerance`` × |θ| or at the rounding of the dtype.
+        tolerance: relative error asked for; what the dtype rounds to is enough.
         iterations: at most so many products.
 
     Returns:
@@ -344,15 +348,12 @@ def _orthogonal(vectors: Tensor, basis: Tensor) -> Tensor:
 
 
 def _error(ritz: Tensor, residual: Tensor) -> Tensor:
-    """Error of each Ritz value (cells, k), ascending: the smaller of its residual and residual² over its gap."""
+    """Error of each Ritz value (cells, k), ascending: residual² over the gap, but from 1/30 of the residual to all of it."""
     if ritz.shape[1] == 1:
         return residual
-    between = ritz.diff(dim=1)
-    gap = torch.minimum(
-        torch.nn.functional.pad(between, (0, 1), value=torch.inf),
-        torch.nn.functional.pad(between, (1, 0), value=torch.inf),
-    )
-    return torch.minimum(residual, residual**2 / gap.clamp_min(torch.finfo(gap.dtype).tiny))
+    between = torch.nn.functional.pad(ritz.diff(dim=1), (1, 1), value=torch.inf)
+    gap = torch.minimum(between[:, 1:], between[:, :-1]).clamp_min(torch.finfo(ritz.dtype).tiny)
+    return torch.clamp(residual**2 / gap, min=residual / _HIDDEN, max=residual)
 
 
 def _goal(values: Tensor, ritz: Tensor, tolerance: float, dtype: torch.dtype) -> Tensor:
