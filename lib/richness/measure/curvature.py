@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,19 +116,18 @@ def top_eigenvalues(
     if not 1 <= k <= size:
         raise ValueError(f"k must be from 1 to the {size} parameters of a network, got {k}")
     start = _mixed(gradient(loss, weights))
-    value = start.new_full((len(start), k), torch.nan, dtype=torch.float64)
-    done = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+    value, done = np.full((len(start), k), np.nan), np.zeros(len(start), dtype=bool)
     for space in lanczos(_product(loss, weights, product), start, max(iterations, k)):
         done |= space.broken
-        if space.tridiagonal.shape[-1] < k:
+        if space.beta.shape[1] < k:
             continue
-        ritz, vectors = torch.linalg.eigh(space.tridiagonal)
-        value = torch.where(done[:, None], value, ritz[:, -k:].flip(1))
-        error = _error(ritz, space.beta[:, None] * vectors[:, -1].abs())[:, -k:].amax(dim=1)
-        done |= error <= _goal(ritz[:, -k:], ritz, tolerance, start.dtype)
-        if bool(done.all()):
+        ritz, vectors = np.linalg.eigh(space.tridiagonal)
+        value[~done] = ritz[~done, : -k - 1 : -1]
+        error = _error(ritz, space.beta[:, -1:] * np.abs(vectors[:, -1]))
+        done |= error[:, -k:].max(axis=1) <= _goal(ritz, k, tolerance, start.dtype)
+        if done.all():
             break
-    return value.to(start.dtype)
+    return torch.from_numpy(value).to(start)
 
 
 def trace(
@@ -207,10 +207,10 @@ def spectral_density(
         direction = rng.normals(seed, "density/direction", probe, size).to(weights[0])
         for space in lanczos(apply, direction.expand(len(weights[0]), size), steps):
             last = space
-        ritz, vectors = torch.linalg.eigh(last.tridiagonal)
-        nodes.append(torch.where(last.broken[:, None], torch.nan, ritz))
-        masses.append(torch.where(last.broken[:, None], torch.nan, vectors[:, 0] ** 2 / probes))
-    return Density(torch.cat(nodes, dim=1).to(weights[0]), torch.cat(masses, dim=1).to(weights[0]))
+        ritz, vectors = np.linalg.eigh(last.tridiagonal)
+        nodes.append(np.where(last.broken[:, None], np.nan, ritz))
+        masses.append(np.where(last.broken[:, None], np.nan, vectors[:, 0] ** 2 / probes))
+    return Density(*(torch.from_numpy(np.concatenate(part, axis=1)).to(weights[0]) for part in (nodes, masses)))
 
 
 def smoothed(density: Density, grid: Tensor, width: float) -> Tensor:
@@ -259,39 +259,37 @@ def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, 
         ``Eigenpair`` in the dtype of ``start``, NaN where a product was not finite. The vector's error is about r/g: the
         square root of the value's. An operator whose Krylov space is exhausted keeps the value it had then.
     """
-    cells, size = start.shape
-    iterations = min(iterations, size)
-    value = torch.full((cells,), torch.nan, dtype=torch.float64, device=start.device)
-    mixture = torch.zeros(cells, iterations, dtype=torch.float64, device=start.device)
-    done = torch.zeros(cells, dtype=torch.bool, device=start.device)
+    iterations = min(iterations, start.shape[1])
+    value, done = np.full(len(start), np.nan), np.zeros(len(start), dtype=bool)
+    mixture = np.zeros((len(start), iterations))
     for space in lanczos(product, start, iterations):
         done |= space.broken
-        ritz, vectors = torch.linalg.eigh(space.tridiagonal)
+        ritz, vectors = np.linalg.eigh(space.tridiagonal)
         known = ritz.shape[1]
-        value = torch.where(done, value, ritz[:, -1])
-        mixture[:, :known] = torch.where(done[:, None], mixture[:, :known], vectors[:, :, -1])
-        error = _error(ritz, space.beta[:, None] * vectors[:, -1].abs())[:, -1]
-        done |= space.exhausted | (error <= _goal(ritz[:, -1:], ritz, tolerance, start.dtype))
-        if bool(done.all()):
+        value[~done], mixture[~done, :known] = ritz[~done, -1], vectors[~done, :, -1]
+        error = _error(ritz, space.beta[:, -1:] * np.abs(vectors[:, -1]))[:, -1]
+        done |= space.exhausted | (error <= _goal(ritz, 1, tolerance, start.dtype))
+        if done.all():
             break
-    vector = torch.bmm(mixture[:, None, :known].to(start.dtype), space.basis)[:, 0]
-    return Eigenpair(value.to(start.dtype), torch.where(torch.isnan(value)[:, None], torch.nan, vector))
+    mixture[np.isnan(value)] = np.nan
+    vector = torch.bmm(torch.from_numpy(mixture[:, None, :known]).to(start), space.basis.nan_to_num())
+    return Eigenpair(torch.from_numpy(value).to(start), vector[:, 0])
 
 
 class Krylov(NamedTuple):
-    """Lanczos after k products: H ≈ basisᵀ · tridiagonal · basis, and what has happened to each operator.
+    """Lanczos after k products: basis · H · basisᵀ = tridiagonal, and what has happened to each operator.
 
     Attributes:
-        tridiagonal: float64 (cells, k, k). beta: float64 (cells,), the coupling to the next vector. basis: (cells, k, P),
-            orthonormal rows. exhausted: bool (cells,), the space is invariant (since this step). broken: bool (cells,), a
-            product was not finite; tridiagonal is then 0.
+        tridiagonal: float64 array (cells, k, k). beta: float64 array (cells, k), the couplings to the next vector, the last
+            one not yet in the tridiagonal. basis: (cells, k, P), orthonormal rows. exhausted: bool array (cells,), the space
+            is invariant. broken: bool array (cells,), a product was not finite; all of it is 0 then.
     """
 
-    tridiagonal: Tensor
-    beta: Tensor
+    tridiagonal: np.ndarray
+    beta: np.ndarray
     basis: Tensor
-    exhausted: Tensor
-    broken: Tensor
+    exhausted: np.ndarray
+    broken: np.ndarray
 
 
 def lanczos(product: Product, start: Tensor, steps: int) -> Iterator[Krylov]:
@@ -301,44 +299,43 @@ def lanczos(product: Product, start: Tensor, steps: int) -> Iterator[Krylov]:
         product: (cells, P) to (cells, P). start: (cells, P), of any length above 0. steps: products, cut at P.
 
     Yields:
-        ``Krylov`` after each product: views of tensors that the next step goes on to fill. An exhausted space is begun anew
-        in a random direction orthogonal to it, with beta 0 between: its eigenvalues stay as they are.
+        ``Krylov`` after each product: views of arrays that the next step goes on to fill. An exhausted space is begun anew in
+        a random direction orthogonal to it, with beta 0 between: its eigenvalues stay as they are.
     """
     cells, size = start.shape
     steps = min(steps, size)
-    epsilon, tiny = torch.finfo(start.dtype).eps, torch.finfo(start.dtype).tiny
+    epsilon = torch.finfo(start.dtype).eps
     basis = start.new_empty(cells, steps, size)
-    basis[:, 0] = start / start.norm(dim=1, keepdim=True)
-    tridiagonal = start.new_zeros(cells, steps, steps, dtype=torch.float64)
-    broken = torch.zeros(cells, dtype=torch.bool, device=start.device)
-    beta = scale = start.new_zeros(cells)
+    torch.div(start, torch.linalg.vector_norm(start, dim=1, keepdim=True), out=basis[:, 0])
+    tridiagonal, betas = np.zeros((cells, steps, steps)), np.zeros((cells, steps))
+    scale, broken = np.zeros(cells), np.zeros(cells, dtype=bool)
+    beta = start.new_zeros(cells)
     for k in range(steps):
-        known = basis[:, : k + 1]
-        image = product(basis[:, k])
-        alpha = torch.linalg.vecdot(basis[:, k], image)
+        newest, known = basis[:, k], basis[:, : k + 1]
+        image = product(newest)
+        alpha = torch.linalg.vecdot(newest, image)
         # The three-term recurrence, then one pass against every earlier vector: together as good as twice all of them.
-        image = torch.addcmul(image, alpha[:, None], basis[:, k], value=-1)
-        if k:
-            image.addcmul_(beta[:, None], basis[:, k - 1], value=-1)
+        recurrence = torch.stack((beta, alpha), dim=1) if k else alpha[:, None]
+        image = torch.baddbmm(image[:, None], recurrence[:, None], known[:, -2:], alpha=-1)[:, 0]
         image = _orthogonal(image, known)
-        beta = image.norm(dim=1)
-        broken = broken | ~torch.isfinite(alpha + beta)
-        scale = torch.maximum(scale, alpha.abs() + beta)
-        exhausted = beta <= 10 * epsilon * scale
-        alpha, beta = (torch.where(broken, 0.0, number) for number in (alpha, beta))
-        tridiagonal[:, k, k] = alpha.double()
-        tridiagonal[broken] = 0.0
-        yield Krylov(tridiagonal[:, : k + 1, : k + 1], beta.double(), known, exhausted, broken)
+        beta = torch.linalg.vector_norm(image, dim=1)
+        a, b = torch.stack((alpha, beta)).double().cpu().numpy()
+        broken |= ~np.isfinite(a + b)
+        a[broken] = b[broken] = tridiagonal[broken] = betas[broken] = 0.0
+        scale = np.maximum(scale, np.abs(a) + b)
+        exhausted = b <= 10 * epsilon * scale
+        tridiagonal[:, k, k], betas[:, k] = a, b
+        yield Krylov(tridiagonal[:, : k + 1, : k + 1], betas[:, : k + 1], known, exhausted, broken)
         if k + 1 == steps:
             return
         length = beta
-        if bool(exhausted.any()):
+        if exhausted.any():
+            anew = torch.from_numpy(exhausted).to(start.device)
             fresh = _direction(k + 1, size, start.dtype, start.device).expand_as(start)
-            fresh = _orthogonal(_orthogonal(fresh, known), known)
-            image = torch.where(exhausted[:, None], fresh, image)
-            beta, length = torch.where(exhausted, 0.0, beta), image.norm(dim=1)
-        tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = beta.double()
-        basis[:, k + 1] = torch.where(broken[:, None], 0.0, image / length.clamp_min(tiny)[:, None])
+            image = torch.where(anew[:, None], _orthogonal(_orthogonal(fresh, known), known), image)
+            b, beta, length = np.where(exhausted, 0.0, b), torch.where(anew, 0.0, beta), image.norm(dim=1)
+        tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = b
+        torch.div(image, length[:, None], out=basis[:, k + 1])
 
 
 def _orthogonal(vectors: Tensor, basis: Tensor) -> Tensor:
@@ -347,18 +344,20 @@ def _orthogonal(vectors: Tensor, basis: Tensor) -> Tensor:
     return torch.baddbmm(vectors[:, None], components, basis, alpha=-1)[:, 0]
 
 
-def _error(ritz: Tensor, residual: Tensor) -> Tensor:
+def _error(ritz: np.ndarray, residual: np.ndarray) -> np.ndarray:
     """Error of each Ritz value (cells, k), ascending: residual² over the gap, but from 1/30 of the residual to all of it."""
     if ritz.shape[1] == 1:
         return residual
-    between = torch.nn.functional.pad(ritz.diff(dim=1), (1, 1), value=torch.inf)
-    gap = torch.minimum(between[:, 1:], between[:, :-1]).clamp_min(torch.finfo(ritz.dtype).tiny)
-    return torch.clamp(residual**2 / gap, min=residual / _HIDDEN, max=residual)
+    between = np.diff(ritz, axis=1, prepend=-np.inf, append=np.inf)
+    gap = np.minimum(between[:, 1:], between[:, :-1])
+    floor = np.maximum(residual, np.finfo(ritz.dtype).tiny)
+    return residual * np.maximum(floor / np.maximum(gap, floor), 1 / _HIDDEN)
 
 
-def _goal(values: Tensor, ritz: Tensor, tolerance: float, dtype: torch.dtype) -> Tensor:
-    """Error at which the values (cells, k) are good: relative to the largest of them, but not beyond rounding. (cells,)."""
-    return torch.maximum(tolerance * values.abs().amax(dim=1), torch.finfo(dtype).eps * ritz.abs().amax(dim=1))
+def _goal(ritz: np.ndarray, k: int, tolerance: float, dtype: torch.dtype) -> np.ndarray:
+    """Error at which the k largest are good: relative to the largest modulus of them, but not beyond rounding. (cells,)."""
+    size = np.abs(ritz)
+    return np.maximum(tolerance * size[:, -k:].max(axis=1), torch.finfo(dtype).eps * size.max(axis=1))
 
 
 def _product(loss: Loss, weights: list[Tensor], product: Product | None) -> Product:
