@@ -1,6 +1,6 @@
 """Measurements of a black box, L(θ) or f(x; θ), for a stack of networks: no optimiser, no γ, no files."""
 
-from richness.measure.curvature import sharpness, spectral_density, top_eigenvalues, trace
+from richness.measure.curvature import sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
 from richness.measure.features import drift, feature_rank, singular_values
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
 
@@ -11,6 +11,7 @@ __all__ = [
     "kernel_change",
     "ntk",
     "ntk_from_factors",
+    "sharpest_direction",
     "sharpness",
     "singular_values",
     "spectral_density",

@@ -35,6 +35,13 @@ Loss = Callable[[list[Tensor]], Tensor]
 Product = Callable[[Tensor], Tensor]
 
 
+class Eigenpair(NamedTuple):
+    """An eigenvalue (cells,) and its unit eigenvector (cells, P)."""
+
+    value: Tensor
+    vector: Tensor
+
+
 def hessian_vector_product(loss: Loss, weights: list[Tensor]) -> Product:
     """The map v ↦ Hv at fixed parameters, network by network.
 
@@ -71,10 +78,30 @@ def sharpness(
     """λ_max, the largest (algebraic, not in modulus) eigenvalue of the Hessian, by Lanczos with full reorthogonalisation.
 
     Args:
+        As in :func:`sharpest_direction`.
+
+    Returns:
+        (cells,), the dtype of the weights; NaN where the Hessian is not finite.
+    """
+    return sharpest_direction(loss, weights, tolerance, iterations, product, start).value
+
+
+def sharpest_direction(
+    loss: Loss,
+    weights: list[Tensor],
+    tolerance: float = 1e-4,
+    iterations: int = 80,
+    product: Product | None = None,
+    start: Tensor | None = None,
+) -> Eigenpair:
+    """The sharpness with its eigenvector, from which a later measurement can start.
+
+    Args:
         loss: as in :func:`hessian_vector_product`.
         weights: each (cells, ...).
         tolerance: relative error of λ_max at which a network is done, as :func:`largest_eigenpair` estimates it.
-        iterations: at most so many Hessian-vector products.
+        iterations: at most so many Hessian-vector products; what they have reached is the result. A stack waits for its
+            slowest network.
         product: v ↦ Hv of this loss at these weights, (cells, P) to (cells, P), where there is a faster one than double
             backward.
         start: guess of the eigenvector, (cells, P), of any length: the one found at an earlier step, say. Without it, the
@@ -82,10 +109,10 @@ def sharpness(
             same length, so that no eigenvector is out of sight.
 
     Returns:
-        (cells,), the dtype of the weights; NaN where the Hessian is not finite. A stack waits for its slowest network.
+        ``Eigenpair`` in the dtype of the weights; NaN where the Hessian is not finite.
     """
     guess = gradient(loss, weights) if start is None else start
-    return largest_eigenpair(_product(loss, weights, product), _mixed(guess), tolerance, iterations).value
+    return largest_eigenpair(_product(loss, weights, product), _mixed(guess), tolerance, iterations)
 
 
 def top_eigenvalues(
@@ -235,13 +262,6 @@ def gradient(loss: Loss, weights: list[Tensor]) -> Tensor:
     return torch.cat([row.reshape(len(row), -1) for row in rows], dim=1)
 
 
-class Eigenpair(NamedTuple):
-    """An eigenvalue (cells,) and its unit eigenvector (cells, P)."""
-
-    value: Tensor
-    vector: Tensor
-
-
 def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, iterations: int = 80) -> Eigenpair:
     """Largest (algebraic) eigenvalue and its eigenvector, for each of a stack of symmetric operators.
 
@@ -369,7 +389,8 @@ def _size(weights: list[Tensor]) -> int:
 
 
 def _mixed(guess: Tensor) -> Tensor:
-    """A guess (cells, P) and the fixed random direction, in equal parts; the direction alone where the guess is 0."""
+    """A guess (cells, P) and the fixed random direction, in equal parts; the direction alone where the guess is 0 or not finite."""
+    guess = guess.nan_to_num(0.0, 0.0, 0.0)
     length = guess.norm(dim=1, keepdim=True)
     unit = guess / length.clamp_min(torch.finfo(guess.dtype).tiny)
     return unit + _direction(0, guess.shape[1], guess.dtype, guess.device)
