@@ -150,8 +150,7 @@ def top_eigenvalues(
             continue
         ritz, vectors = np.linalg.eigh(space.tridiagonal)
         value[~done] = ritz[~done, : -k - 1 : -1]
-        error = _error(ritz, space.beta[:, -1:] * np.abs(vectors[:, -1]))
-        done |= error[:, -k:].max(axis=1) <= _goal(ritz, k, tolerance, start.dtype)
+        done |= _converged(space, ritz, vectors[:, -1], k, tolerance)
         if done.all():
             break
     return torch.from_numpy(value).to(start)
@@ -287,8 +286,7 @@ def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, 
         ritz, vectors = np.linalg.eigh(space.tridiagonal)
         known = ritz.shape[1]
         value[~done], mixture[~done, :known] = ritz[~done, -1], vectors[~done, :, -1]
-        error = _error(ritz, space.beta[:, -1:] * np.abs(vectors[:, -1]))[:, -1]
-        done |= space.exhausted | (error <= _goal(ritz, 1, tolerance, start.dtype))
+        done |= space.exhausted | _converged(space, ritz, vectors[:, -1], 1, tolerance)
         if done.all():
             break
     mixture[np.isnan(value)] = np.nan
@@ -364,20 +362,22 @@ def _orthogonal(vectors: Tensor, basis: Tensor) -> Tensor:
     return torch.baddbmm(rows, torch.bmm(rows, basis.mT), basis, alpha=-1)[:, 0]
 
 
-def _error(ritz: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Error of each Ritz value (cells, k), ascending: residual² over the gap, but from 1/30 of the residual to all of it."""
-    if ritz.shape[1] == 1:
-        return residual
-    between = np.diff(ritz, axis=1, prepend=-np.inf, append=np.inf)
-    gap = np.minimum(between[:, 1:], between[:, :-1])
-    floor = np.maximum(residual, np.finfo(ritz.dtype).tiny)
-    return residual * np.maximum(floor / np.maximum(gap, floor), 1 / _HIDDEN)
+def _converged(space: Krylov, ritz: np.ndarray, last: np.ndarray, k: int, tolerance: float) -> np.ndarray:
+    """Whether the k largest Ritz values are good, relative to the largest modulus of them or to rounding: bool (cells,).
 
-
-def _goal(ritz: np.ndarray, k: int, tolerance: float, dtype: torch.dtype) -> np.ndarray:
-    """Error at which the k largest are good: relative to the largest modulus of them, but not beyond rounding. (cells,)."""
-    size = np.abs(ritz)
-    return np.maximum(tolerance * size[:, -k:].max(axis=1), torch.finfo(dtype).eps * size.max(axis=1))
+    Args:
+        ritz: all Ritz values (cells, n), ascending. last: the last components of their vectors (cells, n).
+    """
+    residual = space.beta[:, -1:] * np.abs(last[:, -k:])
+    top, size = ritz[:, -k - 1 :], np.abs(ritz)
+    between = top[:, 1:] - top[:, :-1]
+    gap = between.copy()
+    gap[:, :-1] = np.minimum(between[:, :-1], between[:, 1:])
+    if ritz.shape[1] > k:
+        floor = np.maximum(residual, np.finfo(float).tiny)
+        residual = residual * np.maximum(floor / np.maximum(gap, floor), 1 / _HIDDEN)
+    rounding = torch.finfo(space.basis.dtype).eps * size.max(axis=1)
+    return residual.max(axis=1) <= np.maximum(tolerance * size[:, -k:].max(axis=1), rounding)
 
 
 def _product(loss: Loss, weights: list[Tensor], product: Product | None) -> Product:
