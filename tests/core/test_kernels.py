@@ -121,6 +121,13 @@ def test_labels_are_one_hot_targets(kernels):
     torch.testing.assert_close(alignment(kernels, labels), alignment(kernels, one_hot))
 
 
+def test_scalar_targets_are_one_column(kernels):
+    y = torch.randn(9, dtype=torch.float64)
+    torch.testing.assert_close(alignment(kernels, y), alignment(kernels, y[:, None]))
+    own = torch.outer(y, y)[None]
+    assert float(alignment(own, y)) == pytest.approx(1)
+
+
 # Change
 
 

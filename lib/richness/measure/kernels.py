@@ -90,14 +90,15 @@ def alignment(kernel: Tensor, targets: Tensor) -> Tensor:
     """Centred kernel-target alignment ⟨K_c, T_c⟩ / (‖K_c‖ ‖T_c‖), T = YYᵀ, in the Frobenius product (Cortes et al. 2012).
 
     Args:
-        kernel: (cells, batch, batch), symmetric. targets: labels (batch,) int64, taken as one-hot, or Y (batch, K).
+        kernel: (cells, batch, batch), symmetric.
+        targets: labels (batch,) int64, taken as one-hot, or Y, (batch, K) or (batch,).
 
     Returns:
         (cells,), from 0 to 1 for positive semi-definite kernels; unmoved by the scale of either and by an offset of the
         targets. NaN where the centred kernel or target is 0: neither has a direction then.
     """
     rows = torch.nn.functional.one_hot(targets) if targets.dtype == torch.int64 else targets
-    rows = rows.to(kernel.dtype)
+    rows = rows.to(kernel.dtype).reshape(len(targets), -1)
     rows = rows - rows.mean(dim=0)
     centred = kernel - kernel.mean(dim=1, keepdim=True)
     centred = centred - centred.mean(dim=2, keepdim=True)
