@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 
 from richness import sweep
-from richness.runs import execution, shards
+from richness.runs import execution, results, shards
 from richness.runs.results import ResultError
 
 
@@ -230,6 +230,13 @@ def test_a_dask_cluster_restarted_in_the_midst_changes_nothing(grid, client, tmp
     tell, struck = once_struck(client.restart)
     assert equal(sweep(grid), sweep(grid, client.get_executor(), tmp_path, tell))
     assert len(struck) == 1
+
+
+@pytest.mark.slow
+def test_a_result_is_saved_and_read_beside_a_cluster(grid, client, tmp_path):
+    runs = sweep(grid)
+    with client.as_current():
+        assert results.read(results.save(runs, tmp_path / "a.nc")).identical(runs)
 
 
 @pytest.mark.slow

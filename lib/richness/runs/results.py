@@ -13,7 +13,9 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -198,6 +200,12 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+def _no_cluster() -> AbstractContextManager:
+    """Where this process has a Dask cluster, xarray would ask it for a lock on the buffer, which it cannot name."""
+    dask = sys.modules.get("dask")
+    return dask.config.set(scheduler="synchronous") if dask else nullcontext()
+
+
 def save(runs: xr.Dataset, path: str | Path) -> Path:
     """Write a result as sealed NetCDF4, atomically.
 
@@ -212,7 +220,8 @@ def save(runs: xr.Dataset, path: str | Path) -> Path:
         name: {"zlib": True, "complevel": 5, "shuffle": True} for name, array in kept.variables.items() if array.ndim
     }
     buffer = io.BytesIO()
-    kept.to_netcdf(buffer, engine="h5netcdf", encoding=encoding)
+    with _no_cluster():
+        kept.to_netcdf(buffer, engine="h5netcdf", encoding=encoding)
     write_sealed(path, buffer.getvalue())
     return path
 
