@@ -30,12 +30,12 @@ def shell(tmp_path, monkeypatch) -> Path:
     """A folder first on the PATH: `richness` and `dask` of this environment, and Slurm's commands as stand-ins."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    stand_ins = {
+    stand_ins = {  # sbatch keeps a copy of the script, as Slurm does: dask-jobqueue removes its own
         "richness": f'exec {sys.executable} -m richness "$@"',
         "dask": f'exec {sys.executable} -m dask "$@"',
         "hostname": "echo 127.0.0.1",
         "srun": 'exec "$@"',
-        "sbatch": 'bash "$1" > /dev/null 2>&1 & echo "Submitted batch job $!"',
+        "sbatch": 'job=$(cat "$1"); bash -c "$job" > /dev/null 2>&1 & echo "Submitted batch job $!"',
         "scancel": 'kill "$@"',
     }
     for name, body in stand_ins.items():
@@ -48,7 +48,7 @@ def shell(tmp_path, monkeypatch) -> Path:
 
 
 def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
