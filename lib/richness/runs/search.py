@@ -1,0 +1,247 @@
+"""Boundaries without the plane: of a full grid, only the cells that say where η_max, η_min and η_crit lie.
+
+At every γ there is a full grid of η that the search may run, ``per_decade`` points a decade, and it runs few of them. The
+grid's phase is drawn for each γ (by `richness.rng`, so it belongs to the recipe): it follows neither γ's spacing nor a
+predicted curve, and rounding a boundary to the grid is a fresh error at every γ, not a staircase.
+
+**What is looked for** is what the full grid would show: the first converged run as η comes down (η_max), the first
+learned one as it comes up (η_min, at every budget), the first overshoot as it comes up (η_crit); see
+`richness.runs.outcomes`. A boundary is settled when that run and the one before it are neighbours on the grid, and
+``guard`` more before them were run and show nothing: near a boundary chance decides, and a run that converges a cell
+or two above the others is where the full grid has its η_max. An island farther off is seen only by good luck.
+
+**How.** A few γ of the first seed are scanned coarsely, over the band where theory has the boundaries, and their brackets
+narrowed. Every other γ, and then every other seed, begins where its settled neighbours lead it to expect the boundary,
+in units of the natural η. From a wrong expectation the search steps on with doubling steps, as far as the experiment's η
+go. Where nothing converges (or learns) it descends to the smallest late loss, and stops when both its neighbours
+were run: the boundary is *absent*. What ends at the experiment's own η is *censored*. Nothing is guessed: an expectation
+only says where to look first.
+
+Each seed looks for its own boundaries, on the grid that all seeds share. The cells of a round train together, and what
+the next round runs depends on results alone: a search is a function of its recipe, and goes on from the finished shards
+of its store.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from richness import rng
+from richness.networks.parameterization import natural_eta
+from richness.runs.experiment import Experiment, canonical
+from richness.runs.outcomes import APPROACHES
+from richness.runs.results import STATUS
+
+FIRST_SCAN = (0.03, 300.0)  # where the coarse scans begin and end, in units of the natural η
+SCANNED = 2  # points a decade in them
+FIRST_GAMMAS = 4  # at least so many γ are scanned, if there are
+
+Unit = tuple[int, int]  # (γ index, seed)
+
+
+class Seen(NamedTuple):
+    """What one run says about one boundary."""
+
+    event: bool  # as in `outcomes.APPROACHES`
+    share: float  # late loss over initial loss at the budget; infinite where the run had diverged
+
+
+Line = dict[int, Seen]  # place on the grid -> what was seen there
+
+
+@dataclass(frozen=True)
+class Target:
+    """One boundary that is looked for; η_min once a budget."""
+
+    name: str
+    budget: int
+
+    @property
+    def coming(self) -> int:
+        return APPROACHES[self.name].coming
+
+    @property
+    def may_be_absent(self) -> bool:
+        """An overshoot there is at every γ, if η is only large enough; a run that converges need not be."""
+        return self.name != "eta_crit"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The η that may be run at one γ: 10^((k + phase)/per_decade), for the whole numbers k from first to last."""
+
+    gamma: float
+    natural: float
+    phase: float
+    per_decade: int
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, experiment: Experiment, gamma: float, per_decade: int) -> Grid:
+        """Within the experiment's smallest and largest η, and within its band."""
+        phase = float(rng.uniforms(0, f"search/phase/{gamma!r}", 0, 1)[0])
+        natural = float(natural_eta(gamma, experiment.depth))
+        low, high = experiment.etas[0], experiment.etas[-1]
+        whole = cls(gamma, natural, phase, per_decade, 0, 0)
+        ends = math.ceil(whole.place(low)), math.floor(whole.place(high))
+        inside = [k for k in range(ends[0], ends[1] + 1) if experiment.in_band(gamma, whole.eta(k))]
+        return cls(gamma, natural, phase, per_decade, *((inside[0], inside[-1]) if inside else (0, -1)))
+
+    def eta(self, k: int) -> float:
+        return canonical([10.0 ** ((k + self.phase) / self.per_decade)])[0]
+
+    def place(self, eta: float) -> float:
+        """The k of an η; between two whole numbers where it is not on the grid."""
+        return self.per_decade * math.log10(eta) - self.phase
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def scan(self) -> set[int]:
+        """The places of a coarse scan."""
+        low, high = (self.place(share * self.natural) for share in FIRST_SCAN)
+        steps = range(math.ceil(low), math.floor(high) + 1, max(1, self.per_decade // SCANNED))
+        return {min(max(k, self.first), self.last) for k in steps} if len(self) else set()
+
+
+# -- where to look next ------------------------------------------------------------------------------------------------
+
+
+def bracket(line: Line, coming: int) -> tuple[int | None, int | None]:
+    """Places of the first event, as η comes from its side, and of the run before it: (before, event)."""
+    before = None
+    for k in sorted(line, key=lambda k: coming * k):
+        if line[k].event:
+            return before, k
+        before = k
+    return before, None
+
+
+def next_places(line: Line, target: Target, grid: Grid, expected: float | None, guard: int) -> set[int]:
+    """What to run next for one boundary; nothing where it is settled, absent or censored.
+
+    Args:
+        line: what was seen so far.
+        expected: where the boundary should lie, as a place between two whole numbers.
+        guard: how many cells before the boundary must show nothing.
+    """
+    side = target.coming  # x = side·k rises as η comes: nothing, and then, from some x on, the event
+    lowest, highest = sorted((side * grid.first, side * grid.last))
+    guess = None if expected is None else min(max(math.ceil(side * expected), lowest), highest + 1)
+    around = set() if guess is None else {guess - 1, guess}
+    before, event = (None if k is None else side * k for k in bracket(line, side))
+    if event is None and target.may_be_absent:
+        wanted = {side * x for x in around if lowest <= x <= highest} - set(line) or _descend(line, grid)
+    else:
+        low = lowest - 1 if before is None else before
+        high = highest + 1 if event is None else event
+        if high - low == 1:
+            xs = set(range(low - guard, low))
+        elif not (xs := {x for x in around if low < x < high}):
+            if guess is None and (before is None or event is None):
+                guess = max(side * k for k in line) + 1 if before is None else min(side * k for k in line)
+            xs = {_step(low, high, guess, closed=before is not None and event is not None)}
+        wanted = {side * x for x in xs if lowest <= x <= highest}
+    return wanted - set(line)
+
+
+def _step(low: int, high: int, guess: int | None, closed: bool) -> int:
+    """The next x strictly between ``low`` and ``high``: away from the guess by doubling steps, or the middle."""
+    middle = (low + high) // 2
+    if guess is None:
+        return middle
+    if guess > high:
+        return max(high - (guess - high), middle if closed else low + 1)
+    return min(low + (low - guess + 1), middle if closed else high - 1)
+
+
+def _descend(line: Line, grid: Grid) -> set[int]:
+    """Towards the smallest late loss: the middle of the gaps beside it, or a step beyond the ends of what was run."""
+    ks = sorted(line)
+    if not ks:
+        return set()
+    finite = [k for k in ks if math.isfinite(line[k].share)]
+    if not finite:  # all diverged: η is too large
+        return {max(grid.first, ks[0] - (ks[-1] - ks[0] + 1))}
+    best = min(finite, key=lambda k: line[k].share)
+    at = ks.index(best)
+    below, above = ks[at - 1] if at > 0 else None, ks[at + 1] if at + 1 < len(ks) else None
+    wanted = set()
+    if below is None:
+        wanted.add(max(grid.first, best - 2 * ((above or best + 1) - best)))
+    elif best - below > 1:
+        wanted.add((below + best) // 2)
+    if above is None:
+        wanted.add(min(grid.last, best + 2 * (best - (best - 1 if below is None else below))))
+    elif above - best > 1:
+        wanted.add((best + above + 1) // 2)
+    return wanted
+
+
+# -- the search --------------------------------------------------------------------------------------------------------
+
+
+class _State:
+    """What is known in the course of a search: a line for every γ, seed and boundary."""
+
+    def __init__(self, experiment: Experiment, targets: Sequence[Target], per_decade: int, guard: int):
+        self.grids = [Grid.of(experiment, gamma, per_decade) for gamma in experiment.gammas]
+        self.targets, self.guard = targets, guard
+        self.lines: dict[Unit, dict[Target, Line]] = {}
+
+    def stages(self, seeds: Sequence[int]) -> Iterator[list[Unit]]:
+        """Which γ and seeds are searched together: a few γ, those between them, ...; then all other seeds."""
+        count = len(self.grids)
+        stride = 2 ** max(0, math.floor(math.log2(count / FIRST_GAMMAS)))
+        done: set[int] = set()
+        while stride:
+            now = {*range(0, count, stride), count - 1} - done
+            if now:
+                yield [(i, seeds[0]) for i in sorted(now)]
+            done |= now
+            stride //= 2
+        if len(seeds) > 1:
+            yield [(i, seed) for seed in seeds[1:] for i in range(count)]
+
+    def expectations(self, stage: Sequence[Unit]) -> dict[Unit, dict[Target, float]]:
+        """Where the boundaries of a stage should lie, as places: as at the same γ for other seeds, or between the γ."""
+        expected: dict[Unit, dict[Target, float]] = {unit: {} for unit in stage}
+        for target in self.targets:
+            found: dict[int, list[float]] = {}
+            for (i, _), lines in self.lines.items():
+                before, event = bracket(lines[target], target.coming)
+                if before is not None and event is not None:
+                    middle = (before + event) / 2 - self.grids[i].place(self.grids[i].natural)
+                    found.setdefault(i, []).append(middle)
+            if not found:
+                continue
+            known = sorted(found)
+            log_gamma = np.log([self.grids[i].gamma for i in known])
+            middles = [float(np.mean(found[i])) for i in known]
+            for unit in stage:
+                grid = self.grids[unit[0]]
+                straight = float(np.interp(math.log(grid.gamma), log_gamma, middles))
+                expected[unit][target] = straight + grid.place(grid.natural)
+        return expected
+
+    def wanted(self, unit: Unit, expected: Mapping[Target, float]) -> set[int]:
+        """The places that one γ and seed runs in the next round."""
+        grid = self.grids[unit[0]]
+        lines = self.lines.setdefault(unit, {target: {} for target in self.targets})
+        places = [next_places(lines[t], t, grid, expected.get(t), self.guard) for t in self.targets]
+        started = any(lines.values())
+        return set().union(*places) if started or any(places) else grid.scan()
+
+    def learn(self, unit: Unit, places: Sequence[int], seen: Mapping[Target, Sequence[Seen]]) -> None:
+        for target, each in seen.items():
+            self.lines[unit][target].update(zip(places, each, strict=True))
