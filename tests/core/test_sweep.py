@@ -14,7 +14,7 @@ import xarray as xr
 
 from richness import sweep
 from richness.findings import boundaries
-from richness.runs import sweep as sweep_module
+from richness.runs import shards
 from richness.runs.experiment import Experiment, late_window, log_steps
 from richness.runs.recipes import RECIPES, recipe
 from richness.runs.results import ResultError
@@ -25,7 +25,7 @@ NEVER_SAME = ("date", "wall_seconds", "cpu_seconds")
 @pytest.fixture
 def grid(small, monkeypatch):
     """Two dtypes, two seeds, several shards."""
-    monkeypatch.setattr(sweep_module, "SHARD", 4)
+    monkeypatch.setitem(shards.LIMITS, "cpu", shards.Limit(4, 1e18))
     return small(
         gammas=[1e-4, 0.1, 10.0], etas="1e-8:1e2:6", seeds=[0, 2], steps=40, probes=("sharpness",), probe_points=3
     )
@@ -37,7 +37,7 @@ def equal(a: xr.Dataset, b: xr.Dataset) -> bool:
 
 
 def test_shards_cover_every_cell_once(grid):
-    pieces = sweep_module.shards(grid)
+    pieces = shards.cut(grid, shards.cells_of(grid))
     cells = [(s.seed, *c) for s in pieces for c in s.cells]
     assert len(cells) == len(set(cells)) == 2 * len(grid.cells())
     assert len({s.name for s in pieces}) == len(pieces)
@@ -47,7 +47,7 @@ def test_shard_size_and_executor_change_nothing(grid, monkeypatch):
     here = sweep(grid)
     with ThreadPoolExecutor(2) as executor:
         assert equal(here, sweep(grid, executor))
-    monkeypatch.setattr(sweep_module, "SHARD", 100)
+    monkeypatch.setitem(shards.LIMITS, "cpu", shards.Limit(100, 1e18))
     assert equal(here, sweep(grid))
 
 
@@ -65,25 +65,23 @@ def test_spawned_processes_change_nothing(grid):
         assert equal(sweep(grid), sweep(grid, executor))
 
 
-class Broken(Exception):
-    pass
-
-
 def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch):
-    undisturbed, run_shard, calls = sweep(grid), sweep_module.run_shard, []
+    undisturbed, run_shard, calls = sweep(grid), shards.run_shard, []
 
     def fails(recipe, shard, tick=None):
         calls.append(shard.name)
         if len(calls) == 4:
-            raise Broken
+            raise ValueError("an odd cell")
         return run_shard(recipe, shard, tick)
 
-    monkeypatch.setattr(sweep_module, "run_shard", fails)
-    with pytest.raises(Broken):
+    monkeypatch.setattr(shards, "run_shard", fails)
+    with pytest.raises(ResultError, match=r"shard-\d.*cannot be trained.*an odd cell"):
         sweep(grid, store=tmp_path)
     resumed = sweep(grid, store=tmp_path)
     assert equal(undisturbed, resumed)
-    assert sorted(calls) == sorted([s.name for s in sweep_module.shards(grid)] + [calls[3]])  # nothing twice
+    assert sorted(calls) == sorted(
+        [s.name for s in shards.cut(grid, shards.cells_of(grid))] + [calls[3]]
+    )  # nothing twice
 
 
 def test_a_damaged_shard_is_named_and_made_again(grid, tmp_path):
@@ -108,7 +106,7 @@ def test_a_lost_worker_is_a_sentence(grid, tmp_path):
 @pytest.mark.slow
 def test_kill_minus_nine_loses_no_finished_shard(grid, tmp_path):
     script = (
-        "import sys, richness; from richness.runs import sweep as s; s.SHARD = 4;"
+        "import sys, richness; from richness.runs import shards as s; s.LIMITS['cpu'] = s.Limit(4, 1e18);"
         "e = richness.Experiment.model_validate_json(sys.argv[1]); richness.sweep(e, store=sys.argv[2])"
     )
     process = subprocess.Popen([sys.executable, "-c", script, grid.model_dump_json(), str(tmp_path)])

@@ -113,7 +113,7 @@ def test_a_real_ctrl_c_ends_at_once_and_quietly(workers, tmp_path):
 
 
 def test_a_stopped_sweep_goes_on_from_its_shards(richness, tiny, tmp_path, monkeypatch):
-    import richness.runs.sweep as module
+    import richness.runs.shards as module
 
     out = tmp_path / "a.nc"
     tiny[tiny.index("--seeds") + 1 : tiny.index("--seeds") + 2] = ["0", "1", "2"]

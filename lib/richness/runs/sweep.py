@@ -1,100 +1,44 @@
-"""From an experiment to a result: cells into shards, shards through an executor, finished shards kept, all of it resumable."""
+"""From an experiment to a result: its cells trained, kept as they are done, and laid out on the plane."""
 
 from __future__ import annotations
 
-import io
-import os
 import time
-import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from richness.networks.parameterization import dtype_for
-from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
-from richness.runs.results import (
-    CURVES,
-    STATUS,
-    ResultError,
-    narrowed,
-    provenance,
-    read_sealed,
-    rounded,
-    with_coordinates,
-    write_sealed,
-)
-from richness.runs.training import History, train
-
-SHARD = 64  # cells trained together
-Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Cells of one seed and one dtype that train together.
-
-    Attributes:
-        seed: the seed itself. cells: (γ index, η index) of each. name: of its file in a store.
-    """
-
-    seed: int
-    cells: tuple[tuple[int, int], ...]
-    name: str
+from richness.runs.execution import finished
+from richness.runs.experiment import Experiment
+from richness.runs.results import CURVES, STATUS, narrowed, provenance, rounded, with_coordinates
+from richness.runs.shards import Arrays, Shard, cells_of
 
 
 @dataclass
 class Progress:
     """What a progress callback is told, as a sweep goes on."""
 
-    done: int  # cell·steps finished
     total: int  # cell·steps in all
-    cells: int  # cells finished
-    diverged: int  # of these
+    all_cells: int
+    done: int = 0  # cell·steps finished
+    kept: int = 0  # of these, found in the store
+    cells: int = 0  # cells finished
+    diverged: int = 0  # of these
+    started: float = field(default_factory=time.monotonic)
 
+    @property
+    def rate(self) -> float:
+        """cell·steps trained a second, from the start until now."""
+        return (self.done - self.kept) / max(time.monotonic() - self.started, 1e-9)
 
-def shards(experiment: Experiment) -> list[Shard]:
-    """The experiment's cells in pieces of at most ``SHARD``; the same pieces at every call."""
-    by_dtype: dict[str, list[tuple[int, int]]] = {}
-    for i, j in experiment.cells():
-        by_dtype.setdefault(str(dtype_for(experiment.gammas[i], experiment.dtype)), []).append((i, j))
-    pieces = [cells[k : k + SHARD] for cells in by_dtype.values() for k in range(0, len(cells), SHARD)]
-    return [
-        Shard(seed, tuple(piece), f"shard-{SHARD}-{seed}-{number:04d}.npz")
-        for seed in experiment.seeds
-        for number, piece in enumerate(pieces)
-    ]
-
-
-def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = None) -> Arrays:
-    """Train one shard; what an executor's worker calls. ``recipe`` is the experiment as JSON."""
-    experiment = Experiment.model_validate_json(recipe)
-    wall, cpu = time.perf_counter(), time.process_time()
-    values = [(experiment.gammas[i], experiment.etas[j]) for i, j in shard.cells]
-    arrays = _summarise(experiment, train(experiment, shard.seed, values, tick))
-    arrays["cells"] = np.array(shard.cells, dtype=np.int32)
-    arrays["seconds"] = np.array([time.perf_counter() - wall, time.process_time() - cpu])
-    return arrays
-
-
-def _summarise(experiment: Experiment, history: History) -> Arrays:
-    """The numbers that are kept of a shard's history; cells along the last axis."""
-    loss, diverged = history.loss, history.diverged_at >= 0
-    late = np.stack([loss[late_window(budget)].mean(axis=0) for budget in experiment.all_budgets])
-    peak = np.where(np.isnan(loss[:PEAK_STEPS]).any(axis=0), np.nan, loss[:PEAK_STEPS].max(axis=0, initial=-np.inf))
-    return {
-        "loss": loss[experiment.recorded_steps],
-        "diverged_at": history.diverged_at,
-        "initial_loss": loss[0],
-        "peak_loss": peak,
-        "late_loss": np.where(diverged, np.nan, late[-1]),
-        "budget_loss": late,
-        **history.probes,
-    }
+    @property
+    def left(self) -> float:
+        """Seconds left at that rate; infinite until something was trained."""
+        return (self.total - self.done) / self.rate if self.done > self.kept else float("inf")
 
 
 def sweep(
@@ -110,109 +54,51 @@ def sweep(
 
     Args:
         experiment: what to run.
-        executor: any ``concurrent.futures.Executor``; in this process if None.
-        store: a folder where finished shards are kept; running the same experiment again goes on from them.
-        progress: called with a :class:`Progress` as shards advance; True draws a bar.
+        executor: any ``concurrent.futures.Executor``; in this process if None. See :func:`~richness.runs.execution.finished`.
+        store: a folder where finished cells are kept; running the same experiment again, or one whose grid shares cells
+            with it, goes on from them.
+        progress: called with a :class:`Progress` as cells advance; True draws a bar.
         name, scale: of the recipe, for the provenance.
 
     Returns:
         Dataset with dims gamma, eta, seed, step: see :func:`assemble`.
 
     Raises:
-        ResultError: the store cannot be written, or a worker was lost; finished shards are kept.
+        ResultError: the store cannot be written, or the executor or its workers were lost; finished cells are kept.
     """
     tell = progress_bar() if progress is True else progress or None
-    folder = None if store is None else Path(store) / experiment.hash[:16]
-    recipe, todo, finished = experiment.model_dump_json(), [], {}
-    for shard in shards(experiment):
-        kept = _kept(folder, shard)
-        if kept is None:
-            todo.append(shard)
-        else:
-            finished[shard.name] = (shard, kept)
-    state = Progress(0, len(experiment.cells()) * len(experiment.seeds) * experiment.steps, 0, 0)
-
-    def count(arrays: Arrays) -> None:
-        state.cells += len(arrays["cells"])
-        state.diverged += int((arrays["diverged_at"] >= 0).sum())
-        state.done = state.cells * experiment.steps
-        if tell:
-            tell(state)
+    cells = cells_of(experiment)
+    state = Progress(total=len(cells) * experiment.steps, all_cells=len(cells))
 
     def tick(cell_steps: int) -> None:
         state.done += cell_steps
         if tell:
             tell(state)
 
-    for _, arrays in finished.values():
-        count(arrays)
-    for shard, arrays in _run(recipe, todo, executor, tick if tell else None):
-        if folder is not None:
-            write_sealed(folder / shard.name, _pack(arrays))
-        finished[shard.name] = (shard, arrays)
-        count(arrays)
-    return assemble(experiment, finished.values(), name=name, scale=scale)
+    done = []
+    for shard, arrays in finished(experiment, cells, executor, store, tick):
+        done.append((shard, arrays))
+        state.cells += len(shard.cells)
+        state.diverged += int((arrays["diverged_at"] >= 0).sum())
+        state.kept += max(0, state.cells * experiment.steps - state.done)  # what no tick has told was in the store
+        state.done = max(state.done, state.cells * experiment.steps)
+        if tell:
+            tell(state)
+    return assemble(experiment, done, name=name, scale=scale)
 
 
 def progress_bar(name: str = "") -> Callable[[Progress], None]:
     """A bar of cell·steps for a terminal or a notebook, to be given to :func:`sweep`."""
-    bar = tqdm(desc=name or None, unit=" cell·steps", unit_scale=True)
+    bar = tqdm(desc=name or None, unit=" cell·steps", unit_scale=True, smoothing=0)
 
     def draw(state: Progress) -> None:
-        bar.total = state.total
-        bar.set_postfix(diverged=state.diverged, refresh=False)
+        bar.total, bar.initial = state.total, state.kept
+        bar.set_postfix_str(f"{state.cells}/{state.all_cells} cells, {state.diverged} diverged", refresh=False)
         bar.update(state.done - bar.n)
         if state.done >= state.total:
             bar.close()
 
     return draw
-
-
-def _run(
-    recipe: str, todo: list[Shard], executor: Executor | None, tick: Callable[[int], None] | None
-) -> Iterable[tuple[Shard, Arrays]]:
-    """Finished shards, in whatever order they finish."""
-    if executor is None:
-        for shard in todo:
-            yield shard, run_shard(recipe, shard, tick)
-        return
-    waiting: dict[Future, Shard] = {executor.submit(run_shard, recipe, shard): shard for shard in todo}
-    try:
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                shard = waiting.pop(future)
-                try:
-                    arrays = future.result()
-                except (EOFError, OSError, RuntimeError) as error:
-                    raise ResultError(
-                        f"a worker was lost while training {shard.name} ({type(error).__name__}: {error}); "
-                        "finished shards are kept in the store: run the same command again to go on"
-                    ) from error
-                yield shard, arrays
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def _kept(folder: Path | None, shard: Shard) -> Arrays | None:
-    """A shard finished earlier; a damaged file is removed, named, and made again."""
-    path = folder / shard.name if folder else None
-    if path is None or not path.exists():
-        return None
-    try:
-        with np.load(io.BytesIO(read_sealed(path))) as file:
-            return dict(file)
-    except ResultError:
-        warnings.warn(f"{path} is damaged and will be computed again", stacklevel=3)
-        os.unlink(path)
-        return None
-
-
-def _pack(arrays: Arrays) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
 
 
 def assemble(
@@ -236,15 +122,21 @@ def assemble(
     budget = np.full((*grid, len(experiment.all_budgets)), np.nan)
     diverged_at = np.full(grid, -1, dtype=np.int32)
     status = np.full(grid, STATUS["not_run"], dtype=np.int8)
-    rows = [recorded.index(step) for step in probed]
+    probe_rows = [recorded.index(step) for step in probed]
     seconds = np.zeros(2)
+    row, column = ({value: k for k, value in enumerate(axis)} for axis in (experiment.gammas, experiment.etas))
     for shard, arrays in finished:
-        where = (*arrays["cells"].T, np.full(len(arrays["cells"]), experiment.seeds.index(shard.seed)))
+        count = len(shard.cells)
+        where = (
+            [row[gamma] for gamma, _ in shard.cells],
+            [column[eta] for _, eta in shard.cells],
+            [experiment.seeds.index(shard.seed)] * count,
+        )
         for key, plane in planes.items():
             plane[where] = arrays[key]
         for key, curve in curves.items():
-            block = np.full((len(arrays["cells"]), len(recorded)), np.nan)
-            block[:, slice(None) if key == "loss" else rows] = arrays[key].T
+            block = np.full((count, len(recorded)), np.nan)
+            block[:, slice(None) if key == "loss" else probe_rows] = arrays[key].T
             curve[where] = block
         budget[where] = arrays["budget_loss"].T
         diverged_at[where] = arrays["diverged_at"]

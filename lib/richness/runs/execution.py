@@ -1,0 +1,176 @@
+"""The driver: cells to finished shards, in this process or through any executor, kept as they come and resumable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from richness.runs import shards as work
+from richness.runs import store as storage
+from richness.runs.experiment import Experiment
+from richness.runs.results import ResultError
+from richness.runs.shards import Arrays, Cell, Shard
+
+TRIES = 4  # of a shard whose worker was lost
+Tick = Callable[[int], None]
+
+
+def finished(
+    experiment: Experiment,
+    cells: Iterable[Cell],
+    executor: Executor | None = None,
+    store: str | Path | None = None,
+    tick: Tick | None = None,
+) -> Iterator[tuple[Shard, Arrays]]:
+    """Train cells, on any grid or on none, and hand them over as they are done.
+
+    What a store holds already comes first and is not trained again; what is trained is in the store before it is handed
+    over. So a loop that is broken off, or killed, loses only what was in training, and goes on when it is begun again,
+    whatever its executor and however its cells are cut then.
+
+    Args:
+        experiment: the networks, the task, the number of steps; its grids and seeds are not used.
+        cells: (seed, γ, η) of each; twins count once.
+        executor: any ``concurrent.futures.Executor``; this process if None. Each of its workers trains one shard at a time on
+            one torch thread. A shard whose worker is lost is given out again, ``TRIES`` times in all.
+        store: a folder where finished shards are kept; nothing is kept if None.
+        tick: called with the number of cell·steps trained since its last call, which add up to all of them; an executor's
+            come a whole shard at once, those of a store not at all.
+
+    Yields:
+        (shard, arrays) in no particular order, every cell in exactly one: ``shard.cells`` are its (γ, η), and each of
+        ``arrays`` has them along its last axis: ``loss`` (recorded steps, cells), each probe (probed steps, cells),
+        ``budget_loss`` (budgets, cells), ``initial_loss``, ``peak_loss``, ``late_loss``, ``diverged_at`` (cells,), all float64
+        but the last. ``seconds``, (wall, CPU), is of the whole shard.
+
+    Raises:
+        ResultError: the store cannot be written, a worker was lost too often, the executor itself is lost, or a shard
+            cannot be trained. What was finished stays in the store.
+    """
+    wanted = dict.fromkeys(cells)
+    folder = storage.folder_of(store, experiment) if store is not None else None
+    if folder is not None:
+        yield from storage.kept(folder, wanted)
+    todo = work.cut(experiment, wanted, workers_of(executor))
+    for shard, arrays in _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick):
+        if folder is not None:
+            storage.keep(folder, shard, arrays)
+        yield shard, arrays
+
+
+def workers_of(executor: Executor | None) -> int:
+    """How many shards an executor trains at once, as far as it can be told; 8 where it cannot."""
+    if executor is None:
+        return 1
+    client = getattr(executor, "_client", None)  # of Dask, whose workers come and go
+    count = sum(client.ncores().values()) if client is not None else getattr(executor, "_max_workers", 0)
+    return count or 8
+
+
+def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Iterator[tuple[Shard, Arrays]]:
+    """The shards, trained in this process."""
+    recipe = experiment.model_dump_json()
+    for shard in todo:
+        told = 0
+
+        def passed_on(cell_steps: int) -> None:
+            nonlocal told
+            told += cell_steps
+            if tick:
+                tick(cell_steps)
+
+        try:
+            arrays = work.run_shard(recipe, shard, passed_on)
+        except Exception as error:
+            raise _failed(shard, error) from error
+        passed_on(len(shard.cells) * experiment.steps - told)
+        yield shard, arrays
+
+
+def _away(
+    experiment: Experiment, todo: list[Shard], executor: Executor, tick: Tick | None
+) -> Iterator[tuple[Shard, Arrays]]:
+    """The shards, trained by an executor's workers; those of a lost worker are given out again."""
+    recipe = experiment.model_dump_json()
+    waiting: dict[Future, Shard] = {}
+    tries = dict.fromkeys(todo, 0)
+
+    def submit(shard: Shard) -> None:
+        tries[shard] += 1
+        try:
+            # The number of the try is passed on because Dask takes equal calls for one, and would answer with the old loss.
+            waiting[executor.submit(_on_one_thread, recipe, shard, tries[shard])] = shard
+        except Exception as error:
+            raise _broken(error) from error
+
+    try:
+        for shard in todo:
+            submit(shard)
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            # What is finished goes first: it shall be kept before a lost neighbour ends the sweep.
+            for future in sorted(done, key=lambda one: _error_of(one) is not None):
+                shard, error = waiting.pop(future), _error_of(future)
+                if error is None:
+                    if tick:
+                        tick(len(shard.cells) * experiment.steps)
+                    yield shard, future.result()
+                elif isinstance(error, BrokenExecutor):
+                    raise _broken(error) from error
+                elif not _is_loss(error):
+                    raise _failed(shard, error) from error
+                elif tries[shard] < TRIES:
+                    submit(shard)
+                else:
+                    raise _lost(shard, error) from error
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _on_one_thread(recipe: str, shard: Shard, _try: int) -> Arrays:
+    """What a worker runs: a second thread would only take a core from the worker beside it."""
+    torch.set_num_threads(1)
+    return work.run_shard(recipe, shard)
+
+
+def _error_of(future: Future) -> BaseException | None:
+    return CancelledError("it was cancelled") if future.cancelled() else future.exception()
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether the worker is to blame, or the road to it, and not the work."""
+    kinds: tuple[Any, ...] = (CancelledError, EOFError, OSError)
+    if distributed := sys.modules.get("distributed"):  # its errors come only where it was imported
+        kinds += (distributed.KilledWorker,)
+    return isinstance(error, kinds)
+
+
+_KEPT = "finished shards are kept in the store"
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _failed(shard: Shard, error: BaseException) -> ResultError:
+    return ResultError(f"{shard} cannot be trained ({_words(error)}); {_KEPT}: see to the cause, then go on from there")
+
+
+def _lost(shard: Shard, error: BaseException) -> ResultError:
+    return ResultError(
+        f"a worker was lost {TRIES} times while training {shard} ({_words(error)}): see whether it ran out of memory; "
+        f"{_KEPT}: run the same command again to go on"
+    )
+
+
+def _broken(error: BaseException) -> ResultError:
+    return ResultError(
+        f"a worker was lost, and the executor with it ({_words(error)}); {_KEPT}: run the same command again, "
+        "with a new executor, to go on"
+    )

@@ -1,0 +1,127 @@
+"""Shards, the unit of work: cells that train together, how a sweep is cut into them, and what is kept of each."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from richness.networks.parameterization import dtype_for
+from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
+from richness.runs.training import History, train
+
+Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
+Arrays = dict[str, np.ndarray]
+
+
+class Limit(NamedTuple):
+    """The largest shard: cells bound its memory, operations (floating point) what a kill can lose, a few minutes."""
+
+    cells: int
+    operations: float
+
+
+LIMITS = {"cpu": Limit(128, 5e12), "mps": Limit(256, 5e13), "cuda": Limit(1024, 5e14)}
+STREAM = 8  # a shard costs as much as so many more cells: it draws its own stream of samples
+PRODUCTS = 40  # gradients' worth of work in one measurement of the sharpness, about
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Cells of one seed and one dtype that train together.
+
+    Attributes:
+        seed: the seed itself. cells: (γ, η) of each, values and not places on a grid.
+    """
+
+    seed: int
+    cells: tuple[tuple[float, float], ...]
+
+    @property
+    def name(self) -> str:
+        """Of its file in a store: a function of the cells alone, so the same work always has the same name."""
+        digest = hashlib.sha256(np.array(self.cells, dtype="<f8").tobytes()).hexdigest()
+        return f"shard-{self.seed}-{digest[:16]}.npz"
+
+    def __str__(self) -> str:
+        gammas = [gamma for gamma, _ in self.cells]
+        return (
+            f"{self.name} (seed {self.seed}, {len(self.cells)} cells, γ from {min(gammas):.3g} to {max(gammas):.3g})"
+        )
+
+
+def cells_of(experiment: Experiment) -> list[Cell]:
+    """Every cell of an experiment's grid that is run."""
+    grid = [(experiment.gammas[i], experiment.etas[j]) for i, j in experiment.cells()]
+    return [(seed, gamma, eta) for seed in experiment.seeds for gamma, eta in grid]
+
+
+def cut(experiment: Experiment, cells: Iterable[Cell], workers: int = 1) -> list[Shard]:
+    """Cells to shards, so that so many workers, each training one shard at a time, are done together and soon.
+
+    One size is chosen for all, within the device's limit. The cells of each seed and dtype are then dealt out like cards: so
+    their shards differ by one cell at most, and each is a fair sample of the plane (a diverged cell stops costing, and the
+    diverged lie together).
+    """
+    together: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    for seed, gamma, eta in cells:
+        together.setdefault((seed, str(dtype_for(gamma, experiment.dtype))), []).append((gamma, eta))
+    limit = LIMITS.get(experiment.device.partition(":")[0], LIMITS["cpu"])
+    largest = max(1, min(limit.cells, int(limit.operations / operations(experiment))))
+
+    def pieces(group: list, size: int) -> int:
+        return math.ceil(len(group) / size)
+
+    def duration(size: int) -> int:
+        """In cells: the rounds that the workers make, times the cost of a shard."""
+        rounds = math.ceil(sum(pieces(group, size) for group in together.values()) / workers)
+        return rounds * (size + STREAM)
+
+    size = min(range(1, largest + 1), key=duration)
+    return [
+        Shard(seed, tuple(group[first :: pieces(group, size)]))
+        for (seed, _), group in together.items()
+        for first in range(pieces(group, size))
+    ]
+
+
+def operations(experiment: Experiment) -> float:
+    """Floating-point operations to train and probe one cell, about: 6 for each weight and sample of a gradient."""
+    weights = sum(weight.numel() for weight in experiment.architecture.initialise(0))
+    samples = experiment.steps * experiment.batch_size
+    if "sharpness" in experiment.kept_probes:
+        samples += PRODUCTS * experiment.probe_samples * len(experiment.probed_steps)
+    return 6.0 * weights * samples
+
+
+def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = None) -> Arrays:
+    """Train one shard; ``recipe`` is the experiment as JSON, ``tick`` as for :func:`~richness.runs.training.train`.
+
+    Returns:
+        What is kept, cells along the last axis; and ``seconds``, (wall, CPU).
+    """
+    experiment = Experiment.model_validate_json(recipe)
+    wall, cpu = time.perf_counter(), time.process_time()
+    arrays = _summarise(experiment, train(experiment, shard.seed, shard.cells, tick))
+    return arrays | {"seconds": np.array([time.perf_counter() - wall, time.process_time() - cpu])}
+
+
+def _summarise(experiment: Experiment, history: History) -> Arrays:
+    """The numbers that are kept of a shard's history; cells along the last axis."""
+    loss, diverged = history.loss, history.diverged_at >= 0
+    late = np.stack([loss[late_window(budget)].mean(axis=0) for budget in experiment.all_budgets])
+    peak = np.where(np.isnan(loss[:PEAK_STEPS]).any(axis=0), np.nan, loss[:PEAK_STEPS].max(axis=0, initial=-np.inf))
+    return {
+        "loss": loss[experiment.recorded_steps],
+        "diverged_at": history.diverged_at,
+        "initial_loss": loss[0],
+        "peak_loss": peak,
+        "late_loss": np.where(diverged, np.nan, late[-1]),
+        "budget_loss": late,
+        **history.probes,
+    }
