@@ -24,26 +24,32 @@ of its store.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from richness import rng
+from richness.data.streams import remembered
 from richness.networks.parameterization import natural_eta
+from richness.runs.execution import finished
 from richness.runs.experiment import Experiment, canonical
 from richness.runs.outcomes import APPROACHES
-from richness.runs.results import STATUS
+from richness.runs.results import STATUS, with_coordinates
+from richness.runs.shards import Arrays, Shard
+from richness.runs.sweep import Progress, assemble, progress_bar
 
 FIRST_SCAN = (0.03, 300.0)  # where the coarse scans begin and end, in units of the natural η
 SCANNED = 2  # points a decade in them
 FIRST_GAMMAS = 4  # at least so many γ are scanned, if there are
+TYPICAL = 12  # cells a γ and seed, for a progress bar to begin with
 
 Unit = tuple[int, int]  # (γ index, seed)
 
@@ -135,6 +141,8 @@ def next_places(line: Line, target: Target, grid: Grid, expected: float | None, 
         expected: where the boundary should lie, as a place between two whole numbers.
         guard: how many cells before the boundary must show nothing.
     """
+    if not line and expected is None:
+        return set()
     side = target.coming  # x = side·k rises as η comes: nothing, and then, from some x on, the event
     lowest, highest = sorted((side * grid.first, side * grid.last))
     guess = None if expected is None else min(max(math.ceil(side * expected), lowest), highest + 1)
@@ -168,8 +176,6 @@ def _step(low: int, high: int, guess: int | None, closed: bool) -> int:
 def _descend(line: Line, grid: Grid) -> set[int]:
     """Towards the smallest late loss: the middle of the gaps beside it, or a step beyond the ends of what was run."""
     ks = sorted(line)
-    if not ks:
-        return set()
     finite = [k for k in ks if math.isfinite(line[k].share)]
     if not finite:  # all diverged: η is too large
         return {max(grid.first, ks[0] - (ks[-1] - ks[0] + 1))}
@@ -220,7 +226,7 @@ class _State:
             found: dict[int, list[float]] = {}
             for (i, _), lines in self.lines.items():
                 before, event = bracket(lines[target], target.coming)
-                if before is not None and event is not None:
+                if before is not None and event is not None and abs(event - before) == 1:
                     middle = (before + event) / 2 - self.grids[i].place(self.grids[i].natural)
                     found.setdefault(i, []).append(middle)
             if not found:
@@ -234,14 +240,185 @@ class _State:
                 expected[unit][target] = straight + grid.place(grid.natural)
         return expected
 
-    def wanted(self, unit: Unit, expected: Mapping[Target, float]) -> set[int]:
-        """The places that one γ and seed runs in the next round."""
-        grid = self.grids[unit[0]]
-        lines = self.lines.setdefault(unit, {target: {} for target in self.targets})
-        places = [next_places(lines[t], t, grid, expected.get(t), self.guard) for t in self.targets]
-        started = any(lines.values())
-        return set().union(*places) if started or any(places) else grid.scan()
+    def wanted(self, units: Sequence[Unit], expected: Mapping[Unit, Mapping[Target, float]]) -> dict[Unit, set[int]]:
+        """The places that each γ and seed runs in the next round; those that want none are left out."""
+        places: dict[Unit, set[int]] = {}
+        for unit in units:
+            grid, hopes = self.grids[unit[0]], expected[unit]
+            lines = self.lines.setdefault(unit, {target: {} for target in self.targets})
+            steps = [next_places(lines[target], target, grid, hopes.get(target), self.guard) for target in self.targets]
+            places[unit] = set().union(*steps) if any(steps) or any(lines.values()) else grid.scan()
+        return {unit: ks for unit, ks in places.items() if ks}
 
-    def learn(self, unit: Unit, places: Sequence[int], seen: Mapping[Target, Sequence[Seen]]) -> None:
-        for target, each in seen.items():
-            self.lines[unit][target].update(zip(places, each, strict=True))
+    def learn(self, where: Sequence[tuple[Unit, int]], seen: Sequence[Mapping[Target, Seen]]) -> None:
+        for (unit, k), each in zip(where, seen, strict=True):
+            for target, one in each.items():
+                self.lines[unit][target][k] = one
+
+
+def search(
+    experiment: Experiment,
+    boundaries: Sequence[str] = tuple(APPROACHES),
+    per_decade: int = 12,
+    guard: int = 1,
+    executor: Executor | None = None,
+    store: str | Path | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
+    *,
+    name: str = "",
+    scale: str = "",
+) -> xr.Dataset:
+    """Find the boundaries of the γ–η plane, running few of its cells.
+
+    Args:
+        experiment: its networks, task, γ, seeds, steps and budgets. Of its η only the smallest and the largest count: the
+            search stays between them, and within its band. η_crit alone needs no more than 60 steps.
+        boundaries: which of ``eta_max``, ``eta_min`` (at every budget) and ``eta_crit`` are looked for.
+        per_decade: η of the full grid in a decade: a boundary is placed between two of them.
+        guard: cells before a boundary that must have been run and show nothing; see `richness.runs.search`.
+        executor, store, progress: as for `richness.sweep`. How many cells there will be is not known beforehand: until
+            the end, the progress's total is an estimate.
+        name, scale: of the recipe, for the provenance.
+
+    Returns:
+        The cells that were run, as `richness.sweep` returns them but for η: dims (gamma, trial, seed[, step]) and the
+        coordinate ``eta(gamma, trial)``, ascending; NaN where a γ has fewer trials than others. A trial that a seed did
+        not need is ``not_run`` there. Give it to the functions of `richness.findings.boundaries`. The attributes
+        ``search`` (this search, as JSON), ``cells_run`` and ``cells_full_grid`` say what was spared.
+
+    Raises:
+        ValueError: an unknown boundary, ``per_decade`` below 1, ``guard`` below 0, or less than one cell of η to search.
+        ResultError: as for `richness.sweep`.
+    """
+    asked = _checked(experiment, boundaries, per_decade, guard)
+    targets = [
+        Target(boundary, budget)
+        for boundary in asked
+        for budget in (experiment.all_budgets if boundary == "eta_min" else (experiment.steps,))
+    ]
+    state = _State(experiment, targets, per_decade, guard)
+    meter = _Meter(experiment, progress_bar() if progress is True else progress or None)
+    done: list[tuple[Shard, Arrays]] = []
+    stages = list(state.stages(experiment.seeds))
+    expected: dict[Unit, dict[Target, float]] = {}
+    still_open: list[Unit] = []
+    with remembered():  # a round is short, and every round draws the same batches
+        for number, stage in enumerate(stages, 1):
+            expected |= state.expectations(stage)
+            patience = len(stage) // 4 if number < len(stages) else 0  # the last few go on with the next stage
+            while len(places := state.wanted([*still_open, *stage], expected)) > patience:
+                cells = {
+                    (unit[1], state.grids[unit[0]].gamma, state.grids[unit[0]].eta(k)): (unit, k)
+                    for unit, ks in places.items()
+                    for k in sorted(ks)
+                }
+                for shard, arrays in finished(experiment, cells, executor, store, meter.tick):
+                    where = [cells[shard.seed, gamma, eta] for gamma, eta in shard.cells]
+                    state.learn(where, seen_by(experiment, arrays, targets))
+                    done.append((shard, arrays))
+                    meter.count(arrays)
+            still_open = list(places)
+    meter.close()
+    runs = _on_trials(experiment, done, name, scale)
+    options = {"boundaries": asked, "per_decade": per_decade, "guard": guard}
+    identity = hashlib.sha256(json.dumps([experiment.hash, options]).encode()).hexdigest()
+    full = sum(map(len, state.grids)) * len(experiment.seeds)
+    return runs.assign_attrs(
+        search=json.dumps(options), recipe_hash=identity, cells_run=meter.state.cells, cells_full_grid=full
+    )
+
+
+def _checked(experiment: Experiment, boundaries: Sequence[str], per_decade: int, guard: int) -> list[str]:
+    """The names of the boundaries, each once."""
+    asked = list(dict.fromkeys([boundaries] if isinstance(boundaries, str) else boundaries))
+    unknown = [name for name in asked if name not in APPROACHES]
+    if unknown or not asked:
+        raise ValueError(
+            f"boundaries to search for are {', '.join(APPROACHES)}, got {', '.join(map(str, unknown)) or 'none'}"
+        )
+    if per_decade < 1 or guard < 0:
+        raise ValueError(f"a search needs per_decade ≥ 1 and guard ≥ 0, got {per_decade} and {guard}")
+    if len(experiment.etas) < 2:
+        raise ValueError(
+            f"a search goes from the smallest to the largest η of the experiment, and it has only {experiment.etas[0]:g}: "
+            "give both ends, for example etas=[1e-8, 1e6]"
+        )
+    return asked
+
+
+def seen_by(experiment: Experiment, arrays: Arrays, targets: Sequence[Target]) -> list[dict[Target, Seen]]:
+    """What each cell of a finished shard says about each boundary."""
+    diverged = arrays["diverged_at"] >= 0
+    runs = xr.Dataset(
+        {
+            "status": ("cell", np.where(diverged, STATUS["diverged"], STATUS["ok"])),
+            "budget_loss": (("budget", "cell"), arrays["budget_loss"]),
+            **{key: ("cell", arrays[key]) for key in ("initial_loss", "late_loss", "peak_loss")},
+        },
+        {"budget": list(experiment.all_budgets)},
+    )
+    shares = runs.budget_loss / runs.initial_loss
+    events = {target: APPROACHES[target.name].event(runs) for target in targets}
+    return [
+        {
+            target: Seen(
+                bool((event.sel(budget=target.budget) if "budget" in event.dims else event)[cell]),
+                float(shares.sel(budget=target.budget)[cell].fillna(np.inf)),
+            )
+            for target, event in events.items()
+        }
+        for cell in range(diverged.size)
+    ]
+
+
+def _on_trials(experiment: Experiment, done: Sequence[tuple[Shard, Arrays]], name: str, scale: str) -> xr.Dataset:
+    """The finished cells with each γ's own η along ``trial``."""
+    used: dict[float, set[float]] = {gamma: set() for gamma in experiment.gammas}
+    for shard, _ in done:
+        for gamma, eta in shard.cells:
+            used[gamma].add(eta)
+    every = sorted(set().union(*used.values()))
+    plane = assemble(experiment.model_copy(update={"etas": tuple(every)}), done, name=name, scale=scale)
+    trials = max(map(len, used.values()))
+    etas = np.full((len(used), trials), np.nan)
+    column = np.zeros((len(used), trials), dtype=np.int64)
+    for i, own in enumerate(map(sorted, used.values())):
+        spare = next((j for j, value in enumerate(every) if value not in own), 0)  # where this γ was not run
+        etas[i, : len(own)] = own
+        column[i] = [every.index(value) for value in own] + [spare] * (trials - len(own))
+    runs = plane.drop_vars(["lr_raw", "tau"]).isel(eta=xr.DataArray(column, dims=("gamma", "trial")))
+    runs = runs.assign_coords(eta=(("gamma", "trial"), etas, plane.eta.attrs))
+    runs = runs.assign_attrs(recipe=experiment.model_dump_json())
+    return with_coordinates(runs.transpose("gamma", "trial", "seed", ...))
+
+
+class _Meter:
+    """Keeps a progress callback informed."""
+
+    def __init__(self, experiment: Experiment, tell: Callable[[Progress], None] | None):
+        self.steps, self.tell = experiment.steps, tell
+        cells = TYPICAL * len(experiment.gammas) * len(experiment.seeds)
+        self.state = Progress(total=cells * self.steps, all_cells=cells)
+
+    def tick(self, cell_steps: int) -> None:
+        self.state.done += cell_steps
+        self._say()
+
+    def count(self, arrays: Arrays) -> None:
+        state = self.state
+        state.cells += arrays["diverged_at"].size
+        state.diverged += int((arrays["diverged_at"] >= 0).sum())
+        state.kept += max(0, state.cells * self.steps - state.done)
+        state.done = max(state.done, state.cells * self.steps)
+        self._say()
+
+    def _say(self) -> None:
+        self.state.all_cells = max(self.state.all_cells, self.state.cells + 1)  # the end is told by `close` alone
+        self.state.total = max(self.state.total, self.state.done + self.steps)
+        if self.tell:
+            self.tell(self.state)
+
+    def close(self) -> None:
+        self.state.all_cells, self.state.total = self.state.cells, self.state.done
+        if self.tell:
+            self.tell(self.state)
