@@ -1,0 +1,141 @@
+"""What is gained by searching the boundaries instead of filling the plane.
+
+Two peers. The full grid is this package's own sweep at the same resolution: cells are counted, and its exponents must be
+those of the search. The protocol is that of the paper: at every γ, η comes down from 1e12 until the first run that
+converges, and then three decades more, one network after another in plain PyTorch (the program of `sweep_ratio`). It
+would take hours, so it is counted and not run: which of its runs diverge, and when, is known from the full grid; the time
+of one step is measured. It is taken to stop at the first loss that is not finite, and its runs above the full grid, which
+diverge within a few steps, to cost nothing; all its steps are timed in float32, where both this package and the paper
+take float64 at small γ. Its time is given at the paper's two η a decade and at the search's
+resolution, which it needs to give exponents as firmly.
+
+Run it by ``richness bench``, or ``python benchmarks/boundary_search.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from sweep_ratio import one_after_another
+from torch import nn
+
+from richness.findings import boundaries
+from richness.findings.boundaries import LAZY_WINDOWS, RICH_WINDOWS, Fit
+from richness.networks.parameterization import natural_eta
+from richness.runs.experiment import Experiment, canonical
+from richness.runs.search import search
+from richness.runs.sweep import sweep
+
+PER_DECADE = 12
+BELOW = 3  # decades that it goes on for, once a run has converged
+SAMPLED_STEPS = 100
+
+
+def plane(width: int, steps: int, seeds: int) -> Experiment:
+    """Both sides of γ = 1, where the exponents of η_max are read off: four γ a decade."""
+    etas = canonical(10.0 ** np.arange(-10, 5, 1 / PER_DECADE))
+    return Experiment(
+        depth=3, width=width, task="digits8", batch_size=64, steps=steps, seeds=range(seeds), record_points=2,
+        gammas=["1e-4:3.1622776602e-3:7", "1:100:9"], etas=etas, band=(0.025, 500.0),
+    )  # fmt: skip
+
+
+def protocol(full: xr.Dataset, steps: int, stride: int) -> int:
+    """Steps that the paper's protocol takes in all, at every γ and seed, with every ``stride``-th η of the full grid."""
+    dims = ("gamma", "seed", "eta")
+    converged, run = (mask.transpose(*dims).values for mask in (boundaries.converged(full), full.status != 2))
+    diverged_at = full.diverged_at.transpose(*dims).values
+    taken = 0
+    for i, s in np.ndindex(converged.shape[:2]):
+        down = [j for j in range(full.sizes["eta"] - 1, -1, -stride) if run[i, s, j]]
+        first = next((n for n, j in enumerate(down) if converged[i, s, j]), len(down) - 1)
+        visited = down[: first + 1 + BELOW * PER_DECADE // stride]
+        taken += sum(int(diverged_at[i, s, j]) if diverged_at[i, s, j] >= 0 else steps for j in visited)
+    return taken
+
+
+def step_seconds(experiment: Experiment) -> float:
+    """CPU seconds of one step of one network of the peer, in float32."""
+    inputs, labels = experiment.source.batches(0, range(SAMPLED_STEPS), experiment.batch_size)
+    targets = nn.functional.one_hot(labels, experiment.source.outputs).float()
+    batches = list(zip(inputs.float(), targets, strict=True))
+    cells = [(1.0, float(0.3 * natural_eta(1.0, experiment.depth)))]
+    return min(seconds(lambda: one_after_another(experiment, cells, batches))[1] for _ in range(5)) / SAMPLED_STEPS
+
+
+def exponents(runs: xr.Dataset) -> dict[str, Fit]:
+    """Of η_max and η_crit on both sides, and of η_min where four γ have it."""
+    found = {}
+    for boundary in (boundaries.eta_max(runs), boundaries.eta_crit(runs), boundaries.eta_min(runs).isel(budget=-1)):
+        for side, window in (("lazy", LAZY_WINDOWS[0]), ("rich", RICH_WINDOWS[0])):
+            if int(boundary.sel(gamma=slice(window[0], window[1] * 1.001)).notnull().any("seed").sum()) >= 4:
+                found[f"{boundary.name} {side}"] = boundaries.fit(boundary, window)
+    return found
+
+
+def seconds(work: Any) -> tuple[Any, float]:
+    """A call's result and its CPU seconds."""
+    started = time.process_time()
+    result = work()
+    return result, time.process_time() - started
+
+
+def measure(width: int = 128, steps: int = 1000, seeds: int = 3) -> list[dict[str, Any]]:
+    """One row against the full grid, in cells; two against the protocol, in CPU seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        experiment = plane(width, steps, seeds)
+        found, ours = seconds(lambda: search(experiment, per_decade=PER_DECADE))
+        full, filled = seconds(lambda: sweep(experiment))
+        one_step = step_seconds(experiment)
+    finally:
+        torch.set_num_threads(before)
+    mine, theirs = exponents(found), exponents(full)
+    apart = {name: abs(mine[name].slope - theirs[name].slope) for name in theirs}
+    outside = [name for name in theirs if not theirs[name].holds(mine[name].slope)]
+    if outside:
+        raise ValueError(f"search and full grid disagree on {', '.join(outside)}: {mine} against {theirs}")
+    common = {
+        "what": f"boundaries at {len(experiment.gammas)} γ, {seeds} seeds, {PER_DECADE} η a decade: MLP, L = 3, N = {width}, "
+        f"digits8, T = {steps}",
+        "difference": max(apart.values()),
+        "exponents": {name: [round(x, 3) for x in (fit.slope, *fit.interval)] for name, fit in mine.items()},
+        "exponents_full_grid": {name: [round(x, 3) for x in (fit.slope, *fit.interval)] for name, fit in theirs.items()},
+        "threads": 1,
+        "torch": torch.__version__,
+    }
+    cells = int((full.status != 2).sum())
+    rows = [
+        common
+        | {
+            "peer_is": "the full grid",
+            "unit": "cells",
+            "ours": int(found.cells_run),
+            "peer": cells,
+            "ratio": round(cells / found.cells_run, 2),
+            "cpu_seconds": [round(ours, 1), round(filled, 1)],
+        }
+    ]
+    for stride, says in ((PER_DECADE // 2, "two η a decade"), (1, f"{PER_DECADE} η a decade")):
+        peer = protocol(full, steps, stride) * one_step
+        rows.append(
+            common
+            | {
+                "peer_is": f"the paper's protocol, one after another, {says}",
+                "unit": "CPU seconds",
+                "ours": round(ours, 1),
+                "peer": round(peer),
+                "ratio": round(peer / ours, 1),
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    for row in measure():
+        print(row)
