@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from richness.data import task
-from richness.networks import LOSSES, MLP
+from richness.networks import LOSSES, MLP, NETWORKS
 from richness.networks.optimizers import stability_line
 from richness.networks.parameterization import centred, natural_eta
 from richness.runs.training import Trainer
@@ -74,20 +74,21 @@ def test_the_natural_step_bends_from_the_square_to_the_root():
     assert stability_line(0.5) == 4.0
 
 
-def coordinates(width: int, readout: float = 1.0, steps: int = 10) -> tuple[float, float, float]:
-    """Root mean squares of the hidden pre-activations, of their change, and of f, after a few steps at γ = 1.
+class WrongReadout(MLP):
+    """1/√N in the readout instead of 1/N."""
 
-    ``readout`` = 0 is µP; 0.5 makes the readout 1/√N instead of 1/N, as in a wrong parameterisation.
-    """
+    @property
+    def scales(self):
+        return [*super().scales[:-1], 1 / math.sqrt(self.width)]
+
+
+def coordinates(width: int, steps: int = 10) -> tuple[float, float, float]:
+    """Root mean squares of the hidden pre-activations, of their change, and of f, after a few steps at γ = 1."""
     from richness import Experiment
 
     experiment = Experiment(width=width, task="digits8", steps=steps, gammas=[1.0], etas=[1.0], batch_size=64)
     trainer = Trainer(experiment, 0, [(1.0, 1.0)])
     net, x = trainer.network, task("digits8").probe(256)[0]
-    if readout != 1.0:
-        trainer.network = net = type("Wrong", (MLP,), {"forward": lambda s, w, x: MLP.forward(s, w, x) * width**0.5})(
-            net.inputs, net.outputs, net.width, net.depth, net.activation
-        )
     before = net.hidden(trainer.stack.weights, x)[-1].clone()
     for step in range(steps):
         trainer.update(step)
@@ -108,7 +109,8 @@ def test_the_mup_coordinate_check():
         assert abs(exponent(widths, column)) < 0.1, (name, column)
 
 
-def test_the_coordinate_check_notices_a_wrong_readout():
+def test_the_coordinate_check_notices_a_wrong_readout(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "mlp", WrongReadout)
     widths = [64, 256, 1024]
-    changes = [coordinates(n, readout=0.5)[1] for n in widths]
+    changes = [coordinates(n)[1] for n in widths]
     assert not np.all(np.isfinite(changes)) or abs(exponent(widths, changes)) > 0.25

@@ -13,6 +13,7 @@ from richness import sweep
 from richness.data import task
 from richness.findings import boundaries
 from richness.networks.parameterization import dtype_for
+from richness.runs import training
 from richness.runs.training import History, Trainer, live, train
 
 
@@ -107,15 +108,16 @@ def test_when_every_cell_dies(small):
 def test_a_cell_that_dies_after_the_last_look_is_seen(small, monkeypatch, last):
     """Poison one cell's weights shortly before the end, between two looks at what is alive."""
     experiment = small(steps=47)
-    update = Trainer.update
+    advance = Trainer.advance
 
-    def poisoned(self, step):
-        out = update(self, step)
-        if step == 46 - last:
+    def poisoned(self, block, prepared):
+        out = advance(self, block, prepared)
+        if block.number == 46 - last:
             self.stack.weights[-1][1] = torch.inf
         return out
 
-    monkeypatch.setattr(Trainer, "update", poisoned)
+    monkeypatch.setattr(Trainer, "advance", poisoned)
+    monkeypatch.setattr(training, "BLOCK_STEPS", 1)
     history = train(experiment, 0, [(3.0, 0.1)] * 3)
     assert history.diverged_at.tolist() == [-1, 47 - last, -1]
     assert np.isnan(history.loss[47 - last :, 1]).all() and np.isfinite(history.loss[:, [0, 2]]).all()

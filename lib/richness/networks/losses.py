@@ -46,3 +46,30 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cross_entropy": cross_entropy}
+
+
+def mse_residual(f: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`mse` and its derivative 2(f − y)/(B·K).
+
+    Args:
+        f: (cells, K, batch), samples along the last axis. target: one-hot or real, (K, batch).
+
+    Returns:
+        The loss (cells,), and its derivative by f, (cells, K, batch).
+    """
+    miss = f - target
+    return miss.square().mean(dim=(1, 2)), miss.mul_(2.0 / target.numel())
+
+
+def cross_entropy_residual(f: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`cross_entropy` and its derivative (softmax f − y)/B; shapes as in :func:`mse_residual`, one-hot targets."""
+    log_p = torch.log_softmax(f, dim=1)
+    loss = (log_p * target).sum(dim=1).mean(dim=1).neg_()
+    return loss, log_p.exp_().sub_(target).div_(target.shape[-1])
+
+
+# The same two losses with their derivatives written out, for engines that do without autograd.
+RESIDUALS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "mse": mse_residual,
+    "cross_entropy": cross_entropy_residual,
+}

@@ -65,12 +65,12 @@ class MLP:
         cells = len(weights[0])
         # A product for each cell, not one for all: its bits must not depend on how many cells stand beside it.
         first = torch.bmm(weights[0], x.T.expand(cells, -1, -1))
-        layers = [first * hidden_scale(self.inputs)]
-        for weight in weights[1:-1]:
-            layers.append(torch.bmm(weight, act(layers[-1])) * hidden_scale(self.width))
+        layers = [first * self.scales[0]]
+        for weight, scale in zip(weights[1:-1], self.scales[1:-1], strict=True):
+            layers.append(torch.bmm(weight, act(layers[-1])) * scale)
         return layers
 
     def forward(self, weights: list[Tensor], x: Tensor) -> Tensor:
         """f̃(x; θ) of a stack of networks, neither centred nor divided by γ: (cells, batch, K). Arguments as in `hidden`."""
         last = ACTIVATIONS[self.activation](self.hidden(weights, x)[-1])
-        return (torch.bmm(weights[-1], last) * readout_scale(self.width)).mT
+        return (torch.bmm(weights[-1], last) * self.scales[-1]).mT

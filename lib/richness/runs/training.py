@@ -1,44 +1,40 @@
 """Training: many networks of one shape on one stream, at once.
 
-Every cell of a shard shares its seed, hence its initial weights and its batches; cells differ in γ and η alone. What is done
-to one cell never depends on which others stand beside it, so that chunks, order and early dropping leave every bit as it was.
-(Bit for bit where width × batch size is a multiple of 16, so that every cell's block in memory is aligned alike; else to the
-last place.)
+Every cell of a shard shares its seed, hence its initial weights and its batches; cells differ in γ and η alone. Time goes in
+blocks of steps: a block's batches are drawn once, then each piece of the cells takes all of its steps while its weights lie in
+cache. What is done to one cell never depends on which others stand beside it, so that chunks, order and early dropping leave
+every bit as it was. (With the compiled engine always; with those in torch where width × batch size is a multiple of 16, so that
+every cell's block in memory is aligned alike, and else to the last place.)
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from richness.measure import sharpness
-from richness.networks import LOSSES
+from richness.networks import LOSSES, OPTIMIZERS
+from richness.networks.optimizers import schedule
 from richness.networks.parameterization import centred, dtype_for
+from richness.runs.engines import Block, Engine, Stack, engine_for
 from richness.runs.experiment import Experiment
 
-BLOCK = 16  # steps whose batches are drawn together
-LOOK = 20  # steps between two looks at which cells have diverged
+BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
+BLOCK_STEPS = 64  # and at most so many steps, since a diverged network costs up to a block
+PIECE = 16  # cells that an engine steps together on a CPU
+DEVICE_SHARE = 0.6  # of an accelerator's free memory that one piece may take
 PROBE_CELLS = (
     8  # cells whose sharpness is measured together: more no longer fit the processor's cache, and take twice as long
 )
-
-
-@dataclass
-class Stack:
-    """Networks in training: those still finite, with the columns of the results they belong to."""
-
-    weights: list[Tensor]  # each (cells, fan_out, fan_in)
-    gamma: Tensor  # (cells,)
-    lr_raw: Tensor  # (cells,)
-    column: Tensor  # (cells,) int64
-
-    def keep(self, index: Tensor) -> Stack:
-        return Stack([w[index] for w in self.weights], self.gamma[index], self.lr_raw[index], self.column[index])
 
 
 @dataclass(frozen=True)
@@ -57,16 +53,40 @@ class History:
     probes: dict[str, np.ndarray]
 
 
+@dataclass
+class Piece:
+    """Networks that step together, and the columns of the results that they belong to."""
+
+    engine: Engine
+    column: np.ndarray  # (cells,) int64
+
+    def keep(self, alive: np.ndarray) -> None:
+        self.engine.keep(torch.from_numpy(alive.nonzero()[0]).to(self.engine.weights[0].device))
+        self.column = self.column[alive]
+
+
 class Trainer:
-    """Online SGD on a stack of cells of one seed.
+    """Online training of a stack of cells of one seed.
 
     Args:
-        experiment: the shape, task, loss and number of steps; its grids are not used.
+        experiment: the shape, task, loss, optimiser and number of steps; its grids are not used.
         seed: of the initial weights and the stream.
         cells: (γ, η) pairs, all of one dtype.
+        engine: a key of ``ENGINES``, or ``auto`` for the fastest that knows the network.
+        pool: where pieces are stepped at the same time; in this thread if None.
+
+    Raises:
+        ValueError: cells of two dtypes, or an engine that does not know the network.
     """
 
-    def __init__(self, experiment: Experiment, seed: int, cells: Sequence[tuple[float, float]]):
+    def __init__(
+        self,
+        experiment: Experiment,
+        seed: int,
+        cells: Sequence[tuple[float, float]],
+        engine: str = "auto",
+        pool: Executor | None = None,
+    ):
         dtypes = {dtype_for(gamma, experiment.dtype) for gamma, _ in cells}
         if len(dtypes) != 1:
             raise ValueError("cells of one shard must share a dtype: split them by parameterization.dtype_for")
@@ -74,23 +94,78 @@ class Trainer:
         self.experiment, self.seed, self.device = experiment, seed, experiment.device
         self.network, self.task, self.loss = experiment.architecture, experiment.source, LOSSES[experiment.loss]
         self.start = [w.to(self.device, self.dtype)[None] for w in self.network.initialise(seed)]
-        count = len(cells)
-        gamma, eta = torch.tensor(cells, dtype=torch.float64).T
-        self.stack = Stack(
-            weights=[w.repeat(count, 1, 1) for w in self.start],
-            gamma=gamma.to(self.device, self.dtype),
-            lr_raw=experiment.lr_raw(eta).to(self.device, self.dtype),
-            column=torch.arange(count, device=self.device),
-        )
-        self._block: tuple[int, Tensor, Tensor] | None = None
+        self.factor = schedule(experiment.schedule, experiment.warmup, experiment.steps)
+        self._kind, self._map = engine_for(experiment, engine), pool.map if pool else map
+        gamma, eta = torch.tensor(cells, dtype=torch.float64).T.contiguous()
+        bounds = _bounds(len(cells), self._largest_piece())
+        self.pieces = [
+            Piece(self._kind(experiment, self.start, gamma[a:b].clone(), eta[a:b].clone()), np.arange(a, b))
+            for a, b in pairwise(bounds)
+        ]
+
+    def _largest_piece(self) -> int:
+        if not self.device.startswith("cuda"):
+            return PIECE
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return max(2, int(DEVICE_SHARE * free / cell_bytes(self.experiment, self.dtype)))
+
+    @property
+    def column(self) -> np.ndarray:
+        """The columns of the cells still in training."""
+        return np.concatenate([piece.column for piece in self.pieces])
+
+    @property
+    def stack(self) -> Stack:
+        """All networks still in training, as they are now."""
+        stacks = [piece.engine.stack for piece in self.pieces]
+        if len(stacks) == 1:
+            return stacks[0]
+        layers = zip(*[s.weights for s in stacks], strict=True)
+        return Stack([torch.cat(layer) for layer in layers], torch.cat([s.gamma for s in stacks]), [])
+
+    def blocks(self) -> list[range]:
+        """The steps 0 … T in blocks, cut before every step at which something is measured."""
+        steps, each = self.experiment.steps, self.block_steps
+        cuts = {*range(0, steps + 1, each), steps + 1}
+        if self.experiment.kept_probes:
+            cuts |= set(self.experiment.probed_steps)
+        return [range(a, b) for a, b in pairwise(sorted(cuts))]
+
+    @property
+    def block_steps(self) -> int:
+        bytes_a_step = self.experiment.batch_size * self.network.inputs * self.dtype.itemsize
+        return max(1, min(BLOCK_STEPS, BLOCK_BYTES // bytes_a_step))
+
+    def draw(self, steps: range) -> tuple[Block, Any]:
+        """The data of some steps, and what the engine needs of them."""
+        x, y = self.task.batches(self.seed, steps, self.experiment.batch_size, self.device)
+        last = min(steps.stop, self.experiment.steps)
+        factor = self.factor[steps.start : last]
+        block = Block(x.to(self.dtype), y, factor, steps.start, len(factor), self.network.outputs)
+        return block, self._kind.prepare(self.experiment, self.start, block)
+
+    def advance(self, block: Block, prepared: Any) -> Tensor:
+        """Take a block's steps; the losses before each, float64 (steps, cells in training)."""
+        return torch.cat(list(self._map(lambda piece: piece.engine.advance(block, prepared), self.pieces)), dim=1)
+
+    def keep(self, alive: np.ndarray) -> None:
+        """Drop the cells, of those in training, that are not ``alive``."""
+        parts = np.split(alive, np.cumsum([len(piece.column) for piece in self.pieces])[:-1])
+        for piece, part in zip(self.pieces, parts, strict=True):
+            if not part.all():
+                piece.keep(part)
+        self.pieces = [piece for piece in self.pieces if len(piece.column)]
+
+    # One step at a time, for those who want to look in between.
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs (B, D) in the trainer's dtype, and labels or targets, of one step."""
-        first = step - step % BLOCK
-        if self._block is None or self._block[0] != first:
-            x, y = self.task.batches(self.seed, range(first, first + BLOCK), self.experiment.batch_size, self.device)
-            self._block = (first, x.to(self.dtype), y)
-        return self._block[1][step - first], self._block[2][step - first]
+        x, y = self.task.batch(self.seed, step, self.experiment.batch_size, self.device)
+        return x.to(self.dtype), y
+
+    def update(self, step: int) -> Tensor:
+        """One step for the whole stack; returns the losses before it, float64 (cells,)."""
+        return self.advance(*self.draw(range(step, step + 1)))[0]
 
     def outputs(self, stack: Stack, weights: list[Tensor], x: Tensor) -> Tensor:
         """The centred networks' outputs, (cells, batch, K)."""
@@ -102,48 +177,64 @@ class Trainer:
         """One loss a cell, (cells,)."""
         return self.loss(self.outputs(stack, weights, x), y)
 
-    def update(self, step: int) -> Tensor:
-        """One step of SGD for the whole stack; returns the losses before it, (cells,)."""
-        stack, (x, y) = self.stack, self.batch(step)
-        leaves = [w.requires_grad_() for w in stack.weights]
-        losses = self.losses(stack, leaves, x, y)
-        gradients = torch.autograd.grad(losses.sum(), leaves)
-        with torch.no_grad():
-            for weight, gradient in zip(stack.weights, gradients, strict=True):
-                weight.requires_grad_(False).sub_(gradient.mul_(stack.lr_raw[:, None, None]))
-        return losses.detach()
-
-    def evaluate(self, step: int) -> Tensor:
-        """The losses on a step's batch, without an update, (cells,)."""
-        with torch.no_grad():
-            return self.losses(self.stack, self.stack.weights, *self.batch(step))
-
-    # Probes: each maps the stack to one number a cell.
+    # Probes: each maps a stack to one number a cell.
 
     def probe(self, name: str) -> Tensor:
-        return {"sharpness": self._sharpness, "accuracy": self._accuracy}[name]()
+        """A measurement of every cell in training, (cells,)."""
+        measure = {"sharpness": self._sharpness, "accuracy": self._accuracy}[name]
+        parts = [part for piece in self.pieces for part in _parts(piece.engine.stack, PROBE_CELLS)]
+        return torch.cat(list(self._map(measure, parts)))
 
-    def _sharpness(self) -> Tensor:
+    def _sharpness(self, stack: Stack) -> Tensor:
         """λ_max of the loss as trained, on the fixed probe set, in raw weights."""
         x, y = self.task.probe(self.experiment.probe_samples, self.device)
         x = x.to(self.dtype)
-        index = torch.arange(len(self.stack.column), device=self.device)
+        # A lone cell gets a twin: a batched product of one takes another path, whose last bits differ.
+        twins = stack if len(stack) > 1 else stack.keep(torch.zeros(2, dtype=torch.int64, device=self.device))
+        return sharpness(lambda weights: self.losses(twins, weights, x, y), twins.weights)[: len(stack)]
 
-        def measured(part: Tensor) -> Tensor:
-            # A lone cell gets a twin: a batched product of one takes another path, whose last bits differ.
-            stack = self.stack.keep(part if len(part) > 1 else part.repeat(2))
-            return sharpness(lambda weights: self.losses(stack, weights, x, y), stack.weights)[: len(part)]
-
-        return torch.cat([measured(part) for part in index.split(PROBE_CELLS)])
-
-    def _accuracy(self) -> Tensor:
+    def _accuracy(self, stack: Stack) -> Tensor:
         """Share of the real held-out samples that the largest output names."""
         assert self.task.held_out is not None
         x, labels = self.task.held_out()
         x, labels = x.to(self.device, self.dtype), labels.to(self.device)
         with torch.no_grad():
-            guesses = self.outputs(self.stack, self.stack.weights, x).argmax(dim=-1)
+            guesses = self.outputs(stack, stack.weights, x).argmax(dim=-1)
         return (guesses == labels).to(torch.float64).mean(dim=1)
+
+
+def cell_bytes(experiment: Experiment, dtype: torch.dtype) -> int:
+    """Memory that one network takes while it trains: weights, the optimiser's memory, a gradient, activations and their δ."""
+    network = experiment.architecture
+    weights = sum(int(np.prod(shape)) for shape in network.shapes)
+    activations = experiment.batch_size * (network.width * (network.depth - 1) + network.outputs)
+    memories = OPTIMIZERS[experiment.optimizer].memories
+    return dtype.itemsize * (weights * (2 + memories) + 3 * activations)
+
+
+def _bounds(count: int, largest: int) -> list[int]:
+    """Where to cut ``count`` cells into equal pieces of at most so many."""
+    pieces = max(1, -(-count // largest))
+    return [round(k * count / pieces) for k in range(pieces + 1)]
+
+
+def _parts(stack: Stack, largest: int) -> list[Stack]:
+    return [stack.keep(slice(a, b)) for a, b in pairwise(_bounds(len(stack), largest)) if b > a]
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[Executor | None]:
+    """Threads that step pieces side by side, each with one thread of torch's own; None where one is enough."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if threads == 1:
+            yield None
+            return
+        with ThreadPoolExecutor(threads, thread_name_prefix="richness-train") as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
 
 
 def train(
@@ -151,45 +242,55 @@ def train(
     seed: int,
     cells: Sequence[tuple[float, float]],
     tick: Callable[[int], None] | None = None,
+    *,
+    threads: int = 1,
+    engine: str = "auto",
 ) -> History:
     """Train cells of one seed and one dtype for ``experiment.steps`` updates.
 
     Args:
         cells: (γ, η) pairs.
         tick: called now and then with the number of cell·steps done since the last call.
+        threads: cores to use; the results do not depend on it.
+        engine: see :mod:`richness.runs.engines`.
     """
-    trainer = Trainer(experiment, seed, cells)
-    total, count = experiment.steps, len(cells)
-    loss = torch.full((total + 1, count), torch.nan, dtype=torch.float64, device=trainer.device)
-    finite = torch.ones(count, dtype=torch.bool, device=trainer.device)
+    with _pool(threads) as pool:
+        return _train(Trainer(experiment, seed, cells, engine, pool), len(cells), tick, pool)
+
+
+def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None, pool: Executor | None) -> History:
+    experiment, blocks = trainer.experiment, trainer.blocks()
+    loss = np.full((experiment.steps + 1, count), np.nan)
     probed = {step: row for row, step in enumerate(experiment.probed_steps)}
     probes = {name: np.full((len(probed), count), np.nan) for name in experiment.kept_probes}
 
-    for step in range(total + 1):
-        if step in probed and len(trainer.stack.column):
-            where = trainer.stack.column.cpu().numpy()
+    for steps, (block, prepared) in zip(blocks, _drawn(trainer, blocks, pool), strict=True):
+        if steps.start in probed:
             for name, values in probes.items():
-                values[probed[step], where] = trainer.probe(name).double().cpu().numpy()
-        now = trainer.update(step) if step < total else trainer.evaluate(step)
-        column = trainer.stack.column
-        finite[column] &= torch.isfinite(now)
-        loss[step, column] = torch.where(finite[column], now.double(), torch.nan)
-        if (step + 1) % LOOK == 0:
-            alive = finite[column]
-            if not bool(alive.all()):
-                trainer.stack = trainer.stack.keep(alive.nonzero()[:, 0])
-            if tick:
-                tick(LOOK * count)
-            if not len(trainer.stack.column):
-                break
-    history = loss.cpu().numpy()
-    steps = np.isfinite(history).sum(axis=0)
-    diverged_at = np.where(steps <= total, steps, -1)
-    for step, row in probed.items():
-        gone = (diverged_at >= 0) & (diverged_at <= step)
-        for values in probes.values():
-            values[row, gone] = np.nan
-    return History(history, diverged_at, probes)
+                values[probed[steps.start], trainer.column] = trainer.probe(name).double().cpu().numpy()
+        now = trainer.advance(block, prepared).cpu().numpy()
+        finite = np.logical_and.accumulate(np.isfinite(now), axis=0)
+        loss[steps.start : steps.stop, trainer.column] = np.where(finite, now, np.nan)
+        if tick:
+            tick(block.updates * count)
+        if not finite[-1].all():
+            trainer.keep(finite[-1])
+        if not trainer.pieces:
+            break
+    finite_steps = np.isfinite(loss).sum(axis=0)
+    return History(loss, np.where(finite_steps <= experiment.steps, finite_steps, -1), probes)
+
+
+def _drawn(trainer: Trainer, blocks: list[range], pool: Executor | None) -> Iterator[tuple[Block, Any]]:
+    """Each block's data, the next one being drawn while one is used."""
+    if pool is None:
+        yield from map(trainer.draw, blocks)
+        return
+    ahead: Future | None = None
+    for now, following in zip(blocks, [*blocks[1:], None], strict=True):
+        drawn = ahead.result() if ahead else trainer.draw(now)
+        ahead = pool.submit(trainer.draw, following) if following else None
+        yield drawn
 
 
 def live(experiment: Experiment, stop: threading.Event | None = None) -> Iterator[dict]:
@@ -204,16 +305,21 @@ def live(experiment: Experiment, stop: threading.Event | None = None) -> Iterato
         None. At a divergence one last item with ``diverged`` True.
     """
     trainer = Trainer(experiment, experiment.seeds[0], [(experiment.gammas[0], experiment.etas[0])])
-    recorded, probed = set(experiment.recorded_steps), set(experiment.probed_steps)
-    for step in range(experiment.steps + 1):
+    recorded, probed = experiment.recorded_steps, set(experiment.probed_steps)
+    for first, after in pairwise([*recorded, experiment.steps + 1]):
         if stop is not None and stop.is_set():
             return
         report: dict = dict.fromkeys(("sharpness", "accuracy"))
-        if step in probed:
+        if first in probed:
             report |= {name: float(trainer.probe(name)) for name in experiment.kept_probes}
-        loss = float(trainer.update(step) if step < experiment.steps else trainer.evaluate(step))
-        diverged = not np.isfinite(loss)
-        if step in recorded or diverged:
-            yield {"step": step, "loss": loss, **report, "diverged": diverged}
-        if diverged:
-            return
+        for start in range(first, after, trainer.block_steps):
+            block = trainer.draw(range(start, min(start + trainer.block_steps, after)))
+            losses = trainer.advance(*block)[:, 0].tolist()
+            dead = next((k for k, loss in enumerate(losses) if not np.isfinite(loss)), None)
+            if start == first and dead != 0:
+                yield {"step": first, "loss": losses[0], **report, "diverged": False}
+            if dead is not None:
+                yield {"step": start + dead, "loss": losses[dead], **report, "diverged": True}
+                return
+            if stop is not None and stop.is_set():
+                return

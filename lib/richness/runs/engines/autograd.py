@@ -1,0 +1,39 @@
+"""Any network, differentiated by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from richness.networks import LOSSES
+from richness.networks.parameterization import centred
+from richness.runs.engines.stack import Block, Engine
+from richness.runs.experiment import Experiment
+
+
+class Autograd(Engine):
+    """The oracle: the loss as the library writes it down, its gradient by autograd, the optimiser as it is documented."""
+
+    @staticmethod
+    def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> list[Tensor]:
+        with torch.no_grad():
+            return [experiment.architecture.forward(list(start), x) for x in block.x]
+
+    def advance(self, block: Block, prepared: object) -> Tensor:
+        assert isinstance(prepared, list)
+        loss, rows = LOSSES[self.experiment.loss], []
+        for k, (x, y, at_start) in enumerate(zip(block.x, block.y, prepared, strict=True)):
+            moves = k < block.updates
+            with torch.set_grad_enabled(moves):
+                leaves = [w.requires_grad_(moves) for w in self.weights]
+                losses = loss(centred(self.network.forward(leaves, x), at_start, self._gamma), y)
+            rows.append(losses.detach().double())
+            if moves:
+                gradients = torch.autograd.grad(losses.sum(), leaves)
+                step = self.step(block, k)
+                for layer, (weight, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
+                    memory = [one[layer] for one in self.memory]
+                    self.optimizer.update(weight.requires_grad_(False), gradient, memory, step.sizes[layer], step)
+        return torch.stack(rows)

@@ -1,0 +1,151 @@
+"""Multilayer perceptrons through ``kernel.cpp``."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from richness.networks import LOSSES, MLP, OPTIMIZERS
+from richness.networks.optimizers import ADAM_BETA2
+from richness.runs.engines.compiler import library
+from richness.runs.engines.stack import Block, Engine, Stack, adam_epsilon, layer_factors
+from richness.runs.experiment import Experiment
+
+_REAL = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
+
+
+class _Plan(ctypes.Structure):
+    _fields_ = [
+        *[(name, ctypes.c_long) for name in ("layers", "batch", "columns", "loss", "activation", "optimizer")],
+        *[(name, ctypes.c_double) for name in ("beta", "beta2")],
+        *[(name, ctypes.c_void_p) for name in ("sizes", "leading", "scale", "step_factor")],
+    ]
+
+
+class _Data(ctypes.Structure):
+    _fields_ = [
+        *[(name, ctypes.c_void_p) for name in ("x", "x_transposed", "target", "at_start", "factor")],
+        *[(name, ctypes.c_long) for name in ("steps", "updates", "number")],
+    ]
+
+
+def whole_vectors(count: int, dtype: torch.dtype) -> int:
+    """``count`` rounded up to whole vectors of 64 bytes."""
+    lanes = 64 // dtype.itemsize
+    return -(-count // lanes) * lanes
+
+
+def padded(rows: Tensor, width: int | None = None) -> Tensor:
+    """A copy whose last axis is filled up with zeros to whole vectors."""
+    width = width or whole_vectors(rows.shape[-1], rows.dtype)
+    out = rows.new_zeros(*rows.shape[:-1], width)
+    out[..., : rows.shape[-1]] = rows
+    return out
+
+
+class _Shape:
+    """The kernel's view of an experiment, with the memory that it points to."""
+
+    def __init__(self, experiment: Experiment, dtype: torch.dtype):
+        network = experiment.architecture
+        sizes = [network.inputs, *[out for out, _ in network.shapes]]
+        self.sizes = torch.tensor(sizes, dtype=torch.int64)
+        self.leading = torch.tensor([whole_vectors(n, dtype) for n in sizes], dtype=torch.int64)
+        self.scale = torch.tensor(network.scales, dtype=torch.float64)
+        self.factor = torch.tensor(layer_factors(experiment), dtype=torch.float64)
+        self.plan = _Plan(
+            network.depth,
+            experiment.batch_size,
+            whole_vectors(experiment.batch_size, dtype),
+            list(LOSSES).index(experiment.loss),
+            Compiled.ACTIVATIONS.index(network.activation),
+            list(OPTIMIZERS).index(experiment.optimizer),
+            experiment.momentum,
+            ADAM_BETA2,
+            *[t.data_ptr() for t in (self.sizes, self.leading, self.scale, self.factor)],
+        )
+
+    def weights(self, stack: Sequence[Tensor]) -> list[Tensor]:
+        """Weights (cells, out, in) with rows of whole vectors."""
+        return [padded(w) for w in stack]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    data: _Data
+    kept: tuple[Tensor, ...]  # what ``data`` points to
+
+
+def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array:
+    return (ctypes.c_void_p * max(len(tensors), 1))(*[t.data_ptr() for t in tensors])
+
+
+def _call(name: str, dtype: torch.dtype, *arguments: object) -> None:
+    kernel = library()
+    assert kernel is not None
+    if getattr(kernel, f"{name}_{_REAL[dtype][0]}")(*arguments):
+        raise MemoryError("no memory for the activations: use a smaller batch_size or width")
+
+
+class Compiled(Engine):
+    """The fused step as one compiled loop; a call frees Python's lock, so that threads share the cores.
+
+    A network's arithmetic is its own: no bit of it depends on the others in the stack. One that diverges costs nothing from
+    then on, without being moved.
+    """
+
+    ACTIVATIONS = ("relu", "linear")
+    network: MLP
+
+    def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):
+        super().__init__(experiment, start, gamma, eta)
+        self._shape = _Shape(experiment, start[0].dtype)
+        self._rows = self._shape.weights(self.weights)
+        self._memory = [[torch.zeros_like(w) for w in self._rows] for _ in range(self.optimizer.memories)]
+        self._alive = torch.arange(len(gamma))
+        self._all = (gamma.contiguous(), eta.contiguous(), adam_epsilon(experiment, gamma).contiguous())
+        self._view()
+
+    def _view(self) -> None:
+        """Weights and memory of those alive, as tensors without the rows' padding."""
+        ins = [into for _, into in self.network.shapes]
+        index: Tensor | slice = slice(None) if len(self._alive) == len(self._all[0]) else self._alive
+        self.weights = [w[index, :, :into] for w, into in zip(self._rows, ins, strict=True)]
+        self.memory = [[m[index, :, :into] for m, into in zip(one, ins, strict=True)] for one in self._memory]
+
+    @property
+    def stack(self) -> Stack:
+        self._view()
+        return super().stack
+
+    @staticmethod
+    def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> _Prepared:
+        shape = _Shape(experiment, block.x.dtype)
+        x, transposed, target = padded(block.columns), padded(block.x), padded(block.targets)
+        at_start, rows = torch.empty_like(target), shape.weights(start)
+        arguments = (_pointers(rows), ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(at_start.data_ptr()))
+        _call("outputs", block.x.dtype, ctypes.byref(shape.plan), ctypes.c_long(len(block)), *arguments)
+        kept = (x, transposed, target, at_start, block.factor)
+        data = _Data(*[t.data_ptr() for t in kept], len(block), block.updates, block.number)
+        return _Prepared(data, kept)
+
+    def advance(self, block: Block, prepared: object) -> Tensor:
+        assert isinstance(prepared, _Prepared)
+        count = len(self._alive)
+        loss = torch.empty(len(block), count, dtype=torch.float64)
+        gamma, eta, epsilon = (ctypes.c_void_p(t.data_ptr()) for t in self._all)
+        memory = [m for one in self._memory for m in one]
+        _call(
+            "train", self._rows[0].dtype, ctypes.byref(self._shape.plan), ctypes.byref(prepared.data), ctypes.c_long(count),
+            ctypes.c_void_p(self._alive.data_ptr()), _pointers(self._rows), _pointers(memory), gamma, eta, epsilon,
+            ctypes.c_void_p(loss.data_ptr()),
+        )  # fmt: skip
+        return loss
+
+    def keep(self, index: Tensor) -> None:
+        self._alive = self._alive[index]
+        self.gamma, self.eta, self._gamma = self.gamma[index], self.eta[index], self._gamma[index]
