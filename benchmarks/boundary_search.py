@@ -105,7 +105,9 @@ def measure(width: int = 128, steps: int = 1000, seeds: int = 3) -> list[dict[st
         f"digits8, T = {steps}",
         "difference": max(apart.values()),
         "exponents": {name: [round(x, 3) for x in (fit.slope, *fit.interval)] for name, fit in mine.items()},
-        "exponents_full_grid": {name: [round(x, 3) for x in (fit.slope, *fit.interval)] for name, fit in theirs.items()},
+        "exponents_full_grid": {
+            name: [round(x, 3) for x in (fit.slope, *fit.interval)] for name, fit in theirs.items()
+        },
         "threads": 1,
         "torch": torch.__version__,
     }

@@ -199,7 +199,7 @@ def _output(out: str) -> Path:
     return path
 
 
-def _is_done(path: Path, experiment: Any) -> bool:
+def _is_done(path: Path, recipe_hash: str) -> bool:
     """True if `path` holds this experiment already; an unreadable file or another recipe's is an error."""
     if not path.exists():
         return False
@@ -211,10 +211,10 @@ def _is_done(path: Path, experiment: Any) -> bool:
         raise Failure(
             f"{path} exists and is not a whole result ({_one_line(error)}). Move it away or choose another --out."
         ) from error
-    if stored.attrs.get("recipe_hash") != experiment.hash:
+    if stored.attrs.get("recipe_hash") != recipe_hash:
         raise Failure(
             f"{path} holds another experiment (recipe {str(stored.attrs.get('recipe_hash'))[:12]}, not "
-            f"{experiment.hash[:12]}). Move it away or choose another --out."
+            f"{recipe_hash[:12]}). Move it away or choose another --out."
         )
     return True
 
@@ -327,7 +327,7 @@ def _sweep_command() -> Callable[..., int]:
         described = _experiment({name: getattr(experiment, name) for name in Experiment.model_fields})
         processes = whole(workers, "--workers", least=1)
         path = _output(out or f"runs/sweep-{described.hash[:12]}.nc")
-        if _is_done(path, described):
+        if _is_done(path, described.hash):
             print(f"{path} holds this experiment already; nothing to do.")
             return 0
         _sweep_and_save(described, path, processes)

@@ -250,9 +250,10 @@ class _State:
             places[unit] = set().union(*steps) if any(steps) or any(lines.values()) else grid.scan()
         return {unit: ks for unit, ks in places.items() if ks}
 
-    def learn(self, where: Sequence[tuple[Unit, int]], seen: Sequence[Mapping[Target, Seen]]) -> None:
-        for (unit, k), each in zip(where, seen, strict=True):
-            for target, one in each.items():
+    def learn(self, where: Sequence[tuple[Unit, int]], seen: Mapping[Target, Sequence[Seen]]) -> None:
+        """Takes in the cells at those places."""
+        for target, each in seen.items():
+            for (unit, k), one in zip(where, each, strict=True):
                 self.lines[unit][target][k] = one
 
 
@@ -320,12 +321,20 @@ def search(
             still_open = list(places)
     meter.close()
     runs = _on_trials(experiment, done, name, scale)
-    options = {"boundaries": asked, "per_decade": per_decade, "guard": guard}
-    identity = hashlib.sha256(json.dumps([experiment.hash, options]).encode()).hexdigest()
-    full = sum(map(len, state.grids)) * len(experiment.seeds)
     return runs.assign_attrs(
-        search=json.dumps(options), recipe_hash=identity, cells_run=meter.state.cells, cells_full_grid=full
+        search=json.dumps({"boundaries": asked, "per_decade": per_decade, "guard": guard}),
+        recipe_hash=identity(experiment, boundaries, per_decade, guard),
+        cells_run=meter.state.cells,
+        cells_full_grid=sum(map(len, state.grids)) * len(experiment.seeds),
     )
+
+
+def identity(
+    experiment: Experiment, boundaries: Sequence[str] = tuple(APPROACHES), per_decade: int = 12, guard: int = 1
+) -> str:
+    """SHA-256 of a search, in hex: of its experiment, and of what it looks for and how finely."""
+    asked = _checked(experiment, boundaries, per_decade, guard)
+    return hashlib.sha256(json.dumps([experiment.hash, asked, per_decade, guard]).encode()).hexdigest()
 
 
 def _checked(experiment: Experiment, boundaries: Sequence[str], per_decade: int, guard: int) -> list[str]:
@@ -346,8 +355,8 @@ def _checked(experiment: Experiment, boundaries: Sequence[str], per_decade: int,
     return asked
 
 
-def seen_by(experiment: Experiment, arrays: Arrays, targets: Sequence[Target]) -> list[dict[Target, Seen]]:
-    """What each cell of a finished shard says about each boundary."""
+def seen_by(experiment: Experiment, arrays: Arrays, targets: Sequence[Target]) -> dict[Target, list[Seen]]:
+    """What the cells of a finished shard say, one by one, about each boundary."""
     diverged = arrays["diverged_at"] >= 0
     runs = xr.Dataset(
         {
@@ -357,18 +366,13 @@ def seen_by(experiment: Experiment, arrays: Arrays, targets: Sequence[Target]) -
         },
         {"budget": list(experiment.all_budgets)},
     )
-    shares = runs.budget_loss / runs.initial_loss
-    events = {target: APPROACHES[target.name].event(runs) for target in targets}
-    return [
-        {
-            target: Seen(
-                bool((event.sel(budget=target.budget) if "budget" in event.dims else event)[cell]),
-                float(shares.sel(budget=target.budget)[cell].fillna(np.inf)),
-            )
-            for target, event in events.items()
-        }
-        for cell in range(diverged.size)
-    ]
+    shares = (runs.budget_loss / runs.initial_loss).fillna(np.inf)
+    seen = {}
+    for target in targets:
+        event = APPROACHES[target.name].event(runs)
+        event = event.sel(budget=target.budget) if "budget" in event.dims else event
+        seen[target] = list(map(Seen, event.values.tolist(), shares.sel(budget=target.budget).values.tolist()))
+    return seen
 
 
 def _on_trials(experiment: Experiment, done: Sequence[tuple[Shard, Arrays]], name: str, scale: str) -> xr.Dataset:
