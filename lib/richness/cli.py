@@ -14,6 +14,7 @@ import io
 import json as json_module
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 SCALES = ("smoke", "laptop", "paper")
 MAX_POINTS = 10_000
+SCHEDULER_PATIENCE = 10  # seconds until a Dask scheduler must have answered
 Words = tyro.conf.Positional[tuple[str, ...]]
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 
@@ -220,8 +222,12 @@ def _is_done(path: Path, recipe_hash: str) -> bool:
 
 
 @contextlib.contextmanager
-def _executor(workers: int) -> Iterator[Any]:
-    """None for one worker (in this process); otherwise that many spawned processes."""
+def _executor(workers: int, scheduler: str | None = None) -> Iterator[Any]:
+    """A Dask cluster where a scheduler is named; else None for one worker (in this process), or that many processes."""
+    if scheduler is not None:
+        with _cluster(scheduler) as client:
+            yield client.get_executor()
+        return
     if workers == 1:
         yield None
         return
@@ -242,28 +248,78 @@ def _executor(workers: int) -> Iterator[Any]:
     pool.shutdown()
 
 
-def _sweep_and_save(experiment: Any, path: Path, workers: int, name: str = "", scale: str = "") -> None:
+@contextlib.contextmanager
+def _cluster(scheduler: str) -> Iterator[Any]:
+    """A client of the Dask scheduler at that address; the cluster itself is left as it is."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise Failure('--scheduler needs Dask, which is not installed: pip install "richness[cluster]".') from error
+    try:
+        client = distributed.Client(scheduler, timeout=SCHEDULER_PATIENCE, set_as_default=False)
+    except OSError as error:
+        raise Failure(
+            f"--scheduler: nothing answers at {scheduler} within {SCHEDULER_PATIENCE} s; see that 'dask scheduler' runs "
+            "there and that this machine can reach it."
+        ) from error
+    with client:
+        yield client
+
+
+def _processes(workers: str, scheduler: str | None) -> int:
+    """Checks --workers, and --scheduler, which makes it superfluous."""
+    count = whole(workers, "--workers", least=1)
+    if scheduler is None:
+        return count
+    if not re.fullmatch(r"((tcp|tls|ws|wss|ucx)://)?(\[[\da-fA-F:]+\]|[\w.-]+):\d{1,5}", scheduler):
+        raise Usage(f"--scheduler: expected an address such as tcp://host:8786, got {scheduler!r}.")
+    if count > 1:
+        raise Usage("--scheduler: the cluster there has its own workers; leave --workers out.")
+    return count
+
+
+def _sweep_and_save(
+    experiment: Any, path: Path, workers: int, scheduler: str | None, name: str = "", scale: str = ""
+) -> None:
     """Runs the sweep with its finished shards kept beside `path`, writes `path` whole, then drops the shards."""
     import shutil
 
     from richness.runs import results
     from richness.runs.sweep import sweep as run_sweep
 
-    _check_device(experiment.device)
+    if scheduler is None:  # else the device is one of the workers'
+        _check_device(experiment.device)
     store = path.with_suffix(".parts")
     cells, seeds = len(experiment.cells()), len(experiment.seeds)
-    print(f"{path.stem}: {cells} cells × {seeds} seeds × {experiment.steps} steps", file=sys.stderr, flush=True)
-    with _executor(workers) as executor, _progress(path.stem) as progress:
+    with _executor(workers, scheduler) as executor, _alone(store, path), _progress(path.stem) as progress:
+        print(f"{path.stem}: {cells} cells × {seeds} seeds × {experiment.steps} steps", file=sys.stderr, flush=True)
         try:
             runs = run_sweep(experiment, executor=executor, store=store, progress=progress, name=name, scale=scale)
-        except KeyboardInterrupt:
-            print(
-                f"\nStopped. What is finished is kept in {store}; the same command goes on from there.", file=sys.stderr
-            )
+            results.save(runs, path)
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"What is finished is kept in {store}; to go on:")
             raise
-    results.save(runs, path)
-    shutil.rmtree(store, ignore_errors=True)
+        shutil.rmtree(store, ignore_errors=True)
     print(f"{path}: {_counts(runs)}")
+
+
+@contextlib.contextmanager
+def _alone(store: Path, path: Path) -> Iterator[None]:
+    """Refuses a second command that would write `path` while a first one does; a killed one holds nothing back."""
+    import filelock
+
+    lock = filelock.FileLock(store / ".lock", blocking=False)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise Failure(f"another command is at work on {path}; let it finish, or choose another --out.") from error
+    except OSError as error:
+        raise Failure(f"cannot write {store} ({error.strerror or error}); choose another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _check_device(device: str) -> None:
@@ -299,11 +355,7 @@ def _progress(name: str) -> Iterator[Callable[[Any], None]]:
         nonlocal told
         if state.done * 10 // state.total > told:
             told = state.done * 10 // state.total
-            print(
-                f"{name}: {10 * told} %, {state.cells} cells done, {state.diverged} diverged",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"{name}: {10 * told} %, {state}", file=sys.stderr, flush=True)
 
     yield tell
 
@@ -317,20 +369,22 @@ def _sweep_command() -> Callable[..., int]:
         experiment: Annotated[options, tyro.conf.arg(name="")],  # type: ignore[valid-type]
         out: Annotated[str | None, tyro.conf.arg(metavar="FILE.nc", help_behavior_hint="")] = None,
         workers: str = "1",
+        scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")] = None,
     ) -> int:
         """One sweep over the γ–η plane, resumable. Grids are numbers or start:stop:points, log-spaced.
 
         Args:
             out: where the result goes (default: runs/sweep-<hash>.nc)
             workers: processes to share the work
+            scheduler: of a Dask cluster to do the work, such as tcp://host:8786
         """
         described = _experiment({name: getattr(experiment, name) for name in Experiment.model_fields})
-        processes = whole(workers, "--workers", least=1)
+        processes = _processes(workers, scheduler)
         path = _output(out or f"runs/sweep-{described.hash[:12]}.nc")
         if _is_done(path, described.hash):
             print(f"{path} holds this experiment already; nothing to do.")
             return 0
-        _sweep_and_save(described, path, processes)
+        _sweep_and_save(described, path, processes, scheduler)
         return 0
 
     return sweep
@@ -342,6 +396,7 @@ def _precompute_command() -> Callable[..., int]:
         /,
         scale: str = "laptop",
         workers: str = "1",
+        scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")] = None,
         device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None,
         dry_run: Switch = False,
     ) -> int:
@@ -351,13 +406,14 @@ def _precompute_command() -> Callable[..., int]:
             recipes: names of recipes
             scale: smoke (goes to runs/), laptop or paper
             workers: processes to share the work
+            scheduler: of a Dask cluster to do the work, such as tcp://host:8786
             device: cpu, cuda or cuda:0 (default: the recipe's own)
             dry_run: only say what is stale
         """
         from richness.runs.recipes import RECIPES
 
         choice(scale, "--scale", SCALES)
-        processes = whole(workers, "--workers", least=1)
+        processes = _processes(workers, scheduler)
         for name in recipes:
             choice(name, "RECIPE", sorted(RECIPES))
         stale = 0
@@ -371,7 +427,7 @@ def _precompute_command() -> Callable[..., int]:
             stale += 1
             print(f"{name} at {scale}: {reason}{'' if dry_run else '; computing'}", flush=True)
             if not dry_run:
-                _sweep_and_save(experiment, path, processes, name, scale)
+                _sweep_and_save(experiment, path, processes, scheduler, name, scale)
         print(f"{stale} stale" if dry_run else f"{stale} computed")
         return 0
 
@@ -646,8 +702,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"richness: note: {message}", file=sys.stderr)
             return _dispatch(arguments)
-    except KeyboardInterrupt:
-        print("richness: stopped by Ctrl-C.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("\nrichness: stopped by Ctrl-C.", file=sys.stderr)
+        for how_to_go_on in getattr(stop, "__notes__", ()):
+            print(f"{how_to_go_on} {shlex.join(['richness', *arguments])}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

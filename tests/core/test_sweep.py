@@ -1,12 +1,6 @@
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -59,12 +53,6 @@ def test_each_cell_is_its_own_sweep(small):
             assert one.loss.values.ravel().tolist() == whole.loss.sel(gamma=gamma, eta=eta, seed=1).values.tolist()
 
 
-@pytest.mark.slow
-def test_spawned_processes_change_nothing(grid):
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
-        assert equal(sweep(grid), sweep(grid, executor))
-
-
 def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch):
     undisturbed, run_shard, calls = sweep(grid), shards.run_shard, []
 
@@ -82,48 +70,6 @@ def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch
     assert sorted(calls) == sorted(
         [s.name for s in shards.cut(grid, shards.cells_of(grid))] + [calls[3]]
     )  # nothing twice
-
-
-def test_a_damaged_shard_is_named_and_made_again(grid, tmp_path):
-    undisturbed = sweep(grid, store=tmp_path)
-    victim = sorted(tmp_path.rglob("*.npz"))[1]
-    raw = bytearray(victim.read_bytes())
-    raw[len(raw) // 2] ^= 4
-    victim.write_bytes(raw)
-    with pytest.warns(UserWarning, match=victim.name):
-        assert equal(undisturbed, sweep(grid, store=tmp_path))
-
-
-def test_a_lost_worker_is_a_sentence(grid, tmp_path):
-    class Dying(ThreadPoolExecutor):
-        def submit(self, *_, **__):
-            return super().submit(os.read, -1, 1)
-
-    with Dying(1) as executor, pytest.raises(ResultError, match=r"a worker was lost.*run the same command again"):
-        sweep(grid, executor, store=tmp_path)
-
-
-@pytest.mark.slow
-def test_kill_minus_nine_loses_no_finished_shard(grid, tmp_path):
-    script = (
-        "import sys, richness; from richness.runs import shards as s; s.LIMITS['cpu'] = s.Limit(4, 1e18);"
-        "e = richness.Experiment.model_validate_json(sys.argv[1]); richness.sweep(e, store=sys.argv[2])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, grid.model_dump_json(), str(tmp_path)])
-    while len(list(tmp_path.rglob("shard*.npz"))) < 2 and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("shard*.npz")}
-    assert len(kept) >= 2
-    assert equal(sweep(grid), sweep(grid, store=tmp_path))
-    assert all(p.stat().st_mtime_ns == kept[p.name] for p in tmp_path.rglob("shard*.npz") if p.name in kept)
-
-
-def test_an_unwritable_store_is_a_sentence(grid, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ResultError, match="cannot write"):
-        sweep(grid, store=tmp_path / "file" / "store")
 
 
 def test_progress_ends_at_the_whole(grid):

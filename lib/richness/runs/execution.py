@@ -17,6 +17,7 @@ from richness.runs.results import ResultError
 from richness.runs.shards import Arrays, Cell, Shard
 
 TRIES = 4  # of a shard whose worker was lost
+PULSE = 2.0  # seconds between two looks at whether the executor still lives, while nothing is finished
 Tick = Callable[[int], None]
 
 
@@ -46,7 +47,7 @@ def finished(
         (shard, arrays) in no particular order, every cell in exactly one: ``shard.cells`` are its (γ, η), and each of
         ``arrays`` has them along its last axis: ``loss`` (recorded steps, cells), each probe (probed steps, cells),
         ``budget_loss`` (budgets, cells), ``initial_loss``, ``peak_loss``, ``late_loss``, ``diverged_at`` (cells,), all float64
-        but the last. ``seconds``, (wall, CPU), is of the whole shard.
+        but the last. ``seconds``, (wall, CPU), and ``device`` are of the shard as a whole.
 
     Raises:
         ResultError: the store cannot be written, a worker was lost too often, the executor itself is lost, or a shard
@@ -57,19 +58,30 @@ def finished(
     if folder is not None:
         yield from storage.kept(folder, wanted)
     todo = work.cut(experiment, wanted, workers_of(executor))
-    for shard, arrays in _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick):
+    trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)
+    try:
+        for shard, arrays in trained:
+            if folder is not None:
+                storage.keep(folder, shard, arrays)
+            yield shard, arrays
+    except _Stopped as stop:
+        kept = "nothing is kept, since no store was named"
         if folder is not None:
-            storage.keep(folder, shard, arrays)
-        yield shard, arrays
+            kept = f"finished shards are kept in {folder}: run the same command again to go on from them"
+        raise ResultError(f"{stop}; {kept}") from stop.__cause__
 
 
 def workers_of(executor: Executor | None) -> int:
     """How many shards an executor trains at once, as far as it can be told; 8 where it cannot."""
     if executor is None:
         return 1
-    client = getattr(executor, "_client", None)  # of Dask, whose workers come and go
+    client = _client_of(executor)
     count = sum(client.ncores().values()) if client is not None else getattr(executor, "_max_workers", 0)
     return count or 8
+
+
+class _Stopped(Exception):
+    """Why no further shard will come, in words."""
 
 
 def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Iterator[tuple[Shard, Arrays]]:
@@ -87,7 +99,7 @@ def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Itera
         try:
             arrays = work.run_shard(recipe, shard, passed_on)
         except Exception as error:
-            raise _failed(shard, error) from error
+            raise _Stopped(f"{shard} cannot be trained ({_words(error)})") from error
         passed_on(len(shard.cells) * experiment.steps - told)
         yield shard, arrays
 
@@ -106,13 +118,15 @@ def _away(
             # The number of the try is passed on because Dask takes equal calls for one, and would answer with the old loss.
             waiting[executor.submit(_on_one_thread, recipe, shard, tries[shard])] = shard
         except Exception as error:
-            raise _broken(error) from error
+            raise _Stopped(f"the executor takes no more work ({_words(error)})") from error
 
     try:
         for shard in todo:
             submit(shard)
         while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            done, _ = wait(waiting, PULSE, FIRST_COMPLETED)
+            if not done and _is_closed(executor):
+                raise _Stopped("Dask's scheduler was lost")
             # What is finished goes first: it shall be kept before a lost neighbour ends the sweep.
             for future in sorted(done, key=lambda one: _error_of(one) is not None):
                 shard, error = waiting.pop(future), _error_of(future)
@@ -121,16 +135,18 @@ def _away(
                         tick(len(shard.cells) * experiment.steps)
                     yield shard, future.result()
                 elif isinstance(error, BrokenExecutor):
-                    raise _broken(error) from error
+                    raise _Stopped(f"a worker was lost, and the executor with it ({_words(error)})") from error
                 elif not _is_loss(error):
-                    raise _failed(shard, error) from error
+                    raise _Stopped(f"{shard} cannot be trained ({_words(error)})") from error
                 elif tries[shard] < TRIES:
                     submit(shard)
                 else:
-                    raise _lost(shard, error) from error
+                    how = f"a worker was lost {TRIES} times while training {shard} ({_words(error)})"
+                    raise _Stopped(f"{how}: see whether it ran out of memory") from error
     finally:
-        for future in waiting:
-            future.cancel()
+        if not _is_closed(executor):
+            for future in waiting:
+                future.cancel()
 
 
 def _on_one_thread(recipe: str, shard: Shard, _try: int) -> Arrays:
@@ -143,34 +159,25 @@ def _error_of(future: Future) -> BaseException | None:
     return CancelledError("it was cancelled") if future.cancelled() else future.exception()
 
 
+def _client_of(executor: Executor) -> Any:
+    """Dask's client, where that is what stands behind an executor."""
+    client = getattr(executor, "_client", None)
+    return client if hasattr(client, "ncores") else None
+
+
+def _is_closed(executor: Executor) -> bool:
+    """Whether Dask's client has given up on its scheduler: then it leaves its futures waiting for ever."""
+    client = _client_of(executor)
+    return client is not None and client.status in ("closing", "closed")
+
+
 def _is_loss(error: BaseException) -> bool:
     """Whether the worker is to blame, or the road to it, and not the work."""
-    kinds: tuple[Any, ...] = (CancelledError, EOFError, OSError)
+    kinds: tuple[Any, ...] = (CancelledError, EOFError, ConnectionError, TimeoutError)
     if distributed := sys.modules.get("distributed"):  # its errors come only where it was imported
-        kinds += (distributed.KilledWorker,)
+        kinds += (distributed.KilledWorker, distributed.CommClosedError)
     return isinstance(error, kinds)
-
-
-_KEPT = "finished shards are kept in the store"
 
 
 def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _failed(shard: Shard, error: BaseException) -> ResultError:
-    return ResultError(f"{shard} cannot be trained ({_words(error)}); {_KEPT}: see to the cause, then go on from there")
-
-
-def _lost(shard: Shard, error: BaseException) -> ResultError:
-    return ResultError(
-        f"a worker was lost {TRIES} times while training {shard} ({_words(error)}): see whether it ran out of memory; "
-        f"{_KEPT}: run the same command again to go on"
-    )
-
-
-def _broken(error: BaseException) -> ResultError:
-    return ResultError(
-        f"a worker was lost, and the executor with it ({_words(error)}); {_KEPT}: run the same command again, "
-        "with a new executor, to go on"
-    )

@@ -164,11 +164,11 @@ def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: 
 
 
 def device_name(device: str) -> str:
-    """The device in words: processor and system, or the GPU's name."""
+    """The device in words: processor and system, or the GPU's name where there is one."""
     if device.startswith("cuda"):
         import torch
 
-        return f"{device}: {torch.cuda.get_device_name(device)}"
+        return f"{device}: {torch.cuda.get_device_name(device)}" if torch.cuda.is_available() else device
     return f"{device}: {platform.machine()} {platform.system()}"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from richness.networks.parameterization import dtype_for
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
+from richness.runs.results import device_name
 from richness.runs.training import History, train
 
 Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
@@ -103,12 +104,13 @@ def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = No
     """Train one shard; ``recipe`` is the experiment as JSON, ``tick`` as for :func:`~richness.runs.training.train`.
 
     Returns:
-        What is kept, cells along the last axis; and ``seconds``, (wall, CPU).
+        What is kept, cells along the last axis; and of the shard as a whole ``seconds``, (wall, CPU), and ``device``, its name.
     """
     experiment = Experiment.model_validate_json(recipe)
     wall, cpu = time.perf_counter(), time.process_time()
     arrays = _summarise(experiment, train(experiment, shard.seed, shard.cells, tick))
-    return arrays | {"seconds": np.array([time.perf_counter() - wall, time.process_time() - cpu])}
+    seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])
+    return arrays | {"seconds": seconds, "device": np.array(device_name(experiment.device))}
 
 
 def _summarise(experiment: Experiment, history: History) -> Arrays:

@@ -60,7 +60,8 @@ def kept(folder: Path, wanted: dict[Cell, None]) -> Iterator[tuple[Shard, Arrays
                 warnings.warn(f"{path} is damaged: its cells will be computed again", stacklevel=3)
                 path.unlink(missing_ok=True)
             continue
-        seed, cells, seconds = int(arrays.pop("seed")), arrays.pop("cells"), arrays.pop("seconds")
+        seed, cells, seconds, device = (arrays.pop(key) for key in ("seed", "cells", "seconds", "device"))
+        seed = int(seed)
         chosen = [k for k, (gamma, eta) in enumerate(cells.tolist()) if (seed, gamma, eta) in wanted]
         if not chosen:
             continue
@@ -68,4 +69,4 @@ def kept(folder: Path, wanted: dict[Cell, None]) -> Iterator[tuple[Shard, Arrays
         for gamma, eta in shard.cells:
             del wanted[seed, gamma, eta]
         part = {key: values[..., chosen] for key, values in arrays.items()}
-        yield shard, part | {"seconds": seconds * len(chosen) / len(cells)}
+        yield shard, part | {"seconds": seconds * len(chosen) / len(cells), "device": device}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -38,7 +39,21 @@ class Progress:
     @property
     def left(self) -> float:
         """Seconds left at that rate; infinite until something was trained."""
-        return (self.total - self.done) / self.rate if self.done > self.kept else float("inf")
+        return (self.total - self.done) / self.rate if self.done > self.kept else math.inf
+
+    def __str__(self) -> str:
+        counted = f"{self.cells} of {self.all_cells} cells done, {self.diverged} diverged"
+        if self.done == self.kept or self.done == self.total:
+            return counted
+        return f"{counted}, {self.rate:,.0f} cell·steps/s, {_duration(self.left)} left"
+
+
+def _duration(seconds: float) -> str:
+    """Two units at most, as a person would say it: 40 s, 7 min, 3 h 20 min."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min" if hours < 100 else f"{hours} h"
 
 
 def sweep(
@@ -72,7 +87,7 @@ def sweep(
 
     def tick(cell_steps: int) -> None:
         state.done += cell_steps
-        if tell:
+        if tell and state.done < state.total:  # the last word is said when its cells are counted
             tell(state)
 
     done = []
@@ -93,7 +108,7 @@ def progress_bar(name: str = "") -> Callable[[Progress], None]:
 
     def draw(state: Progress) -> None:
         bar.total, bar.initial = state.total, state.kept
-        bar.set_postfix_str(f"{state.cells}/{state.all_cells} cells, {state.diverged} diverged", refresh=False)
+        bar.set_postfix_str(f"{state.cells} of {state.all_cells} cells, {state.diverged} diverged", refresh=False)
         bar.update(state.done - bar.n)
         if state.done >= state.total:
             bar.close()
@@ -123,7 +138,7 @@ def assemble(
     diverged_at = np.full(grid, -1, dtype=np.int32)
     status = np.full(grid, STATUS["not_run"], dtype=np.int8)
     probe_rows = [recorded.index(step) for step in probed]
-    seconds = np.zeros(2)
+    seconds, devices = np.zeros(2), set()
     row, column = ({value: k for k, value in enumerate(axis)} for axis in (experiment.gammas, experiment.etas))
     for shard, arrays in finished:
         count = len(shard.cells)
@@ -142,6 +157,7 @@ def assemble(
         diverged_at[where] = arrays["diverged_at"]
         status[where] = np.where(arrays["diverged_at"] >= 0, STATUS["diverged"], STATUS["ok"])
         seconds += arrays["seconds"]
+        devices.add(str(arrays["device"]))
 
     def kept(key: str, values: np.ndarray) -> np.ndarray:
         if exact:
@@ -164,6 +180,7 @@ def assemble(
     if experiment.budgets:
         coordinates["budget"] = ("budget", np.array(experiment.all_budgets, dtype=np.int64))
     runs = xr.Dataset(data, coordinates, provenance(experiment, name, scale, *seconds))
+    runs.attrs["device"] = "; ".join(sorted(devices))  # the workers', which this process need not have
     return with_coordinates(runs)
 
 
