@@ -11,8 +11,8 @@ learned one as it comes up (η_min, at every budget), the first overshoot as it 
 or two above the others is where the full grid has its η_max. An island farther off is seen only by good luck.
 
 **How.** A few γ of the first seed are scanned coarsely, over the band where theory has the boundaries, and their brackets
-narrowed. Every other γ, and then every other seed, begins where its settled neighbours lead it to expect the boundary,
-in units of the natural η. From a wrong expectation the search steps on with doubling steps, as far as the experiment's η
+narrowed. Every other γ begins where its settled neighbours lead it to expect the boundary, in units of the natural η;
+every other seed, where the first has it. From a wrong expectation the search steps on with doubling steps, as far as the experiment's η
 go. Where nothing converges (or learns) it descends to the smallest late loss, and stops when both its neighbours
 were run: the boundary is *absent*. What ends at the experiment's own η is *censored*. Nothing is guessed: an expectation
 only says where to look first.
@@ -145,7 +145,8 @@ def next_places(line: Line, target: Target, grid: Grid, expected: float | None, 
         return set()
     side = target.coming  # x = side·k rises as η comes: nothing, and then, from some x on, the event
     lowest, highest = sorted((side * grid.first, side * grid.last))
-    guess = None if expected is None else min(max(math.ceil(side * expected), lowest), highest + 1)
+    # a little early, since the runs before the boundary are wanted anyway: they are its guard
+    guess = None if expected is None else min(max(math.ceil(side * expected - guard / 2), lowest), highest + 1)
     around = set() if guess is None else {guess - 1, guess}
     before, event = (None if k is None else side * k for k in bracket(line, side))
     if event is None and target.may_be_absent:
@@ -206,9 +207,10 @@ class _State:
         self.lines: dict[Unit, dict[Target, Line]] = {}
 
     def stages(self, seeds: Sequence[int]) -> Iterator[list[Unit]]:
-        """Which γ and seeds are searched together: a few γ, those between them, ...; then all other seeds."""
+        """Which γ and seeds are searched together: a few γ of the first seed, those between them, ...; then the few γ of
+        all other seeds, and the rest."""
         count = len(self.grids)
-        stride = 2 ** max(0, math.floor(math.log2(count / FIRST_GAMMAS)))
+        first = stride = 2 ** max(0, math.floor(math.log2(count / FIRST_GAMMAS)))
         done: set[int] = set()
         while stride:
             now = {*range(0, count, stride), count - 1} - done
@@ -216,28 +218,33 @@ class _State:
                 yield [(i, seeds[0]) for i in sorted(now)]
             done |= now
             stride //= 2
-        if len(seeds) > 1:
-            yield [(i, seed) for seed in seeds[1:] for i in range(count)]
+        scanned = [i for i in range(count) if i % first == 0 or i == count - 1]
+        between = [i for i in range(count) if i not in scanned]
+        for some in (scanned, between):
+            if len(seeds) > 1 and some:
+                yield [(i, seed) for seed in seeds[1:] for i in some]
 
-    def expectations(self, stage: Sequence[Unit]) -> dict[Unit, dict[Target, float]]:
-        """Where the boundaries of a stage should lie, as places: as at the same γ for other seeds, or between the γ."""
+    def expectations(self, stage: Sequence[Unit], pilot: int) -> dict[Unit, dict[Target, float]]:
+        """Where the boundaries of a stage should lie, as places: where the pilot seed has them, at that γ or between its
+        neighbours, moved as far as the seed's other boundaries lie from the pilot's."""
         expected: dict[Unit, dict[Target, float]] = {unit: {} for unit in stage}
         for target in self.targets:
-            found: dict[int, list[float]] = {}
-            for (i, _), lines in self.lines.items():
+            found: dict[int, dict[int, float]] = {}  # seed -> γ index -> boundary over natural η, in cells
+            for (i, seed), lines in self.lines.items():
                 before, event = bracket(lines[target], target.coming)
                 if before is not None and event is not None and abs(event - before) == 1:
-                    middle = (before + event) / 2 - self.grids[i].place(self.grids[i].natural)
-                    found.setdefault(i, []).append(middle)
-            if not found:
+                    straight = (before + event) / 2 - self.grids[i].place(self.grids[i].natural)
+                    found.setdefault(seed, {})[i] = straight
+            if pilot not in found:
                 continue
-            known = sorted(found)
+            known = sorted(found[pilot])
             log_gamma = np.log([self.grids[i].gamma for i in known])
-            middles = [float(np.mean(found[i])) for i in known]
-            for unit in stage:
-                grid = self.grids[unit[0]]
-                straight = float(np.interp(math.log(grid.gamma), log_gamma, middles))
-                expected[unit][target] = straight + grid.place(grid.natural)
+            for i, seed in stage:
+                grid = self.grids[i]
+                straight = np.interp(math.log(grid.gamma), log_gamma, [found[pilot][j] for j in known])
+                both = [j for j in known if j in found.get(seed, {})]
+                moved = np.mean([found[seed][j] - found[pilot][j] for j in both]) if both else 0.0
+                expected[i, seed][target] = float(straight + moved) + grid.place(grid.natural)
         return expected
 
     def wanted(self, units: Sequence[Unit], expected: Mapping[Unit, Mapping[Target, float]]) -> dict[Unit, set[int]]:
@@ -305,7 +312,7 @@ def search(
     still_open: list[Unit] = []
     with remembered():  # a round is short, and every round draws the same batches
         for number, stage in enumerate(stages, 1):
-            expected |= state.expectations(stage)
+            expected |= state.expectations(stage, pilot=experiment.seeds[0])
             patience = len(stage) // 4 if number < len(stages) else 0  # the last few go on with the next stage
             while len(places := state.wanted([*still_open, *stage], expected)) > patience:
                 cells = {
