@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 _PARITY = 0x1BD11BDA
+_CACHED = 2**16  # pairs worked on together: three such tensors fit a core's cache
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
@@ -39,18 +41,33 @@ def threefry2x32(key: tuple[int, int], counter0: Tensor, counter1: Tensor) -> tu
         counter0, counter1: int64 tensors of one shape (*,), values in [0, 2^32).
 
     Returns:
-        Two int64 tensors of the same shape, values in [0, 2^32). (torch has no 32-bit unsigned arithmetic, so the words
-        live in int64 and are masked.)
+        Two int64 tensors of the same shape, values in [0, 2^32).
     """
-    schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
-    x0 = (counter0 + schedule[0]) & _MASK
-    x1 = (counter1 + schedule[1]) & _MASK
+    x0, x1 = _threefry(key, _signed(counter0).to(torch.int32), _signed(counter1).to(torch.int32))
+    return x0.to(torch.int64) & _MASK, x1.to(torch.int64) & _MASK
+
+
+def _signed(word: Any) -> Any:
+    """A 32-bit word, or a tensor of them, as the signed number of the same bits."""
+    return (word + 0x80000000 & _MASK) - 0x80000000
+
+
+def _threefry(key: tuple[int, int], x0: Tensor, x1: Tensor) -> tuple[Tensor, Tensor]:
+    """The rounds, in place on int32 tensors: sums wrap as unsigned ones do, and only the shift down must lose its sign."""
+    schedule = [_signed(word) for word in (key[0], key[1], key[0] ^ key[1] ^ _PARITY)]
+    high = torch.empty_like(x1)
+    x0 += schedule[0]
+    x1 += schedule[1]
     for block in range(5):
         for rotation in _ROTATIONS[block % 2]:
-            x0 = (x0 + x1) & _MASK
-            x1 = (((x1 << rotation) & _MASK) | (x1 >> (32 - rotation))) ^ x0
-        x0 = (x0 + schedule[(block + 1) % 3]) & _MASK
-        x1 = (x1 + schedule[(block + 2) % 3] + block + 1) & _MASK
+            x0 += x1
+            torch.bitwise_right_shift(x1, 32 - rotation, out=high)
+            high &= (1 << rotation) - 1
+            x1 <<= rotation
+            x1 |= high
+            x1 ^= x0
+        x0 += schedule[(block + 1) % 3]
+        x1 += _signed(schedule[(block + 2) % 3] + block + 1)
     return x0, x1
 
 
@@ -73,11 +90,17 @@ def bits(seed: int, name: str, steps: Sequence[int] | range | int, count: int, d
     if not 0 <= seed <= _MASK:
         raise ValueError(f"seed must be an integer from 0 to 2^32 - 1, got {seed}")
     wanted = [steps] if isinstance(steps, int) else list(steps)
-    when = torch.tensor(wanted, dtype=torch.int64, device=device)
     pairs = (count + 1) // 2
-    position = torch.arange(pairs, dtype=torch.int64, device=device).expand(len(when), pairs)
-    words = threefry2x32((seed, hash_name(name)), position, when[:, None].expand(len(when), pairs))
-    out = torch.stack(words, dim=-1).reshape(len(when), 2 * pairs)[:, :count]
+    position = torch.arange(pairs, dtype=torch.int32, device=device)
+    out = torch.empty(len(wanted), pairs, 2, dtype=torch.int64, device=device)
+    rows = max(1, _CACHED // pairs)
+    for first in range(0, len(wanted), rows):
+        part = wanted[first : first + rows]
+        when = torch.tensor([_signed(step) for step in part], dtype=torch.int32, device=device)
+        words = _threefry((seed, hash_name(name)), position.repeat(len(part), 1), when[:, None].repeat(1, pairs))
+        for word, values in enumerate(words):
+            out[first : first + rows, :, word] = values
+    out = out.bitwise_and_(_MASK).reshape(len(wanted), 2 * pairs)[:, :count]
     return out[0] if isinstance(steps, int) else out
 
 
@@ -99,10 +122,15 @@ def normals(seed: int, name: str, steps: Sequence[int] | range | int, count: int
     Positions 2i and 2i + 1 are r·cos φ and r·sin φ with r = sqrt(−2 ln u₀), φ = 2π u₁. Computed in float64, so that a cast
     to float32 is the same number on every device but for the last place.
     """
+    wanted = [steps] if isinstance(steps, int) else list(steps)
     even = count + count % 2
-    u = uniforms(seed, name, steps, even, device)
-    u = u.reshape(*u.shape[:-1], even // 2, 2)
-    radius = torch.sqrt(-2.0 * torch.log(u[..., 0]))
-    angle = (2.0 * math.pi) * u[..., 1]
-    pair = torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1)
-    return pair.reshape(*pair.shape[:-2], even)[..., :count]
+    out = torch.empty(len(wanted), even // 2, 2, dtype=torch.float64, device=device)
+    rows = max(1, _CACHED // even)
+    for first in range(0, len(wanted), rows):
+        u = uniforms(seed, name, wanted[first : first + rows], even, device).unflatten(1, (even // 2, 2))
+        radius = u[..., 0].log().mul_(-2.0).sqrt_()
+        angle = u[..., 1].mul(2.0 * math.pi)
+        out[first : first + rows, :, 0] = angle.cos().mul_(radius)
+        out[first : first + rows, :, 1] = angle.sin_().mul_(radius)
+    out = out.flatten(1)[:, :count]
+    return out[0] if isinstance(steps, int) else out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -108,8 +110,11 @@ def test_ctrl_c_says_how_to_go_on(richness, tiny, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "sweep", stopped)
-    answer = richness(*tiny, "--out", tmp_path / "a.nc")
-    assert answer.code == 130 and "same command goes on" in answer.err and "Traceback" not in answer.err
+    out = tmp_path / "an odd name.nc"
+    answer = richness(*tiny, "--out", out)
+    assert answer.code == 130 and "Traceback" not in answer.err
+    assert f"kept in {out.with_suffix('.parts')}; to go on: richness sweep --gammas 0.1 1 " in answer.err
+    assert shlex.split(answer.err.rpartition("to go on: ")[2]) == ["richness", *tiny, "--out", str(out)]
 
 
 @pytest.mark.slow
@@ -125,7 +130,7 @@ def test_a_real_ctrl_c_ends_at_once_and_quietly(workers, tmp_path):
     assert run.poll() is None
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the whole group
     _, said = run.communicate(timeout=60)
-    assert run.returncode == 130 and "same command goes on" in said, said
+    assert run.returncode == 130 and "to go on: richness sweep --gammas" in said, said
     assert "Traceback" not in said
 
 
@@ -143,15 +148,45 @@ def test_a_stopped_sweep_goes_on_from_its_shards(richness, tiny, tmp_path, monke
         return whole(*arguments, **named)
 
     monkeypatch.setattr(module, "run_shard", stops_after_two)
-    assert richness(*tiny, "--out", out).code == 130
+    stopped = richness(*tiny, "--out", out)
+    assert stopped.code == 130
     kept = sorted(out.with_suffix(".parts").rglob("shard*"))
     assert len(kept) == 2 and not out.exists()
     kept[0].write_bytes(kept[0].read_bytes()[:100])  # and one of the shards is damaged meanwhile
     ran.clear()
     monkeypatch.setattr(module, "run_shard", lambda *a, **k: ran.append(1) or whole(*a, **k))
-    again = richness(*tiny, "--out", out)
+    again = richness(*shlex.split(stopped.err.rpartition("to go on: richness ")[2]))
     assert again.code == 0 and out.exists() and len(ran) == 2
     assert "damaged" in again.err and "Traceback" not in again.err
+
+
+@pytest.mark.slow
+def test_one_command_at_a_time_writes_a_file(richness, tmp_path):
+    """The second is refused while the first lives; killed with -9, the first holds nothing back."""
+    out = tmp_path / "a.nc"
+    typed = ["sweep", "--gammas", "1e-1:10:4", "--etas", "1e-3:1:40", "--steps", "200000", "--out", str(out)]
+    run = subprocess.Popen([sys.executable, "-m", "richness", *typed], stderr=subprocess.PIPE, text=True)
+    assert run.stderr is not None and "200000 steps" in run.stderr.readline()
+    answer = richness(*typed)
+    assert answer.code == 1 and f"another command is at work on {out}" in answer.err
+    run.kill()
+    run.communicate()
+    with cli._alone(out.with_suffix(".parts"), out):
+        pass
+
+
+def test_a_log_gets_a_line_each_tenth(richness, tiny, tmp_path):
+    tiny[tiny.index("--steps") + 1] = "400"
+    said = richness(*tiny, "--out", tmp_path / "a.nc").err.splitlines()
+    assert said[0] == "a: 6 cells × 1 seeds × 400 steps" and 3 <= len(said) <= 11
+    assert re.fullmatch(r"a: \d0 %, 0 of 6 cells done, 0 diverged, [\d,]+ cell·steps/s, \d+ s left", said[1])
+    assert said[-1] == "a: 100 %, 6 of 6 cells done, 0 diverged"
+
+
+def test_a_terminal_gets_a_bar(richness, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    said = richness(*tiny, "--out", tmp_path / "a.nc").err
+    assert "6 of 6 cells, 0 diverged" in said and "100%" in said and "cell·steps/s" in said
 
 
 def test_ledger_json_is_a_list_of_rows_with_the_documented_keys(richness):

@@ -175,7 +175,7 @@ def _is_loss(error: BaseException) -> bool:
     """Whether the worker is to blame, or the road to it, and not the work."""
     kinds: tuple[Any, ...] = (CancelledError, EOFError, ConnectionError, TimeoutError)
     if distributed := sys.modules.get("distributed"):  # its errors come only where it was imported
-        kinds += (distributed.KilledWorker, distributed.CommClosedError)
+        kinds += (distributed.KilledWorker, distributed.comm.CommClosedError)
     return isinstance(error, kinds)
 
 

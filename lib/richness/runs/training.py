@@ -30,7 +30,6 @@ from richness.runs.experiment import Experiment
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
 BLOCK_STEPS = 64  # and at most so many steps, since a diverged network costs up to a block
-PIECE = 16  # cells that an engine steps together on a CPU
 DEVICE_SHARE = 0.6  # of an accelerator's free memory that one piece may take
 PROBE_CELLS = (
     8  # cells whose sharpness is measured together: more no longer fit the processor's cache, and take twice as long
@@ -105,7 +104,7 @@ class Trainer:
 
     def _largest_piece(self) -> int:
         if not self.device.startswith("cuda"):
-            return PIECE
+            return self._kind.TOGETHER
         free, _ = torch.cuda.mem_get_info(self.device)
         return max(2, int(DEVICE_SHARE * free / cell_bytes(self.experiment, self.dtype)))
 

@@ -23,7 +23,7 @@ class Autograd(Engine):
 
     def advance(self, block: Block, prepared: object) -> Tensor:
         assert isinstance(prepared, list)
-        loss, rows = LOSSES[self.experiment.loss], []
+        loss, steps, rows = LOSSES[self.experiment.loss], self.steps(block), []
         for k, (x, y, at_start) in enumerate(zip(block.x, block.y, prepared, strict=True)):
             moves = k < block.updates
             with torch.set_grad_enabled(moves):
@@ -32,7 +32,7 @@ class Autograd(Engine):
             rows.append(losses.detach().double())
             if moves:
                 gradients = torch.autograd.grad(losses.sum(), leaves)
-                step = self.step(block, k)
+                step = steps[k]
                 for layer, (weight, gradient) in enumerate(zip(self.weights, gradients, strict=True)):
                     memory = [one[layer] for one in self.memory]
                     self.optimizer.update(weight.requires_grad_(False), gradient, memory, step.sizes[layer], step)

@@ -39,9 +39,11 @@ def whole_vectors(count: int, dtype: torch.dtype) -> int:
     return -(-count // lanes) * lanes
 
 
-def padded(rows: Tensor, width: int | None = None) -> Tensor:
-    """A copy whose last axis is filled up with zeros to whole vectors."""
-    width = width or whole_vectors(rows.shape[-1], rows.dtype)
+def padded(rows: Tensor) -> Tensor:
+    """Rows filled up with zeros to whole vectors, each on a vector's boundary; as they are, where they are so already."""
+    width = whole_vectors(rows.shape[-1], rows.dtype)
+    if width == rows.shape[-1] and rows.is_contiguous() and rows.data_ptr() % 64 == 0:
+        return rows
     out = rows.new_zeros(*rows.shape[:-1], width)
     out[..., : rows.shape[-1]] = rows
     return out
@@ -99,6 +101,7 @@ class Compiled(Engine):
     """
 
     ACTIVATIONS = ("relu", "linear")
+    TOGETHER = 8  # it takes them one by one: as few as keep both cores busy to the end
     network: MLP
 
     def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):

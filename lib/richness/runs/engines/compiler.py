@@ -36,31 +36,37 @@ def reason() -> str:
 @cache
 def _load() -> ctypes.CDLL | str:
     try:
-        return ctypes.CDLL(str(_built()))
+        return ctypes.CDLL(str(_kept()))
     except (Missing, OSError) as error:
         return " ".join(str(error).split())
 
 
-def _built() -> Path:
+def _kept() -> Path:
+    """The built kernel's file, named by what it was built from and by its own checksum: half a library crashes its reader."""
     compiler = _compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    identity = "\n".join([SOURCE.read_text(), version, *FLAGS, _processor()])
-    name = f"kernel-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    identity = _short_hash("\n".join([SOURCE.read_text(), version, *FLAGS, _processor()]).encode())
     for folder in (_cache(), Path(tempfile.gettempdir()) / f"richness-{getpass.getuser()}"):
-        kept = folder / name
-        if kept.exists():
-            return kept
         try:
+            for found in folder.glob(f"kernel-{identity}-*.so"):
+                if found.stem.endswith(_short_hash(found.read_bytes())):
+                    return found
+                found.unlink()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part = folder / f".{name}.{os.getpid()}"
+            part = folder / f".kernel-{identity}.{os.getpid()}"
             run = subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(part)], capture_output=True, text=True)
             if run.returncode:
                 raise Missing(f"{compiler} could not build the kernel: {run.stderr.strip()[-300:]}")
-            os.replace(part, kept)  # two processes that build at once leave one whole file
-            return kept
+            whole = folder / f"kernel-{identity}-{_short_hash(part.read_bytes())}.so"
+            os.replace(part, whole)  # two processes that build at once leave whole files
+            return whole
         except OSError:
             continue  # a folder that cannot be written
     raise Missing("there is no folder to keep the built kernel in: set XDG_CACHE_HOME to one that can be written")
+
+
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _compiler() -> str:

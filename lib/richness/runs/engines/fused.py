@@ -18,6 +18,7 @@ from torch import Tensor
 
 from richness.networks import MLP
 from richness.networks.losses import RESIDUALS
+from richness.networks.optimizers import Step
 from richness.runs.engines.stack import Block, Engine
 from richness.runs.experiment import Experiment
 
@@ -44,18 +45,18 @@ class Fused(Engine):
 
     def advance(self, block: Block, prepared: object) -> Tensor:
         assert isinstance(prepared, Tensor)
-        rows = []
+        rows, steps = [], self.steps(block)
         for k, (x, target, at_start) in enumerate(zip(block.columns, block.targets, prepared, strict=True)):
             a = _activations(self.network, self.weights, x)
             f = (a[-1] - at_start) / self._gamma[:, None, None]
             loss, delta = RESIDUALS[self.experiment.loss](f, target)
             rows.append(loss.double())
             if k < block.updates:
-                self._backward(a, delta.div_(self._gamma[:, None, None]), block, k)
+                self._backward(a, delta.div_(self._gamma[:, None, None]), steps[k])
         return torch.stack(rows)
 
-    def _backward(self, a: list[Tensor], delta: Tensor, block: Block, k: int) -> None:
-        step, scales = self.step(block, k), self.network.scales
+    def _backward(self, a: list[Tensor], delta: Tensor, step: Step) -> None:
+        scales = self.network.scales
         plain = self.experiment.optimizer == "sgd"  # every layer's raw step is the same
         if plain:
             delta = delta.mul_(-step.sizes[0])

@@ -7,11 +7,20 @@
 // Layouts, row by row: weights (out, leading), leading = in rounded up to whole vectors; activations (features, columns),
 // columns = batch rounded up; their transposes (batch, leading). Every row begins on a vector boundary.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <type_traits>
 
 #define UNROLL _Pragma("GCC unroll 16")
+
+#ifdef __clang__  // which shuffles by constants only
+#define SHUFFLE(a, b, index) \
+  ([&] { auto out = a; for (int j = 0; j < LANES; j++) out[j] = index[j] < LANES ? a[index[j]] : b[index[j] - LANES]; return out; }())
+#else
+#define SHUFFLE(a, b, index) __builtin_shuffle(a, b, index)
+#endif
 
 enum Loss { MSE, CROSS_ENTROPY };
 enum Activation { RELU, LINEAR };
@@ -34,6 +43,8 @@ template <class real> struct Data {  // the batches of a block of steps, the sam
 template <class real> struct Tiles {
   static constexpr long LANES = 64 / sizeof(real);
   typedef real Vector __attribute__((vector_size(64)));
+  typedef std::conditional_t<sizeof(real) == 4, int, long long> Lane;
+  typedef Lane Index __attribute__((vector_size(64)));
 
   // out[i, j] (R rows, C vectors) from Σ_k a[i, k] b[k, j]; a's element (i, k) lies at a[i·ai + k·ak].
   template <Store store, int R, int C>
@@ -57,6 +68,22 @@ template <class real> struct Tiles {
       if (store == DECAY_AND_ADD) value += decay * *place;
       *place = value;
     }
+  }
+
+  // A square of LANES rows, transposed: rows i and i + d exchange the lanes whose bit d differs from theirs, d = 1, 2, 4, …
+  static void transpose_square(const real *from, long stride, real *to, long lead) {
+    Vector row[LANES];
+    UNROLL for (int i = 0; i < LANES; i++) row[i] = *(const Vector *)(from + i * stride);
+    UNROLL for (int d = 1; d < LANES; d *= 2) {
+      Index low, high;
+      UNROLL for (int j = 0; j < LANES; j++) low[j] = j & d ? LANES + (j ^ d) : j, high[j] = j & d ? LANES + j : j ^ d;
+      UNROLL for (int i = 0; i < LANES; i++) {
+        if (i & d) continue;
+        const Vector a = row[i], b = row[i + d];
+        row[i] = SHUFFLE(a, b, low), row[i + d] = SHUFFLE(a, b, high);
+      }
+    }
+    UNROLL for (int i = 0; i < LANES; i++) *(Vector *)(to + i * lead) = row[i];
   }
 
   // out (M, N) from a (M, K) times b (K, N); N counts whole vectors' elements.
@@ -219,14 +246,17 @@ template <class real> class Network {
     }
   }
 
-  // (rows, columns) to (batch, leading), by blocks of a few cache lines.
+  // (rows, columns) to (batch, leading).
   void transpose(long rows, const real *from, real *to, long lead) const {
-    constexpr long SIDE = T::LANES;
-    for (long i = 0; i < rows; i += SIDE) {
-      const long high = rows - i < SIDE ? rows - i : SIDE;
-      for (long b = 0; b < B; b++)
-        for (long r = 0; r < high; r++) to[b * lead + i + r] = from[(i + r) * columns + b];
-    }
+    for (long i = 0; i < rows; i += T::LANES)
+      for (long b = 0; b < B; b += T::LANES) {
+        const long high = std::min(rows - i, T::LANES), wide = std::min(B - b, T::LANES);
+        if (high == T::LANES && wide == T::LANES)
+          T::transpose_square(from + i * columns + b, columns, to + b * lead + i, lead);
+        else
+          for (long c = 0; c < wide; c++)
+            for (long r = 0; r < high; r++) to[(b + c) * lead + i + r] = from[(i + r) * columns + b + c];
+      }
   }
 };
 

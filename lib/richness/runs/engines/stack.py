@@ -79,6 +79,8 @@ class Engine(ABC):
         gamma, eta: float64 (cells,).
     """
 
+    TOGETHER = 16  # cells to step together on a CPU: enough to hide the dispatch of torch's operations, few enough for cache
+
     def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):
         self.experiment, self.network = experiment, experiment.architecture
         self.optimizer = OPTIMIZERS[experiment.optimizer]
@@ -109,17 +111,24 @@ class Engine(ABC):
         """The networks as they are now; the tensors may be those in training."""
         return Stack(self.weights, self._gamma, self.memory)
 
-    def step(self, block: Block, k: int) -> Step:
-        """The k-th update of a block, for the optimisers of :mod:`richness.networks.optimizers`."""
+    def steps(self, block: Block) -> list[Step]:
+        """The block's updates, for the optimisers of :mod:`richness.networks.optimizers`: one transfer to the device a block."""
 
         def shaped(values: Tensor, weight: Tensor) -> Tensor:
-            return values.to(weight).reshape(-1, *[1] * (weight.ndim - 1))
+            return values.reshape(-1, *[1] * (weight.ndim - 1))
 
-        sizes = [
-            shaped(self.eta * factor * block.factor[k], w) for factor, w in zip(self.factors, self.weights, strict=True)
+        factors = torch.tensor(self.factors, dtype=torch.float64)
+        sizes = (block.factor[:, None, None] * factors[:, None] * self.eta).to(self.weights[0])
+        epsilon = shaped(adam_epsilon(self.experiment, self.gamma).to(self.weights[0]), self.weights[0])
+        return [
+            Step(
+                block.number + k,
+                [shaped(values, w) for values, w in zip(layers, self.weights, strict=True)],
+                epsilon,
+                self.experiment.momentum,
+            )
+            for k, layers in enumerate(sizes)
         ]
-        epsilon = shaped(adam_epsilon(self.experiment, self.gamma), self.weights[0])
-        return Step(block.number + k, sizes, epsilon, self.experiment.momentum)
 
 
 def layer_factors(experiment: Experiment) -> list[float]:
