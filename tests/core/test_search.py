@@ -195,7 +195,7 @@ def test_what_ends_at_the_experiments_own_etas_is_censored(plant):
 
 @pytest.mark.parametrize("away", [1e-4, 3e3])
 def test_boundaries_far_from_where_theory_has_them_are_found(plant, away):
-    """Another optimiser's, say: the band is left out, and each step away doubles."""
+    """Another optimiser's, say: the band is left out, and each step away grows."""
     places = Planted()
     scaled = {
         name: lambda gamma, seed, place=place: away * gamma**0.5 * place(gamma, seed)
@@ -223,7 +223,7 @@ def test_exponents_that_were_planted_come_out(plant):
     expected=st.none() | st.floats(-50, 350), guard=st.integers(0, 3), name=st.sampled_from(sorted(APPROACHES)),
 )  # fmt: skip
 def test_one_line_is_settled_by_few_cells(coming, size, at, expected, guard, name):
-    """Whatever was expected: the boundary between two neighbours, or the end of the grid; by about 2 log₂ n cells."""
+    """Whatever was expected: the boundary between two neighbours, or the end of the grid; by 3 log₂ n cells."""
     target = room.Target(name, 100)
     coming = target.coming
     grid = room.Grid(1.0, 1.0, 0.5, 12, 0, size - 1)
@@ -243,7 +243,7 @@ def test_one_line_is_settled_by_few_cells(coming, size, at, expected, guard, nam
     assert before == (
         None if first is None and not line else room.bracket({k: look(k) for k in range(size)}, coming)[0]
     )
-    assert len(line) <= 2 * np.log2(size + 1) + guard + 5
+    assert len(line) <= 3 * np.log2(size + 1) + guard + 5
 
 
 def test_each_gamma_has_its_own_phase_whatever_the_others(plant):

@@ -63,13 +63,20 @@ class Approach:
     """A boundary as what is met first when η comes from one side: it lies between that run and the one before it.
 
     Attributes:
-        event: the mask of what is looked for. coming: +1, η comes up from below; −1, down from above.
+        event: the mask of what is looked for.
+        coming: +1, η comes up from below; −1, down from above.
+        below: the share of the initial loss below which a late loss is the event; None where none is.
     """
 
     event: Callable[[xr.Dataset], xr.DataArray]
     coming: int
+    below: float | None
 
 
 #: The boundaries that are an event. Converged runs are looked for from above, as in the paper: catapults that land belong
 #: inside. Overshoots are looked for from below: far above, a network can die in one step, and its loss passes no line.
-APPROACHES = {"eta_max": Approach(converged, -1), "eta_min": Approach(learned, +1), "eta_crit": Approach(overshot, +1)}
+APPROACHES = {
+    "eta_max": Approach(converged, -1, CONVERGED_BELOW),
+    "eta_min": Approach(learned, +1, LEARNED_BELOW),
+    "eta_crit": Approach(overshot, +1, None),
+}

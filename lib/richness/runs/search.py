@@ -12,9 +12,9 @@ or two above the others is where the full grid has its η_max. An island farther
 
 **How.** A few γ of the first seed are scanned coarsely, over the band where theory has the boundaries, and their brackets
 narrowed. Every other γ begins where its settled neighbours lead it to expect the boundary, in units of the natural η;
-every other seed, where the first has it. From a wrong expectation the search steps on with doubling steps, as far as the experiment's η
-go. Where nothing converges (or learns) it descends to the smallest late loss, and stops when both its neighbours
-were run: the boundary is *absent*. What ends at the experiment's own η is *censored*. Nothing is guessed: an expectation
+every other seed, where the first has it. From a wrong expectation the search goes on with growing steps, as far as the experiment's η
+go. Where nothing converges (or learns) it descends to the smallest late loss, and stops when the bowl about it
+is known: the boundary is *absent*. What ends at the experiment's own η is *censored*. Nothing is guessed: an expectation
 only says where to look first.
 
 Each seed looks for its own boundaries, on the grid that all seeds share. The cells of a round train together, and what
@@ -49,6 +49,7 @@ from richness.runs.sweep import Progress, assemble, progress_bar
 FIRST_SCAN = (0.03, 300.0)  # where the coarse scans begin and end, in units of the natural η
 SCANNED = 2  # points a decade in them
 FIRST_GAMMAS = 4  # at least so many γ are scanned, if there are
+A_DIP = 1.25  # over a quarter of a decade the smallest late loss does not fall by more than this factor
 TYPICAL = 12  # cells a γ and seed, for a progress bar to begin with
 
 Unit = tuple[int, int]  # (γ index, seed)
@@ -76,9 +77,8 @@ class Target:
         return APPROACHES[self.name].coming
 
     @property
-    def may_be_absent(self) -> bool:
-        """An overshoot there is at every γ, if η is only large enough; a run that converges need not be."""
-        return self.name != "eta_crit"
+    def below(self) -> float | None:
+        return APPROACHES[self.name].below
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,11 @@ def next_places(line: Line, target: Target, grid: Grid, expected: float | None, 
         return set()
     side = target.coming  # x = side·k rises as η comes: nothing, and then, from some x on, the event
     lowest, highest = sorted((side * grid.first, side * grid.last))
-    # a little early, since the runs before the boundary are wanted anyway: they are its guard
-    guess = None if expected is None else min(max(math.ceil(side * expected - guard / 2), lowest), highest + 1)
+    guess = None if expected is None else min(max(math.ceil(side * expected), lowest), highest + 1)
     around = set() if guess is None else {guess - 1, guess}
     before, event = (None if k is None else side * k for k in bracket(line, side))
-    if event is None and target.may_be_absent:
-        wanted = {side * x for x in around if lowest <= x <= highest} - set(line) or _descend(line, grid)
+    if event is None and target.below is not None:
+        wanted = {side * x for x in around if lowest <= x <= highest} - set(line) or _descend(line, grid, target.below)
     else:
         low = lowest - 1 if before is None else before
         high = highest + 1 if event is None else event
@@ -165,34 +164,38 @@ def next_places(line: Line, target: Target, grid: Grid, expected: float | None, 
 
 
 def _step(low: int, high: int, guess: int | None, closed: bool) -> int:
-    """The next x strictly between ``low`` and ``high``: away from the guess by doubling steps, or the middle."""
+    """The next x strictly between ``low`` and ``high``: away from the guess by growing steps, or the middle."""
     middle = (low + high) // 2
     if guess is None:
         return middle
     if guess > high:
-        return max(high - (guess - high), middle if closed else low + 1)
-    return min(low + (low - guess + 1), middle if closed else high - 1)
+        return max(high - max(1, (guess - high) // 2), middle if closed else low + 1)
+    return min(low + max(1, (low - guess + 1) // 2), middle if closed else high - 1)
 
 
-def _descend(line: Line, grid: Grid) -> set[int]:
-    """Towards the smallest late loss: the middle of the gaps beside it, or a step beyond the ends of what was run."""
-    ks = sorted(line)
-    finite = [k for k in ks if math.isfinite(line[k].share)]
+def _descend(line: Line, grid: Grid, below: float) -> set[int]:
+    """Towards the smallest late loss: what is not yet run half a decade beside it, then a quarter, then next to it.
+
+    Next to it alone would not do: chance makes small dips on the flanks of the bowl. Nor is it needed where the smallest
+    is more than `A_DIP` above what would do.
+    """
+    finite = [k for k in line if math.isfinite(line[k].share)]
     if not finite:  # all diverged: η is too large
-        return {max(grid.first, ks[0] - (ks[-1] - ks[0] + 1))}
-    best = min(finite, key=lambda k: line[k].share)
-    at = ks.index(best)
-    below, above = ks[at - 1] if at > 0 else None, ks[at + 1] if at + 1 < len(ks) else None
-    wanted = set()
-    if below is None:
-        wanted.add(max(grid.first, best - 2 * ((above or best + 1) - best)))
-    elif best - below > 1:
-        wanted.add((below + best) // 2)
-    if above is None:
-        wanted.add(min(grid.last, best + 2 * (best - (best - 1 if below is None else below))))
-    elif above - best > 1:
-        wanted.add((best + above + 1) // 2)
-    return wanted
+        return {max(grid.first, 2 * min(line) - max(line) - 1)}
+    best = min(sorted(finite), key=lambda k: line[k].share)
+    far = line[best].share > A_DIP * below
+    for distance in (max(1, grid.per_decade // 2), max(1, grid.per_decade // 4), *(() if far else (1,))):
+        wanted = set()
+        for side in (-1, +1):
+            step = distance
+            if best == side * max(side * k for k in line):  # beyond all that was run: further, the more that was
+                step = max(distance, (max(line) - min(line)) // 2) if distance > 1 else 1
+            place = min(max(best + side * step, grid.first), grid.last)
+            if not any(abs(k - place) <= distance // 3 and side * (k - best) > 0 for k in line) and place != best:
+                wanted.add(place)
+        if wanted:
+            return wanted
+    return set()
 
 
 # -- the search --------------------------------------------------------------------------------------------------------
