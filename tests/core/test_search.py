@@ -19,8 +19,8 @@ from richness import Experiment, read, save, search, sweep
 from richness.data import streams, task
 from richness.findings import boundaries
 from richness.networks.parameterization import natural_eta
+from richness.runs import bracketing, shards
 from richness.runs import search as room
-from richness.runs import shards
 from richness.runs.outcomes import APPROACHES
 from richness.runs.results import ResultError
 from richness.runs.training import History
@@ -98,7 +98,7 @@ def full_grid(experiment: Experiment, per_decade: int = 12) -> list[xr.Dataset]:
     """Every η that a search may run, by the sweep, one γ after another."""
     every = []
     for gamma in experiment.gammas:
-        grid = room.Grid.of(experiment, gamma, per_decade)
+        grid = bracketing.Grid.of(experiment, gamma, per_decade)
         etas = [grid.eta(k) for k in range(grid.first, grid.last + 1)]
         every.append(sweep(experiment.model_copy(update={"gammas": (gamma,), "etas": tuple(etas)})))
     return every
@@ -224,24 +224,24 @@ def test_exponents_that_were_planted_come_out(plant):
 )  # fmt: skip
 def test_one_line_is_settled_by_few_cells(coming, size, at, expected, guard, name):
     """Whatever was expected: the boundary between two neighbours, or the end of the grid; by 3 log₂ n cells."""
-    target = room.Target(name, 100)
+    target = bracketing.Target(name, 100)
     coming = target.coming
-    grid = room.Grid(1.0, 1.0, 0.5, 12, 0, size - 1)
+    grid = bracketing.Grid(1.0, 1.0, 0.5, 12, 0, size - 1)
 
-    def look(k: int) -> room.Seen:
+    def look(k: int) -> bracketing.Seen:
         # the late loss leads to the event, as a bowl whose bottom lies well beyond the boundary
-        return room.Seen(coming * k >= coming * at, abs(k - (at + 400 * coming)))
+        return bracketing.Seen(coming * k >= coming * at, abs(k - (at + 400 * coming)))
 
     line = {0: look(0)} if expected is None else {}
-    while wanted := room.next_places(line, target, grid, expected, guard):
+    while wanted := bracketing.next_places(line, target, grid, expected, guard):
         assert wanted <= set(range(size)) - set(line)
         line |= {k: look(k) for k in wanted}
-    before, event = room.bracket(line, coming)
+    before, event = bracketing.bracket(line, coming)
     holds = [k for k in range(size) if look(k).event]
     first = min(holds, key=lambda k: coming * k, default=None)
     assert event == first
     assert before == (
-        None if first is None and not line else room.bracket({k: look(k) for k in range(size)}, coming)[0]
+        None if first is None and not line else bracketing.bracket({k: look(k) for k in range(size)}, coming)[0]
     )
     assert len(line) <= 3 * np.log2(size + 1) + guard + 5
 
@@ -254,7 +254,9 @@ def test_each_gamma_has_its_own_phase_whatever_the_others(plant):
     assert np.nanmax(np.abs(np.exp(2j * np.pi * phase) - np.exp(2j * np.pi * first[:, None]))) < 1e-6
     assert np.unique(np.round(first, 6)).size == first.size and 0.2 < first.std() < 0.4  # uniform: 0.29
     few = plane(gammas=plane().gammas[3:9:2])
-    assert [room.Grid.of(few, g, 12) for g in few.gammas] == [room.Grid.of(plane(), g, 12) for g in few.gammas]
+    assert [bracketing.Grid.of(few, g, 12) for g in few.gammas] == [
+        bracketing.Grid.of(plane(), g, 12) for g in few.gammas
+    ]
 
 
 def test_a_search_is_a_function_of_its_recipe(plant):

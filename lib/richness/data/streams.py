@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -66,24 +67,29 @@ class _Memory:
     """Batches by stream and by steps, up to so many bytes; the batches of other streams are the first to go."""
 
     def __init__(self, limit: int):
-        self.limit, self.bytes = limit, 0
+        self.limit, self.bytes, self.lock = limit, 0, Lock()
         self.kept: dict[Hashable, dict[Hashable, tuple[Tensor, Tensor]]] = {}
 
     def recall(
         self, stream: Hashable, key: Hashable, draw: Callable[[], tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        own = self.kept.setdefault(stream, {})
-        if key in own:
-            return own[key]
+        known = self.kept.get(stream, {}).get(key)
+        if known is not None:
+            return known
         batches = draw()
+        with self.lock:
+            self._keep(stream, key, batches)
+        return batches
+
+    def _keep(self, stream: Hashable, key: Hashable, batches: tuple[Tensor, Tensor]) -> None:
         size = sum(part.nbytes for part in batches)
+        own = self.kept.setdefault(stream, {})
         while self.bytes + size > self.limit and len(self.kept) > 1:
             other = next(name for name in self.kept if name != stream)
             self.bytes -= sum(part.nbytes for pair in self.kept.pop(other).values() for part in pair)
-        if self.bytes + size <= self.limit:
+        if self.bytes + size <= self.limit and key not in own:
             own[key] = batches
             self.bytes += size
-        return batches
 
 
 _memory: _Memory | None = None
