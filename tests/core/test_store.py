@@ -45,9 +45,9 @@ def trained(monkeypatch):
     cells: list[shards.Cell] = []
     run_shard = shards.run_shard
 
-    def counted(recipe, shard, tick=None):
+    def counted(recipe, shard, *rest):
         cells.extend((shard.seed, *cell) for cell in shard.cells)
-        return run_shard(recipe, shard, tick)
+        return run_shard(recipe, shard, *rest)
 
     monkeypatch.setattr(shards, "run_shard", counted)
     return cells

@@ -56,11 +56,11 @@ def test_each_cell_is_its_own_sweep(small):
 def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch):
     undisturbed, run_shard, calls = sweep(grid), shards.run_shard, []
 
-    def fails(recipe, shard, tick=None):
+    def fails(recipe, shard, *rest):
         calls.append(shard.name)
         if len(calls) == 4:
             raise ValueError("an odd cell")
-        return run_shard(recipe, shard, tick)
+        return run_shard(recipe, shard, *rest)
 
     monkeypatch.setattr(shards, "run_shard", fails)
     with pytest.raises(ResultError, match=r"shard-\d.*cannot be trained.*an odd cell"):

@@ -15,6 +15,7 @@ from richness.runs import store as storage
 from richness.runs.experiment import Experiment
 from richness.runs.results import ResultError
 from richness.runs.shards import Arrays, Cell, Shard
+from richness.runs.training import cores
 
 TRIES = 4  # of a shard whose worker was lost
 PULSE = 2.0  # seconds between two looks at whether the executor still lives, while nothing is finished
@@ -85,7 +86,7 @@ class _Stopped(Exception):
 
 
 def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Iterator[tuple[Shard, Arrays]]:
-    """The shards, trained in this process."""
+    """The shards, trained in this process, one after another on all of its cores."""
     recipe = experiment.model_dump_json()
     for shard in todo:
         told = 0
@@ -97,7 +98,7 @@ def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Itera
                 tick(cell_steps)
 
         try:
-            arrays = work.run_shard(recipe, shard, passed_on)
+            arrays = work.run_shard(recipe, shard, passed_on, cores())
         except Exception as error:
             raise _Stopped(f"{shard} cannot be trained ({_words(error)})") from error
         passed_on(len(shard.cells) * experiment.steps - told)

@@ -27,8 +27,8 @@ class Limit(NamedTuple):
     operations: float
 
 
-LIMITS = {"cpu": Limit(128, 5e12), "mps": Limit(256, 5e13), "cuda": Limit(1024, 5e14)}
-STREAM = 8  # a shard costs as much as so many more cells: it draws its own stream of samples
+LIMITS = {"cpu": Limit(512, 2e13), "mps": Limit(256, 5e13), "cuda": Limit(1024, 5e14)}
+STREAM = 16  # a shard costs as much as so many more cells: it draws its own stream of samples
 PRODUCTS = 40  # gradients' worth of work in one measurement of the sharpness, about
 
 
@@ -100,15 +100,15 @@ def operations(experiment: Experiment) -> float:
     return 6.0 * weights * samples
 
 
-def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = None) -> Arrays:
-    """Train one shard; ``recipe`` is the experiment as JSON, ``tick`` as for :func:`~richness.runs.training.train`.
+def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = None, threads: int = 1) -> Arrays:
+    """Train one shard; ``recipe`` is the experiment as JSON, the rest as for :func:`~richness.runs.training.train`.
 
     Returns:
         What is kept, cells along the last axis; and of the shard as a whole ``seconds``, (wall, CPU), and ``device``, its name.
     """
     experiment = Experiment.model_validate_json(recipe)
     wall, cpu = time.perf_counter(), time.process_time()
-    arrays = _summarise(experiment, train(experiment, shard.seed, shard.cells, tick))
+    arrays = _summarise(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
     seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])
     return arrays | {"seconds": seconds, "device": np.array(device_name(experiment.device))}
 

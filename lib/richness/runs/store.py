@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from richness.runs.engines import engine_for
 from richness.runs.experiment import Experiment
 from richness.runs.results import SCHEMA, ResultError, read_sealed, write_sealed
 from richness.runs.shards import Arrays, Cell, Shard
@@ -28,10 +29,10 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     """The folder of a store that holds the cells of such an experiment, whatever its grid.
 
     Its name is a hash of all that a cell's numbers depend on besides γ, η and the seed: so a wider grid of the same networks
-    goes on from what is there. The kind of device is among it, since the last bits are a device's own.
+    goes on from what is there. The kind of device and the engine are among it, since the last bits are their own.
     """
     fields = experiment.model_dump(mode="json", exclude=GRID)
-    fields |= {"device": experiment.device.partition(":")[0], "schema": SCHEMA}
+    fields |= {"device": experiment.device.partition(":")[0], "engine": engine_for(experiment).__name__, "schema": SCHEMA}
     return Path(store) / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

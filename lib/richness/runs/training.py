@@ -9,6 +9,7 @@ every cell's block in memory is aligned alike, and else to the last place.)
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -219,6 +220,11 @@ def _bounds(count: int, largest: int) -> list[int]:
 
 def _parts(stack: Stack, largest: int) -> list[Stack]:
     return [stack.keep(slice(a, b)) for a, b in pairwise(_bounds(len(stack), largest)) if b > a]
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
