@@ -48,7 +48,7 @@ class Planted:
     trained: int = 0
 
     def train(
-        self, experiment: Experiment, seed: int, cells: list, tick: Callable | None = None, *_: object
+        self, experiment: Experiment, seed: int, cells: list, tick: Callable | None = None, **_: object
     ) -> History:
         self.trained += len(cells)
         loss = np.stack([self.losses(experiment, gamma, eta, seed) for gamma, eta in cells], axis=1)
