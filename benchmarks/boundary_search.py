@@ -2,19 +2,19 @@
 
 Two peers. The full grid is this package's own sweep at the same resolution: cells are counted, and its exponents must be
 those of the search. The protocol is that of the paper: at every γ, η comes down from 1e12 until the first run that
-converges, and then three decades more, one network after another in plain PyTorch (the program of `sweep_ratio`). It
-would take an hour, so it is counted and not run: which of its runs diverge, and when, is known from the full grid; the
-time of one step is measured. It is taken to stop at the first loss that is not finite, and its runs above the full grid,
-which diverge within a few steps, to cost nothing; all its steps are timed in float32, where both this package and the
-paper take float64 at small γ. Its time is given at the paper's two η a decade, and at the search's resolution, which it
+converges, and then three decades more, one network after another in plain PyTorch, on one thread. It would take an hour,
+so it is counted and not run: which of its runs diverge, and when, is known from the full grid; the time of one step is
+measured. It is taken to stop at the first loss that is not finite, and its runs above the full grid, which diverge within
+a few steps, to cost nothing. Its time is given at the paper's two η a decade, and at the search's resolution, which it
 needs to give exponents as firmly. The search that is timed against it finds η_max and η_min by runs of all the steps and
 η_crit, which shows in 60, by runs of those.
 
-Run it by ``richness bench``, or ``python benchmarks/boundary_search.py``.
+Run it by ``python benchmarks/boundary_search.py``.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from sweep_ratio import one_after_another
 from torch import nn
 
 from richness.findings import boundaries
 from richness.findings.boundaries import LAZY_WINDOWS, RICH_WINDOWS, Fit
-from richness.networks.parameterization import natural_eta
+from richness.networks.parameterization import dtype_for, hidden_scale, readout_scale
 from richness.runs.experiment import PEAK_STEPS, Experiment, canonical
 from richness.runs.search import search
 from richness.runs.sweep import sweep
@@ -46,27 +45,45 @@ def plane(width: int, steps: int, seeds: int) -> Experiment:
     )  # fmt: skip
 
 
-def protocol(full: xr.Dataset, steps: int, stride: int) -> int:
-    """Steps that the paper's protocol takes in all, at every γ and seed, with every ``stride``-th η of the full grid."""
+def protocol(full: xr.Dataset, steps: int, stride: int) -> dict[torch.dtype, int]:
+    """Steps in all that the paper's protocol takes at every γ and seed, with every ``stride``-th η of the full grid."""
     dims = ("gamma", "seed", "eta")
     converged, run = (mask.transpose(*dims).values for mask in (boundaries.converged(full), full.status != 2))
     diverged_at = full.diverged_at.transpose(*dims).values
-    taken = 0
+    taken = {torch.float32: 0, torch.float64: 0}
     for i, s in np.ndindex(converged.shape[:2]):
         down = [j for j in range(full.sizes["eta"] - 1, -1, -stride) if run[i, s, j]]
         first = next((n for n, j in enumerate(down) if converged[i, s, j]), len(down) - 1)
         visited = down[: first + 1 + BELOW * PER_DECADE // stride]
-        taken += sum(int(diverged_at[i, s, j]) if diverged_at[i, s, j] >= 0 else steps for j in visited)
+        lasted = [int(diverged_at[i, s, j]) if diverged_at[i, s, j] >= 0 else steps for j in visited]
+        taken[dtype_for(float(full.gamma[i]))] += sum(lasted)
     return taken
 
 
-def step_seconds(experiment: Experiment) -> float:
-    """CPU seconds of one step of one network of the peer, in float32."""
+def step_seconds(experiment: Experiment, dtype: torch.dtype) -> float:
+    """CPU seconds of one step of the protocol's program: a network as a module, the one at initialisation beside it."""
+    weights = [weight.to(dtype) for weight in experiment.architecture.initialise(0)]
+    scales = [hidden_scale(weight.shape[1]) for weight in weights[:-1]] + [readout_scale(experiment.width)]
+    layers: list[nn.Module] = []
+    for weight, scale in zip(weights, scales, strict=True):
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=dtype)
+        linear.weight = nn.Parameter(weight * scale)  # the scale in the weight: one operation less than it would take
+        layers += [linear, nn.ReLU()]
+    network = nn.Sequential(*layers[:-1])
+    start = copy.deepcopy(network).requires_grad_(False)
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3)
     inputs, labels = experiment.source.batches(0, range(SAMPLED_STEPS), experiment.batch_size)
-    targets = nn.functional.one_hot(labels, experiment.source.outputs).float()
-    batches = list(zip(inputs.float(), targets, strict=True))
-    cells = [(1.0, float(0.3 * natural_eta(1.0, experiment.depth)))]
-    return min(seconds(lambda: one_after_another(experiment, cells, batches))[1][0] for _ in range(5)) / SAMPLED_STEPS
+    inputs, targets = inputs.to(dtype), nn.functional.one_hot(labels, experiment.source.outputs).to(dtype)
+
+    def train() -> None:
+        for x, target in zip(inputs, targets, strict=True):
+            optimiser.zero_grad()
+            loss = nn.functional.mse_loss(network(x) - start(x), target)
+            loss.backward()
+            optimiser.step()
+            loss.item()
+
+    return float(min(seconds(train)[1][0] for _ in range(5))) / SAMPLED_STEPS
 
 
 def exponents(runs: xr.Dataset) -> dict[str, Fit]:
@@ -101,7 +118,7 @@ def measure(width: int = 128, steps: int = 1000, seeds: int = 3) -> list[dict[st
         _, long_runs = seconds(lambda: search(experiment, ("eta_max", "eta_min"), PER_DECADE))
         _, short_runs = seconds(lambda: search(short, "eta_crit", PER_DECADE))
         full, filled = seconds(lambda: sweep(experiment))
-        one_step = step_seconds(experiment)
+        one_step = {dtype: step_seconds(experiment, dtype) for dtype in (torch.float32, torch.float64)}
     finally:
         torch.set_num_threads(before)
     mine, theirs = exponents(found), exponents(full)
@@ -133,7 +150,7 @@ def measure(width: int = 128, steps: int = 1000, seeds: int = 3) -> list[dict[st
     ]
     cpu, wall = (float(both) for both in long_runs + short_runs)
     for stride, says in ((PER_DECADE // 2, "two η a decade"), (1, f"{PER_DECADE} η a decade")):
-        peer = protocol(full, steps, stride) * one_step
+        peer = sum(count * one_step[dtype] for dtype, count in protocol(full, steps, stride).items())
         rows.append(
             common
             | {
