@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 
 from richness.findings import boundaries
 from richness.findings.boundaries import LAZY_WINDOWS, RICH_WINDOWS, Fit
@@ -60,15 +60,24 @@ def protocol(full: xr.Dataset, steps: int, stride: int) -> dict[torch.dtype, int
     return taken
 
 
+class Scaled(nn.Module):
+    """A linear layer without bias whose output is multiplied by a constant."""
+
+    def __init__(self, weight: Tensor, scale: float):
+        super().__init__()
+        self.weight, self.scale = nn.Parameter(weight), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * (x @ self.weight.T)
+
+
 def step_seconds(experiment: Experiment, dtype: torch.dtype) -> float:
     """CPU seconds of one step of the protocol's program: a network as a module, the one at initialisation beside it."""
     weights = [weight.to(dtype) for weight in experiment.architecture.initialise(0)]
     scales = [hidden_scale(weight.shape[1]) for weight in weights[:-1]] + [readout_scale(experiment.width)]
     layers: list[nn.Module] = []
     for weight, scale in zip(weights, scales, strict=True):
-        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=dtype)
-        linear.weight = nn.Parameter(weight * scale)  # the scale in the weight: one operation less than it would take
-        layers += [linear, nn.ReLU()]
+        layers += [Scaled(weight, scale), nn.ReLU()]
     network = nn.Sequential(*layers[:-1])
     start = copy.deepcopy(network).requires_grad_(False)
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-3)

@@ -13,7 +13,7 @@ from richness.runs.outcomes import APPROACHES
 
 FIRST_SCAN = (0.03, 300.0)  # where the coarse scans begin and end, in units of the natural η
 SCANNED = 2  # points a decade in them
-A_DIP = 1.25  # over a quarter of a decade the smallest late loss does not fall by more than this factor
+A_DIP = 1.15  # over a quarter of a decade the smallest late loss does not fall by more than this factor
 
 
 class Seen(NamedTuple):

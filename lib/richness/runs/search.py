@@ -44,7 +44,7 @@ from richness.runs.results import STATUS, with_coordinates
 from richness.runs.shards import Arrays, Shard
 from richness.runs.sweep import Progress, assemble, progress_bar
 
-FIRST_GAMMAS = 4  # at least so many γ are scanned, if there are
+FIRST_GAMMAS = 2  # at least so many γ are scanned, if there are
 TYPICAL = 12  # cells a γ and seed, for a progress bar to begin with
 
 Unit = tuple[int, int]  # (γ index, seed)
