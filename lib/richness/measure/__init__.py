@@ -1,5 +1,20 @@
-"""Measurements of a black box L(θ): no optimiser, no γ, no files."""
+"""Measurements of a black box, L(θ) or f(x; θ), for a stack of networks: no optimiser, no γ, no files."""
 
-from richness.measure.curvature import sharpness
+from richness.measure.curvature import sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
+from richness.measure.features import drift, feature_rank, singular_values
+from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
 
-__all__ = ["sharpness"]
+__all__ = [
+    "alignment",
+    "drift",
+    "feature_rank",
+    "kernel_change",
+    "ntk",
+    "ntk_from_factors",
+    "sharpest_direction",
+    "sharpness",
+    "singular_values",
+    "spectral_density",
+    "top_eigenvalues",
+    "trace",
+]

@@ -1,18 +1,48 @@
-"""Curvature of a scalar loss at given parameters, for a stack of independent networks at once."""
+"""The Hessian of a scalar loss at given parameters, for a stack of independent networks at once.
+
+Everything here sees L(θ) alone, through products Hv. They come from double backward (:func:`hessian_vector_product`) unless
+the caller hands in a faster ``product``. H has the constants of the loss: a mean or a sum, ½ or not, as the loss has them.
+
+Where a network's loss, gradient or Hessian is not finite its result is NaN, and only its own: no network's result depends on
+those beside it. All draws are fixed, so that a result is a function of the weights.
+
+References:
+    B. A. Pearlmutter, *Fast exact multiplication by the Hessian*, Neural Computation 1994.
+    B. N. Parlett, *The Symmetric Eigenvalue Problem*, SIAM 1998, chapters 11 and 13 (error bounds, Lanczos).
+    G. Gur-Ari, D. A. Roberts, E. Dyer, *Gradient descent happens in a tiny subspace*, 2018 (why to start at the gradient).
+    B. Ghorbani, S. Krishnan, Y. Xiao, *An investigation into neural net optimization via Hessian eigenvalue density*, ICML
+    2019. Z. Yao, A. Gholami, K. Keutzer, M. W. Mahoney, *PyHessian*, IEEE Big Data 2020.
+    R. A. Meyer, C. Musco, C. Musco, D. P. Woodruff, *Hutch++: optimal stochastic trace estimation*, SOSA 2021.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from richness import rng
 
+# A residual so many times the error asked for is small enough for what it might hide.
+_HIDDEN = 30
+
 Loss = Callable[[list[Tensor]], Tensor]
+Product = Callable[[Tensor], Tensor]
 
 
-def hessian_vector_product(loss: Loss, weights: list[Tensor]) -> Callable[[Tensor], Tensor]:
+class Eigenpair(NamedTuple):
+    """An eigenvalue (cells,) and its unit eigenvector (cells, P)."""
+
+    value: Tensor
+    vector: Tensor
+
+
+def hessian_vector_product(loss: Loss, weights: list[Tensor]) -> Product:
     """The map v ↦ Hv at fixed parameters, network by network.
 
     Args:
@@ -37,65 +67,337 @@ def hessian_vector_product(loss: Loss, weights: list[Tensor]) -> Callable[[Tenso
     return product
 
 
-def sharpness(loss: Loss, weights: list[Tensor], tolerance: float = 1e-2, iterations: int = 80) -> Tensor:
+def sharpness(
+    loss: Loss,
+    weights: list[Tensor],
+    tolerance: float = 1e-4,
+    iterations: int = 80,
+    product: Product | None = None,
+    start: Tensor | None = None,
+) -> Tensor:
     """λ_max, the largest (algebraic, not in modulus) eigenvalue of the Hessian, by Lanczos with full reorthogonalisation.
 
     Args:
-        loss: as in :func:`hessian_vector_product`; whatever constants it has (mean or sum, ½ or not), the Hessian has.
-        weights: each (cells, ...).
-        tolerance: a network is done when its Ritz residual is below ``tolerance`` × |λ|. The eigenvalue's error is
-            at most that, and usually quadratic in it: 1e-2 leaves 1e-4, or 1e-3 where the two largest lie close together.
-        iterations: at most so many Hessian-vector products.
+        As in :func:`sharpest_direction`.
 
     Returns:
         (cells,), the dtype of the weights; NaN where the Hessian is not finite.
     """
-    product = hessian_vector_product(loss, weights)
-    cells, size = len(weights[0]), sum(w[0].numel() for w in weights)
-    start = rng.normals(0, "lanczos/start", 0, size).to(weights[0])
-    return lanczos_largest(product, (start / start.norm()).expand(cells, size), tolerance, iterations)
+    return sharpest_direction(loss, weights, tolerance, iterations, product, start).value
 
 
-def lanczos_largest(product: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, iterations: int) -> Tensor:
-    """Largest eigenvalue of each of a stack of symmetric operators.
+def sharpest_direction(
+    loss: Loss,
+    weights: list[Tensor],
+    tolerance: float = 1e-4,
+    iterations: int = 80,
+    product: Product | None = None,
+    start: Tensor | None = None,
+) -> Eigenpair:
+    """The sharpness with its eigenvector, from which a later measurement can start.
 
     Args:
-        product: (cells, P) -> (cells, P). start: unit vectors (cells, P). tolerance, iterations: as in :func:`sharpness`.
+        loss: as in :func:`hessian_vector_product`.
+        weights: each (cells, ...).
+        tolerance: relative error of λ_max at which a network is done, as :func:`largest_eigenpair` estimates it.
+        iterations: at most so many Hessian-vector products; what they have reached is the result. A stack waits for its
+            slowest network.
+        product: v ↦ Hv of this loss at these weights, (cells, P) to (cells, P), where there is a faster one than double
+            backward.
+        start: guess of the eigenvector, (cells, P), of any length: the one found at an earlier step, say. Without it, the
+            gradient, which mostly lies along the sharpest directions. Either is mixed with a fixed random direction of the
+            same length, so that no eigenvector is out of sight.
 
     Returns:
-        (cells,). A network whose Krylov space is exhausted keeps the value it had then.
+        ``Eigenpair`` in the dtype of the weights; NaN where the Hessian is not finite.
+    """
+    guess = gradient(loss, weights) if start is None else start
+    return largest_eigenpair(_product(loss, weights, product), _mixed(guess), tolerance, iterations)
+
+
+def top_eigenvalues(
+    loss: Loss,
+    weights: list[Tensor],
+    k: int,
+    tolerance: float = 1e-4,
+    iterations: int = 200,
+    product: Product | None = None,
+) -> Tensor:
+    """The k largest (algebraic) eigenvalues of the Hessian, by Lanczos with full reorthogonalisation.
+
+    Args:
+        loss, weights, product: as in :func:`sharpness`.
+        k: how many, from 1 to the number of parameters P.
+        tolerance: a network is done when the estimated error of each of the k is below ``tolerance`` × the largest modulus
+            among them.
+        iterations: at most so many products; at least k are done.
+
+    Returns:
+        (cells, k), descending. One Krylov space holds an eigenvalue once: of exactly equal ones a copy may be missing until
+        the space is exhausted and begun anew.
+
+    Raises:
+        ValueError: k outside 1..P.
+    """
+    size = _size(weights)
+    if not 1 <= k <= size:
+        raise ValueError(f"k must be from 1 to the {size} parameters of a network, got {k}")
+    start = _mixed(gradient(loss, weights))
+    value, done = np.full((len(start), k), np.nan), np.zeros(len(start), dtype=bool)
+    for space in lanczos(_product(loss, weights, product), start, max(iterations, k)):
+        done |= space.broken
+        if space.beta.shape[1] < k:
+            continue
+        ritz, vectors = np.linalg.eigh(space.tridiagonal)
+        value[~done] = ritz[~done, : -k - 1 : -1]
+        done |= _converged(space, ritz, vectors[:, -1], k, tolerance)
+        if done.all():
+            break
+    return torch.from_numpy(value).to(start)
+
+
+def trace(
+    loss: Loss, weights: list[Tensor], products: int = 30, seed: int = 0, product: Product | None = None
+) -> Tensor:
+    """The trace of the Hessian, the sum of its eigenvalues, by Hutch++ (Meyer et al. 2021).
+
+    A third of the products finds a basis Q of the dominant directions, a third takes the trace within them exactly, and a
+    third estimates the rest with random signs (Hutchinson's estimator).
+
+    Args:
+        loss, weights: as in :func:`hessian_vector_product`. product: as in :func:`sharpness`.
+        products: how many Hessian-vector products, a multiple of 3.
+        seed: of the random signs, which are the same for all networks.
+
+    Returns:
+        (cells,). Unbiased, with the standard error √(2(‖R‖_F² − Σᵢ Rᵢᵢ²) / (products/3)), where R = (1 − QQᵀ)H(1 − QQᵀ) is
+        what the dominant directions leave: far smaller than Hutchinson's own where few eigenvalues stand out. Exact once
+        products/3 ≥ the number of parameters.
+
+    Raises:
+        ValueError: products is not a positive multiple of 3.
+    """
+    if products < 3 or products % 3:
+        raise ValueError(f"products must be a positive multiple of 3, got {products}: a third for each part of Hutch++")
+    apply = _product(loss, weights, product)
+    third, cells, size = products // 3, len(weights[0]), _size(weights)
+    signs = rng.bits(seed, "trace/signs", range(2 * third), size, str(weights[0].device))
+    signs = (2 * (signs & 1) - 1).to(weights[0].dtype)
+
+    def images(vectors: Tensor) -> Tensor:  # (cells, n, P) to (cells, n, P)
+        return torch.stack([apply(v) for v in vectors.unbind(1)], dim=1)
+
+    sketch = images(signs[:third].expand(cells, -1, -1))
+    finite = torch.isfinite(sketch).all(dim=2).all(dim=1)
+    basis = torch.linalg.qr(sketch.nan_to_num(0.0, 0.0, 0.0).mT).Q.mT
+    within = (basis * images(basis)).sum(dim=(1, 2))
+    rest = signs[third:].expand(cells, -1, -1)
+    rest = rest - (rest @ basis.mT) @ basis
+    beyond = (rest * images(rest)).sum(dim=(1, 2)) / third
+    return torch.where(finite, within + beyond, torch.nan)
+
+
+class Density(NamedTuple):
+    """A spectral density as a sum of points, Σᵢ weightsᵢ δ(λ − nodesᵢ): both (cells, n); weights are ≥ 0 and sum to 1."""
+
+    nodes: Tensor
+    weights: Tensor
+
+
+def spectral_density(
+    loss: Loss,
+    weights: list[Tensor],
+    steps: int = 60,
+    probes: int = 4,
+    seed: int = 0,
+    product: Product | None = None,
+) -> Density:
+    """The density of the Hessian's eigenvalues, (1/P) Σᵢ δ(λ − λᵢ), by stochastic Lanczos quadrature (Ghorbani et al. 2019).
+
+    Each random direction v gives a Gauss quadrature of the density that v sees: exact in its first 2·steps − 1 moments
+    vᵀHᵐv. The mean over directions is unbiased in each moment; outlying eigenvalues stand at their places, with weight 1/P
+    up to the chance overlap of v.
+
+    Args:
+        loss, weights: as in :func:`hessian_vector_product`. product: as in :func:`sharpness`.
+        steps: Lanczos steps a direction, cut at the number of parameters P. probes: directions. Products: steps × probes.
+        seed: of the directions, which are the same for all networks.
+
+    Returns:
+        ``Density`` with n = steps × probes points a network.
+    """
+    apply = _product(loss, weights, product)
+    size = _size(weights)
+    nodes, masses = [], []
+    for probe in range(probes):
+        direction = rng.normals(seed, "density/direction", probe, size).to(weights[0])
+        for space in lanczos(apply, direction.expand(len(weights[0]), size), steps):
+            last = space
+        ritz, vectors = np.linalg.eigh(last.tridiagonal)
+        nodes.append(np.where(last.broken[:, None], np.nan, ritz))
+        masses.append(np.where(last.broken[:, None], np.nan, vectors[:, 0] ** 2 / probes))
+    return Density(*(torch.from_numpy(np.concatenate(part, axis=1)).to(weights[0]) for part in (nodes, masses)))
+
+
+def smoothed(density: Density, grid: Tensor, width: float) -> Tensor:
+    """A density of points on a grid, each point spread to a Gaussian.
+
+    Args:
+        density: ``Density`` of n points. grid: (G,) values of λ. width: standard deviation, in the units of λ.
+
+    Returns:
+        (cells, G), per unit of λ: its integral over a grid that covers the nodes by some widths is 1.
+    """
+    distance = (grid[:, None] - density.nodes[:, None, :]) / width
+    bump = torch.exp(-0.5 * distance**2) / (width * math.sqrt(2 * math.pi))
+    return (bump * density.weights[:, None, :]).sum(dim=2)
+
+
+def gradient(loss: Loss, weights: list[Tensor]) -> Tensor:
+    """The gradient of each network's loss, (cells, P). Arguments as in :func:`hessian_vector_product`."""
+    leaves = [w.detach().requires_grad_() for w in weights]
+    with torch.enable_grad():
+        rows = torch.autograd.grad(loss(leaves).sum(), leaves, materialize_grads=True)
+    return torch.cat([row.reshape(len(row), -1) for row in rows], dim=1)
+
+
+def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, iterations: int = 80) -> Eigenpair:
+    """Largest (algebraic) eigenvalue and its eigenvector, for each of a stack of symmetric operators.
+
+    With the Ritz residual r = ‖Hu − θu‖ and the distance g from θ to the next Ritz value, θ is off by about r²/g, and by no
+    more than r from *an* eigenvalue. An operator is done when the smaller of the two is below ``tolerance`` × |θ| and r below
+    30 × as much: r bounds what a second eigenvalue, too close to have shown itself as a Ritz value, can hide. Two eigenvalues
+    closer than r may be taken for one between them.
+
+    Args:
+        product: (cells, P) to (cells, P). start: (cells, P), of any length above 0.
+        tolerance: relative error asked for; what the dtype rounds to is enough.
+        iterations: at most so many products.
+
+    Returns:
+        ``Eigenpair`` in the dtype of ``start``, NaN where a product was not finite. The vector's error is about r/g: the
+        square root of the value's. An operator whose Krylov space is exhausted keeps the value it had then.
+    """
+    iterations = min(iterations, start.shape[1])
+    value, done = np.full(len(start), np.nan), np.zeros(len(start), dtype=bool)
+    mixture = np.zeros((len(start), iterations))
+    for space in lanczos(product, start, iterations):
+        done |= space.broken
+        ritz, vectors = np.linalg.eigh(space.tridiagonal)
+        known = ritz.shape[1]
+        value[~done], mixture[~done, :known] = ritz[~done, -1], vectors[~done, :, -1]
+        done |= space.exhausted | _converged(space, ritz, vectors[:, -1], 1, tolerance)
+        if done.all():
+            break
+    mixture[np.isnan(value)] = np.nan
+    vector = torch.bmm(torch.from_numpy(mixture[:, None, :known]).to(start), space.basis.nan_to_num())
+    return Eigenpair(torch.from_numpy(value).to(start), vector[:, 0])
+
+
+class Krylov(NamedTuple):
+    """Lanczos after k products: basis · H · basisᵀ = tridiagonal, and what has happened to each operator.
+
+    Attributes:
+        tridiagonal: float64 array (cells, k, k). beta: float64 array (cells, k), the couplings to the next vector, the last
+            one not yet in the tridiagonal. basis: (cells, k, P), orthonormal rows. exhausted: bool array (cells,), the space
+            is invariant. broken: bool array (cells,), a product was not finite; all of it is 0 then.
+    """
+
+    tridiagonal: np.ndarray
+    beta: np.ndarray
+    basis: Tensor
+    exhausted: np.ndarray
+    broken: np.ndarray
+
+
+def lanczos(product: Product, start: Tensor, steps: int) -> Iterator[Krylov]:
+    """The Lanczos process with full reorthogonalisation, for each of a stack of symmetric operators.
+
+    Args:
+        product: (cells, P) to (cells, P). start: (cells, P), of any length above 0. steps: products, cut at P.
+
+    Yields:
+        ``Krylov`` after each product: views of arrays that the next step goes on to fill. An exhausted space is begun anew in
+        a random direction orthogonal to it, with beta 0 between: its eigenvalues stay as they are.
     """
     cells, size = start.shape
-    iterations = min(iterations, size)
-    basis = start.new_empty(cells, iterations, size)
-    basis[:, 0] = start
-    tridiagonal = start.new_zeros(cells, iterations, iterations, dtype=torch.float64)
-    value = torch.full((cells,), torch.nan, dtype=torch.float64, device=start.device)
-    done = torch.zeros(cells, dtype=torch.bool, device=start.device)
+    steps = min(steps, size)
     epsilon = torch.finfo(start.dtype).eps
-    for k in range(iterations):
-        image = product(basis[:, k])
-        done |= ~torch.isfinite(image).all(dim=1)
-        alpha = (basis[:, k] * image).sum(dim=1)
-        tridiagonal[:, k, k] = alpha.nan_to_num()
+    basis = start.new_empty(cells, steps, size)
+    torch.div(start, torch.linalg.vector_norm(start, dim=1, keepdim=True), out=basis[:, 0])
+    tridiagonal, betas = np.zeros((cells, steps, steps)), np.zeros((cells, steps))
+    scale, broken = np.zeros(cells), np.zeros(cells, dtype=bool)
+    beta = start.new_zeros(cells)
+    for k in range(steps):
+        newest, known = basis[:, k], basis[:, : k + 1]
+        image = product(newest)
+        alpha = torch.linalg.vecdot(newest, image)
         # The three-term recurrence, then one pass against every earlier vector: together as good as twice all of them.
-        image = image - alpha[:, None] * basis[:, k]
-        if k:
-            image = image - tridiagonal[:, k, k - 1, None].to(image) * basis[:, k - 1]
-        known = basis[:, : k + 1]
-        image = torch.baddbmm(image[:, None], torch.bmm(known, image[:, :, None]).mT, known, alpha=-1)[:, 0]
-        beta = image.norm(dim=1).nan_to_num()
-        ritz, vectors = torch.linalg.eigh(tridiagonal[:, : k + 1, : k + 1])
-        top = ritz[:, -1]
-        value = torch.where(done, value, top)
-        scale = ritz.abs().amax(dim=1)
-        residual = beta * vectors[:, -1, -1].abs()
-        exhausted = beta <= 10 * epsilon * scale
-        done |= exhausted | (residual <= tolerance * top.abs())
-        if k + 1 == iterations or bool(done.all()):
-            break
-        tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = beta
-        basis[:, k + 1] = torch.where(
-            exhausted[:, None], 0.0, image / beta.clamp_min(torch.finfo(start.dtype).tiny)[:, None]
-        )
-    return value.to(start.dtype)
+        recurrence = torch.stack((beta, alpha), dim=1) if k else alpha[:, None]
+        image = torch.baddbmm(image[:, None], recurrence[:, None], known[:, -2:], alpha=-1)[:, 0]
+        image = _orthogonal(image, known)
+        beta = torch.linalg.vector_norm(image, dim=1)
+        a, b = torch.stack((alpha, beta)).double().cpu().numpy()
+        broken |= ~np.isfinite(a + b)
+        a[broken] = b[broken] = tridiagonal[broken] = betas[broken] = 0.0
+        scale = np.maximum(scale, np.abs(a) + b)
+        exhausted = b <= 10 * epsilon * scale
+        tridiagonal[:, k, k], betas[:, k] = a, b
+        yield Krylov(tridiagonal[:, : k + 1, : k + 1], betas[:, : k + 1], known, exhausted, broken)
+        if k + 1 == steps:
+            return
+        length = beta
+        if exhausted.any():
+            anew = torch.from_numpy(exhausted).to(start.device)
+            fresh = _direction(k + 1, size, start.dtype, start.device).expand_as(start)
+            image = torch.where(anew[:, None], _orthogonal(_orthogonal(fresh, known), known), image)
+            b, beta, length = np.where(exhausted, 0.0, b), torch.where(anew, 0.0, beta), image.norm(dim=1)
+        tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = b
+        torch.div(image, length[:, None], out=basis[:, k + 1])
+
+
+def _orthogonal(vectors: Tensor, basis: Tensor) -> Tensor:
+    """(cells, P) less its components along the rows of (cells, k, P)."""
+    rows = vectors[:, None]  # a row times a matrix: the other way round, a batched product is many times slower
+    return torch.baddbmm(rows, torch.bmm(rows, basis.mT), basis, alpha=-1)[:, 0]
+
+
+def _converged(space: Krylov, ritz: np.ndarray, last: np.ndarray, k: int, tolerance: float) -> np.ndarray:
+    """Whether the k largest Ritz values are good, relative to the largest modulus of them or to rounding: bool (cells,).
+
+    Args:
+        ritz: all Ritz values (cells, n), ascending. last: the last components of their vectors (cells, n).
+    """
+    residual = space.beta[:, -1:] * np.abs(last[:, -k:])
+    top, size = ritz[:, -k - 1 :], np.abs(ritz)
+    between = top[:, 1:] - top[:, :-1]
+    gap = between.copy()
+    gap[:, :-1] = np.minimum(between[:, :-1], between[:, 1:])
+    if ritz.shape[1] > k:
+        floor = np.maximum(residual, np.finfo(float).tiny)
+        residual = residual * np.maximum(floor / np.maximum(gap, floor), 1 / _HIDDEN)
+    rounding = torch.finfo(space.basis.dtype).eps * size.max(axis=1)
+    return residual.max(axis=1) <= np.maximum(tolerance * size[:, -k:].max(axis=1), rounding)
+
+
+def _product(loss: Loss, weights: list[Tensor], product: Product | None) -> Product:
+    return hessian_vector_product(loss, weights) if product is None else product
+
+
+def _size(weights: list[Tensor]) -> int:
+    return sum(w[0].numel() for w in weights)
+
+
+def _mixed(guess: Tensor) -> Tensor:
+    """A guess (cells, P) and the fixed random direction, in equal parts; the direction alone where there is no guess."""
+    guess = guess.nan_to_num(0.0, 0.0, 0.0)
+    length = guess.norm(dim=1, keepdim=True)
+    unit = guess / length.clamp_min(torch.finfo(guess.dtype).tiny)
+    return unit + _direction(0, guess.shape[1], guess.dtype, guess.device)
+
+
+@lru_cache(maxsize=8)
+def _direction(number: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A fixed random unit vector (size,)."""
+    normals = rng.normals(0, "lanczos/start", number, size)
+    return (normals / normals.norm()).to(device, dtype)

@@ -18,6 +18,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda h: h,
 }
 
+# First and second derivative of each activation; no second where it is zero (almost) everywhere.
+SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": lambda h: (h > 0).to(h.dtype),
+    "tanh": lambda h: 1 - torch.tanh(h) ** 2,
+    "linear": torch.ones_like,
+}
+BENDS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": lambda h: 2 * torch.tanh(h) * (torch.tanh(h) ** 2 - 1)}
+
 
 @dataclass(frozen=True)
 class MLP:
@@ -74,3 +82,94 @@ class MLP:
         """f̃(x; θ) of a stack of networks, neither centred nor divided by γ: (cells, batch, K). Arguments as in `hidden`."""
         last = ACTIVATIONS[self.activation](self.hidden(weights, x)[-1])
         return (torch.bmm(weights[-1], last) * self.scales[-1]).mT
+
+    def operators(self, weights: list[Tensor]) -> list[Tensor]:
+        """The weights as they act, multiplied by their scales: each (cells, fan_out, fan_in)."""
+        return [weight * scale for weight, scale in zip(weights, self.scales, strict=True)]
+
+    def factors(self, weights: list[Tensor], x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The derivative of every output in every weight, in factors: ∂f̃_k(x_b)/∂W_l = δ_l[b, k] ⊗ a_l[b].
+
+        Args:
+            As in `hidden`.
+
+        Returns:
+            For each layer, first first, a (cells, batch, fan_in), its input, and δ (cells, batch, K, fan_out), the output's
+            derivative in what the layer adds up, its scale included. Of f̃, not of f = (f̃ − f̃₀)/γ.
+        """
+        act, slope = ACTIVATIONS[self.activation], SLOPES[self.activation]
+        hidden = self.hidden(weights, x)
+        cells, batch = len(weights[0]), len(x)
+        inputs = [x.expand(cells, -1, -1)] + [act(h).mT for h in hidden]
+        above = torch.eye(self.outputs, dtype=x.dtype, device=x.device).expand(cells, batch, -1, -1)
+        factors = []
+        for layer in reversed(range(self.depth)):
+            delta = above * self.scales[layer]
+            factors.append((inputs[layer], delta))
+            if layer:
+                below = torch.bmm(delta.reshape(cells, batch * self.outputs, -1), weights[layer])
+                above = below.view(cells, batch, self.outputs, -1) * slope(hidden[layer - 1]).mT[:, :, None]
+        return factors[::-1]
+
+    def hessian_vector_product(
+        self, weights: list[Tensor], x: Tensor, loss: Callable[[Tensor], Tensor]
+    ) -> Callable[[Tensor], Tensor]:
+        """The map v ↦ Hv of a loss of the outputs, written out layer by layer: the same as double backward's, sooner.
+
+        Forward and backward pass are differentiated along v (the R-operator); what does not depend on v is kept from one
+        call to the next. Only the loss is left to automatic differentiation, as a function of the outputs.
+
+        Args:
+            weights: each (cells, fan_out, fan_in). x: inputs (batch, D).
+            loss: outputs f̃, (cells, batch, K), to one loss a network, (cells,).
+
+        Returns:
+            A function from (cells, P) to (cells, P), P parameters a network in the order of ``weights``.
+
+        References:
+            B. A. Pearlmutter, *Fast exact multiplication by the Hessian*, Neural Computation 1994.
+        """
+        act, slope, bend = ACTIVATIONS[self.activation], SLOPES[self.activation], BENDS.get(self.activation)
+        weights = [weight.detach() for weight in weights]
+        cells, last, scales = len(weights[0]), self.depth - 1, self.scales
+        hidden = self.hidden(weights, x)
+        inputs = [x.T.expand(cells, -1, -1)] + [act(h) for h in hidden]
+        slopes = [slope(h) for h in hidden]
+        output = (torch.bmm(weights[-1], inputs[-1]) * scales[-1]).requires_grad_()
+        with torch.enable_grad():
+            (residual,) = torch.autograd.grad(loss(output.mT).sum(), output, create_graph=True)
+        deltas: list[Tensor] = [residual.detach()]  # ∂loss/∂h, a layer
+        bends: list[Tensor] = []  # ∂loss/∂a · φ″(h), a layer; none where φ″ is zero
+        for layer in range(last, 0, -1):
+            above = torch.bmm(weights[layer].mT, deltas[0]) * scales[layer]
+            deltas.insert(0, above * slopes[layer - 1])
+            if bend:
+                bends.insert(0, above * bend(hidden[layer - 1]))
+        sizes = [weight[0].numel() for weight in weights]
+
+        def product(vector: Tensor) -> Tensor:
+            v = [part.view(w.shape) for part, w in zip(vector.split(sizes, dim=1), weights, strict=True)]
+            moved = torch.bmm(v[0], inputs[0]).mul_(scales[0])  # derivative along v of h, then of a
+            moved_h, moved_a = [moved], [moved * slopes[0]]
+            for layer in range(1, self.depth):
+                scale = scales[layer]
+                moved = torch.bmm(v[layer], inputs[layer]).baddbmm_(
+                    weights[layer], moved_a[-1], beta=scale, alpha=scale
+                )
+                if layer < last:
+                    moved_h.append(moved)
+                    moved_a.append(moved * slopes[layer])
+            (turned,) = torch.autograd.grad(residual, output, moved, retain_graph=True, materialize_grads=True)
+            rows = []  # derivative along v of the gradient, last layer first
+            for layer in range(last, 0, -1):
+                scale, delta, below = scales[layer], deltas[layer], layer - 1
+                row = torch.bmm(turned, inputs[layer].mT)
+                rows.append(row.baddbmm_(delta, moved_a[below].mT, beta=scale, alpha=scale))
+                turned = torch.bmm(v[layer].mT, delta).baddbmm_(weights[layer].mT, turned, beta=scale, alpha=scale)
+                turned.mul_(slopes[below])
+                if bend:
+                    turned.addcmul_(bends[below], moved_h[below])
+            rows.append(torch.bmm(turned, inputs[0].mT).mul_(scales[0]))
+            return torch.cat([row.view(cells, -1) for row in rows[::-1]], dim=1)
+
+        return product
