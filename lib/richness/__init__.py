@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from richness.runs.experiment import Experiment
     from richness.runs.recipes import obtain, recipe
     from richness.runs.results import load, read, save
+    from richness.runs.search import search
     from richness.runs.sweep import sweep
     from richness.runs.training import live, train
 
@@ -25,6 +26,7 @@ _HOME = {
     "Experiment": "richness.runs.experiment",
     "recipe": "richness.runs.recipes",
     "sweep": "richness.runs.sweep",
+    "search": "richness.runs.search",
     "train": "richness.runs.training",
     "live": "richness.runs.training",
     "obtain": "richness.runs.recipes",
@@ -50,6 +52,7 @@ __all__ = [
     "read",
     "recipe",
     "save",
+    "search",
     "sharpness",
     "sweep",
     "task",

@@ -9,6 +9,7 @@ in the pydantic model. Heavy imports (torch) stay inside the commands, so that h
 
 import contextlib
 import difflib
+import functools
 import inspect
 import io
 import json as json_module
@@ -201,7 +202,7 @@ def _output(out: str) -> Path:
     return path
 
 
-def _is_done(path: Path, experiment: Any) -> bool:
+def _is_done(path: Path, recipe_hash: str) -> bool:
     """True if `path` holds this experiment already; an unreadable file or another recipe's is an error."""
     if not path.exists():
         return False
@@ -213,10 +214,10 @@ def _is_done(path: Path, experiment: Any) -> bool:
         raise Failure(
             f"{path} exists and is not a whole result ({_one_line(error)}). Move it away or choose another --out."
         ) from error
-    if stored.attrs.get("recipe_hash") != experiment.hash:
+    if stored.attrs.get("recipe_hash") != recipe_hash:
         raise Failure(
             f"{path} holds another experiment (recipe {str(stored.attrs.get('recipe_hash'))[:12]}, not "
-            f"{experiment.hash[:12]}). Move it away or choose another --out."
+            f"{recipe_hash[:12]}). Move it away or choose another --out."
         )
     return True
 
@@ -281,26 +282,35 @@ def _processes(workers: str, scheduler: str | None) -> int:
 def _sweep_and_save(
     experiment: Any, path: Path, workers: int, scheduler: str | None, name: str = "", scale: str = ""
 ) -> None:
-    """Runs the sweep with its finished shards kept beside `path`, writes `path` whole, then drops the shards."""
+    """Runs every cell of the experiment and writes the result."""
+    from richness.runs.sweep import sweep as run_sweep
+
+    about = f"{len(experiment.cells())} cells × {len(experiment.seeds)} seeds × {experiment.steps} steps"
+    _run_and_save(functools.partial(run_sweep, name=name, scale=scale), experiment, about, path, workers, scheduler)
+
+
+def _run_and_save(
+    run: Callable[..., Any], experiment: Any, about: str, path: Path, workers: int, scheduler: str | None
+) -> Any:
+    """Runs with finished shards kept beside `path`, writes `path` whole, then drops the shards; returns what came out."""
     import shutil
 
     from richness.runs import results
-    from richness.runs.sweep import sweep as run_sweep
 
     if scheduler is None:  # else the device is one of the workers'
         _check_device(experiment.device)
     store = path.with_suffix(".parts")
-    cells, seeds = len(experiment.cells()), len(experiment.seeds)
     with _executor(workers, scheduler) as executor, _alone(store, path), _progress(path.stem) as progress:
-        print(f"{path.stem}: {cells} cells × {seeds} seeds × {experiment.steps} steps", file=sys.stderr, flush=True)
+        print(f"{path.stem}: {about}", file=sys.stderr, flush=True)
         try:
-            runs = run_sweep(experiment, executor=executor, store=store, progress=progress, name=name, scale=scale)
+            runs = run(experiment, executor=executor, store=store, progress=progress)
             results.save(runs, path)
         except KeyboardInterrupt as stop:
             stop.add_note(f"What is finished is kept in {store}; to go on:")
             raise
         shutil.rmtree(store, ignore_errors=True)
     print(f"{path}: {_counts(runs)}")
+    return runs
 
 
 @contextlib.contextmanager
@@ -381,13 +391,81 @@ def _sweep_command() -> Callable[..., int]:
         described = _experiment({name: getattr(experiment, name) for name in Experiment.model_fields})
         processes = _processes(workers, scheduler)
         path = _output(out or f"runs/sweep-{described.hash[:12]}.nc")
-        if _is_done(path, described):
+        if _is_done(path, described.hash):
             print(f"{path} holds this experiment already; nothing to do.")
             return 0
         _sweep_and_save(described, path, processes, scheduler)
         return 0
 
     return sweep
+
+
+def _search_command() -> Callable[..., int]:
+    from richness.runs.experiment import Experiment
+
+    options: Any = _fields_as_options(Experiment)
+
+    def search(
+        experiment: Annotated[options, tyro.conf.arg(name="")],  # type: ignore[valid-type]
+        boundaries: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")] = (),
+        per_decade: str = "12",
+        guard: str = "1",
+        out: Annotated[str | None, tyro.conf.arg(metavar="FILE.nc", help_behavior_hint="")] = None,
+        workers: str = "1",
+        scheduler: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="")] = None,
+    ) -> int:
+        """The boundaries of the γ–η plane between the smallest and the largest η, without the plane; resumable.
+
+        Args:
+            boundaries: eta_max, eta_min, eta_crit (default: all)
+            per_decade: points a decade of the grid of η that boundaries are placed on
+            guard: runs before a boundary that must show nothing
+            out: where the cells that were run go (default: runs/search-<hash>.nc)
+            workers: processes to share the work
+            scheduler: of a Dask cluster to do the work, such as tcp://host:8786
+        """
+        from richness.runs import search as room
+
+        described = _experiment({name: getattr(experiment, name) for name in Experiment.model_fields})
+        processes = _processes(workers, scheduler)
+        sought: dict[str, Any] = {
+            "boundaries": [
+                choice(name, "--boundaries", list(room.APPROACHES)) for name in boundaries or room.APPROACHES
+            ],
+            "per_decade": whole(per_decade, "--per-decade", least=1),
+            "guard": whole(guard, "--guard"),
+        }
+        recipe_hash = room.identity(described, **sought)
+        path = _output(out or f"runs/search-{recipe_hash[:12]}.nc")
+        if _is_done(path, recipe_hash):
+            print(f"{path} holds this search already; nothing to do.")
+            return 0
+        about = f"boundaries at {len(described.gammas)} γ × {len(described.seeds)} seeds, {described.steps} steps"
+        runs = _run_and_save(
+            functools.partial(room.search, **sought), described, about, path, processes, scheduler
+        )  # fmt: skip
+        print(
+            f"{runs.cells_run} of {runs.cells_full_grid} cells were run.\n{_boundary_table(runs, sought['boundaries'])}"
+        )
+        return 0
+
+    return search
+
+
+def _boundary_table(runs: Any, names: Sequence[str]) -> str:
+    """The boundaries at every γ, geometric mean over the seeds that saw them, η_min for the whole run."""
+    import numpy as np
+
+    from richness.findings import boundaries
+
+    found = boundaries.boundaries(runs)[list(names)]
+    found = found.sel(budget=runs.step.values[-1]) if "budget" in found.dims else found
+    means = found.map(np.log10).mean("seed")
+    rows = [
+        {"gamma": float(gamma)} | {name: 10 ** float(means[name].sel(gamma=gamma)) for name in names}
+        for gamma in runs.gamma
+    ]
+    return _table(rows, ("gamma", *names))
 
 
 def _precompute_command() -> Callable[..., int]:
@@ -632,6 +710,7 @@ def _address_command() -> Callable[..., int]:
 # name -> (one line for the list of commands, what makes the function). Made when called: help needs no heavy import.
 COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
     "sweep": ("one sweep over the γ–η plane, resumable", _sweep_command),
+    "search": ("the boundaries of the plane without the plane, resumable", _search_command),
     "precompute": ("fills precomputed/ with what is stale", _precompute_command),
     "rerun": ("executes chapters at a scale, parameters checked", _rerun_command),
     "adopt": ("takes a result from another machine into precomputed/", _adopt_command),

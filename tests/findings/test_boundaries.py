@@ -52,6 +52,21 @@ def test_trials_give_the_same_boundaries(runs: xr.Dataset, trials: Callable[[xr.
         assert find(searched).attrs["censored"] == find(runs).attrs["censored"]
 
 
+def test_a_boundary_lies_between_the_nearest_runs_of_its_own_seed(runs: xr.Dataset) -> None:
+    """As after a search, where each seed has run other cells than its neighbours."""
+    g, find = 12, b.eta_max(runs)
+    cell = int(np.searchsorted(runs.eta, find[g, 1]))  # the first that does not converge, for seed 1
+    gaps = runs.copy(deep=True)
+    gaps["status"][g, cell : cell + 3, 1] = 2
+    found = b.eta_max(gaps)
+    etas = runs.eta.values[[cell - 1, cell + 3]]
+    np.testing.assert_allclose(found[g, 1], np.sqrt(etas.prod()))
+    np.testing.assert_allclose(found.half_cell[g, 1], np.log10(etas[1] / etas[0]) / 2)
+    others = np.ones(find.shape, dtype=bool)
+    others[g, 1] = False
+    np.testing.assert_array_equal(found.values[others], find.values[others])
+
+
 def test_dimension_order_does_not_matter(runs: xr.Dataset) -> None:
     turned = runs.transpose("seed", "budget", "eta", "gamma", "step")
     for find in (b.eta_max, b.eta_min, b.eta_crit, b.eta_star):

@@ -75,6 +75,23 @@ def test_a_grid_may_be_start_stop_points(richness, tmp_path):
     assert runs.gamma.values == pytest.approx([0.1, 1, 10]) and runs.sizes["eta"] == 5
 
 
+def test_a_search_says_where_the_boundaries_are_and_is_not_repeated(richness, tmp_path):
+    from richness.findings import boundaries
+    from richness.runs import results
+
+    out = tmp_path / "search.nc"
+    typed = ["search", "--gammas", "1:30:3", "--etas", "1e-2", "1e4", "--width", "8", "--steps", "60", "--boundaries",
+             "eta_crit", "--per-decade", "6", "--out", out]  # fmt: skip
+    first = richness(*typed)
+    runs = results.read(out)
+    assert first.code == 0 and f"{runs.cells_run} of {runs.cells_full_grid} cells" in first.out
+    for eta in boundaries.eta_crit(runs).values[:, 0]:
+        assert f"{eta:.3g}" in first.out
+    again = richness(*typed)
+    assert again.code == 0 and "nothing to do" in again.out
+    assert richness("sweep", "--gammas", "1", "--etas", "1", "--out", out).code == 1  # another recipe's file
+
+
 @pytest.mark.slow
 def test_two_workers_give_the_same_numbers(richness, tiny, tmp_path):
     from richness.runs import results

@@ -6,9 +6,11 @@ A stream's inputs are made in float32 and cast afterwards, so that a float32 and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -44,7 +46,11 @@ class Task:
 
     def batches(self, seed: int, steps: range, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """Training batches of several steps at once: inputs (steps, B, D), labels (steps, B) or targets (steps, B, K)."""
-        return self.draw(seed, steps, batch_size, f"{self.name}/train", device)
+
+        def drawn() -> tuple[Tensor, Tensor]:
+            return self.draw(seed, steps, batch_size, f"{self.name}/train", device)
+
+        return _memory.recall((seed, self.name), (steps, batch_size, device), drawn) if _memory else drawn()
 
     def batch(self, seed: int, step: int, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """The training batch of one step: inputs (B, D), labels (B,) or targets (B, K)."""
@@ -55,6 +61,50 @@ class Task:
         """The fixed probe set on which curvature is measured: fresh samples, the same for every cell and every seed."""
         inputs, targets = self.draw(0, range(1), samples, f"{self.name}/probe", device)
         return inputs[0], targets[0]
+
+
+class _Memory:
+    """Batches by stream and by steps, up to so many bytes; the batches of other streams are the first to go."""
+
+    def __init__(self, limit: int):
+        self.limit, self.bytes, self.lock = limit, 0, Lock()
+        self.kept: dict[Hashable, dict[Hashable, tuple[Tensor, Tensor]]] = {}
+
+    def recall(
+        self, stream: Hashable, key: Hashable, draw: Callable[[], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        known = self.kept.get(stream, {}).get(key)
+        if known is not None:
+            return known
+        batches = draw()
+        with self.lock:
+            self._keep(stream, key, batches)
+        return batches
+
+    def _keep(self, stream: Hashable, key: Hashable, batches: tuple[Tensor, Tensor]) -> None:
+        size = sum(part.nbytes for part in batches)
+        own = self.kept.setdefault(stream, {})
+        while self.bytes + size > self.limit and len(self.kept) > 1:
+            other = next(name for name in self.kept if name != stream)
+            self.bytes -= sum(part.nbytes for pair in self.kept.pop(other).values() for part in pair)
+        if self.bytes + size <= self.limit and key not in own:
+            own[key] = batches
+            self.bytes += size
+
+
+_memory: _Memory | None = None
+
+
+@contextmanager
+def remembered(limit: int = 2**28) -> Iterator[None]:
+    """While it lasts, batches once drawn are kept, ``limit`` bytes of them at most: for work that trains on the same
+    stream again and again. It changes no number."""
+    global _memory
+    before, _memory = _memory, _Memory(limit)
+    try:
+        yield
+    finally:
+        _memory = before
 
 
 def _digits(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:

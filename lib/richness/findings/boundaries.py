@@ -1,8 +1,6 @@
 r"""From a portrait to its boundaries, and from a boundary to an exponent with an interval.
 
-What counts as converged, learned or stable is decided here and nowhere else (`CONVERGED_BELOW`, `LEARNED_BELOW`,
-`STABLE_BELOW`). "Not NaN" is no test of convergence: at large η many ReLU networks are finite and dead, with exactly
-the initial loss.
+What counts as converged, learned or stable is decided in `richness.runs.outcomes`, and can be had from here.
 
 Four boundaries, each an η at every γ and seed:
 
@@ -11,9 +9,9 @@ Four boundaries, each an η at every γ and seed:
 * `eta_crit`: the onset of instability, where the early loss first overshoots;
 * `eta_star`: the best η.
 
-A boundary is known only to lie between two neighbouring η of the grid: it is placed at their geometric midpoint and
-carries half their distance (`half_cell`, in decades), which `fit` turns into part of the interval. Where the neighbour
-was not run, or the axis ends, the boundary was not seen: NaN, and counted in ``attrs["censored"]``.
+A boundary is known only to lie between two neighbouring η of those that were run: it is placed at their geometric
+midpoint and carries half their distance (`half_cell`, in decades), which `fit` turns into part of the interval. Where
+nothing was run on the far side, the boundary was not seen: NaN, and counted in ``attrs["censored"]``.
 
 Results come with a common ``eta`` axis, or, from a boundary search, with a dimension ``trial`` and a coordinate
 ``eta(gamma, trial)`` in any order, NaN where a trial was not used. Both give the same boundaries.
@@ -27,6 +25,18 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from richness.runs.outcomes import (
+    APPROACHES,
+    CONVERGED_BELOW,
+    LEARNED_BELOW,
+    STABLE_BELOW,
+    converged,
+    dead,
+    learned,
+    stable,
+)
+from richness.runs.results import STATUS
 
 __all__ = [
     "CONVERGED_BELOW",
@@ -51,16 +61,6 @@ __all__ = [
     "stable",
 ]
 
-#: Converged: finite throughout, and the mean loss over the last tenth of the steps below this share of the initial one.
-#: The class-mean predictor of ten balanced classes sits at 0.9 under MSE, so the threshold stays below that.
-CONVERGED_BELOW = 0.8
-
-#: Learned: that mean loss, at the end of the budget, below this share of the initial one.
-LEARNED_BELOW = 0.6
-
-#: Stable: the loss never above this multiple of the initial one in the first 60 steps.
-STABLE_BELOW = 1.2
-
 Window = tuple[float, float]
 
 #: Two windows of γ a side, both ends included: a slope is only as firm as its change from one to the other. On the lazy
@@ -84,39 +84,7 @@ STAR_WITHIN = 1.25
 
 _STAR_CELLS = 2  # and to at least this many either side, however steep the bowl
 
-_OK, _NOT_RUN = 0, 2
 _SLACK = 1 + 1e-6  # window ends include grid points that rounding moved
-
-
-# -- what counts -------------------------------------------------------------------------------------------------------
-
-
-def converged(runs: xr.Dataset) -> xr.DataArray:
-    """Boolean mask (gamma, eta, seed): status ok and late loss < `CONVERGED_BELOW` × initial loss."""
-    return (runs.status == _OK) & (runs.late_loss < CONVERGED_BELOW * runs.initial_loss)
-
-
-def learned(runs: xr.Dataset) -> xr.DataArray:
-    """Boolean mask (gamma, eta, seed, budget): late loss at the budget < `LEARNED_BELOW` × initial loss.
-
-    Without ``budget_loss`` in the results, ``budget`` has the one entry of the whole run. A run that diverges after the
-    budget was spent counts as learned for that budget.
-    """
-    if "budget_loss" in runs:
-        return runs.budget_loss < LEARNED_BELOW * runs.initial_loss
-    steps = int(runs.step[-1])
-    mask = (runs.status == _OK) & (runs.late_loss < LEARNED_BELOW * runs.initial_loss)
-    return mask.expand_dims(budget=[steps], axis=-1)
-
-
-def stable(runs: xr.Dataset) -> xr.DataArray:
-    """Boolean mask (gamma, eta, seed): run, and peak loss of the first 60 steps ≤ `STABLE_BELOW` × initial loss."""
-    return (runs.status != _NOT_RUN) & (runs.peak_loss <= STABLE_BELOW * runs.initial_loss)
-
-
-def dead(runs: xr.Dataset) -> xr.DataArray:
-    """Boolean mask (gamma, eta, seed): finite throughout, and yet not converged (dead, stuck, or too slow)."""
-    return (runs.status == _OK) & ~converged(runs)
 
 
 # -- positions ---------------------------------------------------------------------------------------------------------
@@ -124,55 +92,50 @@ def dead(runs: xr.Dataset) -> xr.DataArray:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Sorted log10 η with shape (gamma, trial), and how to bring an array of the Dataset into that order."""
+    """The cells that were run at every γ and seed, in the order in which η comes.
+
+    ``log_eta`` is log10 η with shape (gamma, trial, seed); NaN, and last, where a cell was not run.
+    """
 
     log_eta: np.ndarray
     order: np.ndarray
     axis: str
 
     @classmethod
-    def of(cls, runs: xr.Dataset) -> _Grid:
+    def of(cls, runs: xr.Dataset, coming: int = +1) -> _Grid:
         axis = "trial" if "trial" in runs.dims else "eta"
         if "eta" not in runs.coords or "gamma" not in runs.coords or axis not in runs.status.dims:
             raise ValueError(
                 "boundaries need results with coordinates gamma and eta, either eta(eta) or eta(gamma, trial); "
                 f"got dimensions {dict(runs.sizes)}."
             )
-        eta = runs.eta.broadcast_like(runs.status.isel(seed=0, drop=True)).transpose("gamma", axis).values
-        log_eta = np.log10(np.where(eta > 0, eta, np.nan))
-        order = np.argsort(log_eta, axis=1, kind="stable")  # NaN, an unused trial, goes last
+        eta = runs.eta.where((runs.status != STATUS["not_run"]) & (runs.eta > 0))
+        log_eta = np.log10(eta.transpose("gamma", axis, "seed").values)
+        order = np.argsort(coming * log_eta, axis=1, kind="stable")
         return cls(np.take_along_axis(log_eta, order, 1), order, axis)
 
-    def run(self, runs: xr.Dataset) -> np.ndarray:
-        """Which cells were run, (gamma, trial, seed), sorted; a trial without an η was not."""
-        return self.sort(runs.status != _NOT_RUN) & np.isfinite(self.log_eta)[..., None]
-
     def sort(self, array: xr.DataArray) -> np.ndarray:
-        """``array`` as numpy, (gamma, trial, seed, ...), with η ascending."""
+        """``array`` as numpy, (gamma, trial, seed, ...), in this order."""
         rest = [dim for dim in array.dims if dim not in ("gamma", self.axis, "seed")]
         values = array.transpose("gamma", self.axis, "seed", *rest).values
-        return np.take_along_axis(values, self.order.reshape(self.order.shape + (1,) * (values.ndim - 2)), axis=1)
+        return np.take_along_axis(values, self.order.reshape(self.order.shape + (1,) * (values.ndim - 3)), axis=1)
 
 
-def _between(grid: _Grid, good: np.ndarray, run: np.ndarray, at: np.ndarray, toward: int) -> tuple[np.ndarray, ...]:
-    """Midpoint (log10 η), half cell (decades) and censored mask of the boundary between cell ``at`` and its neighbour.
-
-    ``good`` and ``run`` are (gamma, trial, ...); ``at`` (gamma, ...) is the index of the last good cell, ``toward`` +1
-    or −1 the side on which the bad one lies. Where there is no good cell at all, NaN and not censored.
-    """
-    trials = good.shape[1]
-    beyond = np.clip(at + toward, 0, trials - 1)
-    log_eta = grid.log_eta.reshape(grid.log_eta.shape + (1,) * (good.ndim - 2))
-    log_eta = np.broadcast_to(log_eta, good.shape)
-    here, there = (np.take_along_axis(log_eta, index[:, None], 1)[:, 0] for index in (at, beyond))
-    neighbour_run = np.take_along_axis(run, beyond[:, None], 1)[:, 0] & (beyond == at + toward)
-    exists = good.any(axis=1)
-    seen = exists & neighbour_run
-    return (
-        np.where(seen, (here + there) / 2, np.nan),
-        np.where(seen, np.abs(here - there) / 2, np.nan),
-        exists & ~seen,
-    )
+def _first(runs: xr.Dataset, name: str, definition: str) -> xr.DataArray:
+    """The boundary between the first run that shows the event, as η comes from its side, and the run before it."""
+    approach = APPROACHES[name]
+    grid = _Grid.of(runs, approach.coming)
+    event = grid.sort(approach.event(runs))
+    log_eta = np.broadcast_to(grid.log_eta.reshape(grid.log_eta.shape + (1,) * (event.ndim - 3)), event.shape)
+    event = event & np.isfinite(log_eta)
+    first, met = np.argmax(event, axis=1), event.any(axis=1)
+    here, before = (np.take_along_axis(log_eta, at[:, None], 1)[:, 0] for at in (first, np.maximum(first - 1, 0)))
+    seen = met & (first > 0)
+    # an overshoot there always is, somewhere: where none was met, it lies beyond what was run
+    somewhere = np.isfinite(log_eta).any(axis=1) if name == "eta_crit" else met
+    position = np.where(seen, (here + before) / 2, np.nan)
+    half_cell = np.where(seen, np.abs(here - before) / 2, np.nan)
+    return _pack(runs, name, definition, position, half_cell, somewhere & ~seen)
 
 
 def _pack(
@@ -201,14 +164,10 @@ def eta_max(runs: xr.Dataset) -> xr.DataArray:
     The topmost, as when η comes down from above until the first run that converges: catapults that land belong inside.
 
     Returns:
-        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``censored`` (the cell above was
-        not run, or the axis ends) and ``absent`` (nothing converged at all at that γ and seed).
+        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``censored`` (nothing was run
+        above it) and ``absent`` (nothing converged at all at that γ and seed).
     """
-    grid = _Grid.of(runs)
-    good, run = grid.sort(converged(runs)), grid.run(runs)
-    top = good.shape[1] - 1 - np.argmax(good[:, ::-1], axis=1)
-    definition = f"largest η with status ok and late loss < {CONVERGED_BELOW} × initial loss"
-    return _pack(runs, "eta_max", definition, *_between(grid, good, run, top, +1))
+    return _first(runs, "eta_max", f"largest η with status ok and late loss < {CONVERGED_BELOW} × initial loss")
 
 
 def eta_min(runs: xr.Dataset) -> xr.DataArray:
@@ -216,30 +175,17 @@ def eta_min(runs: xr.Dataset) -> xr.DataArray:
 
     ``budget`` is the number of steps T at which the run counts as stopped; see `learned`. Returns as `eta_max` does.
     """
-    grid = _Grid.of(runs)
-    good = grid.sort(learned(runs))
-    run = np.broadcast_to(grid.run(runs)[..., None], good.shape)
-    definition = f"smallest η with late loss at the budget < {LEARNED_BELOW} × initial loss"
-    return _pack(runs, "eta_min", definition, *_between(grid, good, run, np.argmax(good, axis=1), -1))
+    return _first(runs, "eta_min", f"smallest η with late loss at the budget < {LEARNED_BELOW} × initial loss")
 
 
 def eta_crit(runs: xr.Dataset) -> xr.DataArray:
     """The onset of instability, (gamma, seed): coming up in η, where the early loss first overshoots.
 
-    Between the last cell of the first stretch of `stable` ones and the next. Coming up, because far above the boundary
+    Between the last of the first stretch of `stable` runs and the next. Coming up, because far above the boundary
     a network can die in a single step, and its loss then never passes the line. Returns as `eta_max` does.
     """
-    grid = _Grid.of(runs)
-    good, run = grid.sort(stable(runs)), grid.run(runs)
-    overshoots = run & ~good
-    # the cell before the first overshoot; with none, the topmost cell that was run, whose neighbour was not
-    topmost = run.shape[1] - 1 - np.argmax(run[:, ::-1], axis=1)
-    last = np.where(overshoots.any(axis=1), np.argmax(overshoots, axis=1) - 1, topmost)
-    below = np.take_along_axis(good, np.maximum(last, 0)[:, None], 1)[:, 0] & (last >= 0)
-    position, half_cell, _ = _between(grid, good, run, np.maximum(last, 0), +1)
-    position, half_cell = np.where(below, position, np.nan), np.where(below, half_cell, np.nan)
     definition = f"largest η below the first whose loss passes {STABLE_BELOW} × initial loss within 60 steps"
-    return _pack(runs, "eta_crit", definition, position, half_cell, np.isnan(position) & run.any(axis=1))
+    return _first(runs, "eta_crit", definition)
 
 
 def eta_star(runs: xr.Dataset) -> xr.DataArray:
@@ -251,7 +197,7 @@ def eta_star(runs: xr.Dataset) -> xr.DataArray:
     Returns as `eta_max` does; censored where the smallest cell has a neighbour that was not run.
     """
     grid = _Grid.of(runs)
-    good, run, late = grid.sort(converged(runs)), grid.run(runs), grid.sort(runs.late_loss)
+    good, late, run = grid.sort(converged(runs)), grid.sort(runs.late_loss), np.isfinite(grid.log_eta)
     gammas, trials, seeds = good.shape
     position, half_cell = np.full((2, gammas, seeds), np.nan)
     censored = np.zeros((gammas, seeds), dtype=bool)
@@ -260,7 +206,7 @@ def eta_star(runs: xr.Dataset) -> xr.DataArray:
         if best in (0, trials - 1) or not (run[g, best - 1, s] and run[g, best + 1, s]):
             censored[g, s] = True
             continue
-        position[g, s], half_cell[g, s] = _lowest_point(grid.log_eta[g], late[g, :, s], good[g, :, s], best)
+        position[g, s], half_cell[g, s] = _lowest_point(grid.log_eta[g, :, s], late[g, :, s], good[g, :, s], best)
     definition = f"η of the smallest late loss (parabola in log η over the cells within {STAR_WITHIN} × the smallest)"
     return _pack(runs, "eta_star", definition, position, half_cell, censored)
 

@@ -133,7 +133,7 @@ def narrowed(values: np.ndarray) -> np.ndarray:
 def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
     """Add what follows from the others: ``lr_raw`` = N·η and the rescaled time ``tau`` = η·t/γ."""
     experiment = recipe_of(runs)
-    tau = (runs.eta * runs.step / runs.gamma).transpose("gamma", "eta", "step")
+    tau = (runs.eta * runs.step / runs.gamma).transpose("gamma", "trial" if "trial" in runs.dims else "eta", "step")
     return runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), tau=tau)
 
 

@@ -98,7 +98,7 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
     for i, gamma in enumerate(gammas):
         here = counts.isel(gamma=i)
         etas = np.asarray(here["eta"].values, dtype=float)
-        order = np.argsort(etas)
+        order = np.argsort(etas)[: np.isfinite(etas).sum()]  # a trial that this γ did not need has no η
         eta_edges = edges(etas[order])
         for row, j in enumerate(order):
             seeds = int(here["seeds"].values[j])

@@ -1,0 +1,82 @@
+r"""What became of a run: converged, learned, stable or dead, and which η each boundary is told by.
+
+What counts as converged, learned or stable is decided here and nowhere else (`CONVERGED_BELOW`, `LEARNED_BELOW`,
+`STABLE_BELOW`): a search needs it to choose its next runs, and `richness.findings.boundaries` to read them. "Not NaN" is
+no test of convergence: at large η many ReLU networks are finite and dead, with exactly the initial loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import xarray as xr
+
+from richness.runs.results import STATUS
+
+#: Converged: finite throughout, and the mean loss over the last tenth of the steps below this share of the initial one.
+#: The class-mean predictor of ten balanced classes sits at 0.9 under MSE, so the threshold stays below that.
+CONVERGED_BELOW = 0.8
+
+#: Learned: that mean loss, at the end of the budget, below this share of the initial one.
+LEARNED_BELOW = 0.6
+
+#: Stable: the loss never above this multiple of the initial one in the first 60 steps.
+STABLE_BELOW = 1.2
+
+
+def converged(runs: xr.Dataset) -> xr.DataArray:
+    """Boolean mask (gamma, eta, seed): status ok and late loss < `CONVERGED_BELOW` × initial loss."""
+    return (runs.status == STATUS["ok"]) & (runs.late_loss < CONVERGED_BELOW * runs.initial_loss)
+
+
+def learned(runs: xr.Dataset) -> xr.DataArray:
+    """Boolean mask (gamma, eta, seed, budget): late loss at the budget < `LEARNED_BELOW` × initial loss.
+
+    Without ``budget_loss`` in the results, ``budget`` has the one entry of the whole run. A run that diverges after the
+    budget was spent counts as learned for that budget.
+    """
+    if "budget_loss" in runs:
+        return runs.budget_loss < LEARNED_BELOW * runs.initial_loss
+    steps = int(runs.step[-1])
+    mask = (runs.status == STATUS["ok"]) & (runs.late_loss < LEARNED_BELOW * runs.initial_loss)
+    return mask.expand_dims(budget=[steps], axis=-1)
+
+
+def stable(runs: xr.Dataset) -> xr.DataArray:
+    """Boolean mask (gamma, eta, seed): run, and peak loss of the first 60 steps ≤ `STABLE_BELOW` × initial loss."""
+    return (runs.status != STATUS["not_run"]) & (runs.peak_loss <= STABLE_BELOW * runs.initial_loss)
+
+
+def overshot(runs: xr.Dataset) -> xr.DataArray:
+    """Boolean mask (gamma, eta, seed): run, and not `stable`."""
+    return (runs.status != STATUS["not_run"]) & ~stable(runs)
+
+
+def dead(runs: xr.Dataset) -> xr.DataArray:
+    """Boolean mask (gamma, eta, seed): finite throughout, and yet not converged (dead, stuck, or too slow)."""
+    return (runs.status == STATUS["ok"]) & ~converged(runs)
+
+
+@dataclass(frozen=True)
+class Approach:
+    """A boundary as what is met first when η comes from one side: it lies between that run and the one before it.
+
+    Attributes:
+        event: the mask of what is looked for.
+        coming: +1, η comes up from below; −1, down from above.
+        below: the share of the initial loss below which a late loss is the event; None where none is.
+    """
+
+    event: Callable[[xr.Dataset], xr.DataArray]
+    coming: int
+    below: float | None
+
+
+#: The boundaries that are an event. Converged runs are looked for from above, as in the paper: catapults that land belong
+#: inside. Overshoots are looked for from below: far above, a network can die in one step, and its loss passes no line.
+APPROACHES = {
+    "eta_max": Approach(converged, -1, CONVERGED_BELOW),
+    "eta_min": Approach(learned, +1, LEARNED_BELOW),
+    "eta_crit": Approach(overshot, +1, None),
+}
