@@ -1,8 +1,8 @@
 """Tables of named things: what the package ships, and what a reader adds.
 
-A recipe names its network, task and probes, and a result's hash must change when what is behind a name does. What ships is known
-by its name, since the package's own version stands in every result. What a reader registers is known by its name and a
-fingerprint: the version that was given with it, or a hash of its function's source.
+A recipe names its network, task and probes, and a result's hash must change when what is behind a name does. What ships is
+known by its name, since the package's own version stands in every result. What a reader registers is known by its name and
+a fingerprint: the version that was given with it, or a hash of its function's source.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ def _check_samples(made: Task, x: Tensor, y: Tensor, shape: tuple[int, ...], of:
             raise ValueError(f"{of} must give {what} {dtype} {size} for {shape} samples, got {got}")
         if not torch.isfinite(values).all():
             raise ValueError(f"{of} gave {what} that are not finite")
-    if made.classification and not (0 <= int(y.min()) and int(y.max()) < made.outputs):
+    if made.classification and not bool(((y >= 0) & (y < made.outputs)).all()):
         raise ValueError(f"labels must be from 0 to {made.outputs - 1}, got {int(y.min())} to {int(y.max())}")
 
 

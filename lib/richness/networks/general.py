@@ -61,6 +61,12 @@ class Architecture(Protocol):
         """Hidden pre-activations, one tensor a layer, (cells, units, batch)."""
 
 
+def at_start(network: Architecture, start: Sequence[Tensor], x: Tensor) -> Tensor:
+    """f̃(x; θ₀), (1, batch, K), to the last bit as it comes out in a stack of many: so that f is exactly 0 at step 0."""
+    with torch.no_grad():
+        return network.forward([torch.cat([w, w]) for w in start], x)[:1]
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One tensor of a network's weights, drawn from N(0, 1).

@@ -125,5 +125,6 @@ def _summarise(experiment: Experiment, history: History) -> Arrays:
         "peak_loss": peak,
         "late_loss": np.where(diverged, np.nan, late[-1]),
         "budget_loss": late,
+        "probe_seconds": history.probe_seconds,
         **history.probes,
     }
