@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -57,14 +58,19 @@ experiments = st.fixed_dictionaries(
 
 
 @given(fields=experiments, seed=st.integers(0, 5), log_gamma=st.floats(-2, 2), share=st.floats(0.01, 0.3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_fused_compiled_and_general_are_the_same(fields, seed, log_gamma, share):
-    """Float64, 50 steps, relative to the loss. The step stays where trajectories do not amplify rounding."""
+    """Float64, 50 steps, relative to the loss. The step stays where trajectories do not amplify rounding.
+
+    A step by sign makes a whole step of a gradient's rounding. Under MSE on classes the outputs of those absent from a batch
+    have gradient 0 at step 0, so there the targets are real.
+    """
     gamma = 10.0**log_gamma
     by_sign = fields["optimizer"] in ("adam", "signsgd")
     natural = networks.parameterization.natural_eta(gamma, fields["depth"]) ** (0.5 if by_sign else 1.0)
     etas = [share * natural * factor for factor in ((0.01, 0.02, 0.03) if by_sign else (0.1, 0.3, 1.0))]
-    described = Experiment(**fields, steps=50, task="digits8", dtype="float64", gammas=[gamma], etas=etas)
+    task = "teacher" if by_sign and fields["loss"] == "mse" else "digits8"
+    described = Experiment(**fields, steps=50, task=task, dtype="float64", gammas=[gamma], etas=etas)
     cells = [(gamma, eta) for eta in etas]
     engines = ["fused"] + (["compiled"] if fields["activation"] != "tanh" and compiler.library() else [])
     general = train(described.model_copy(update={"network": "mlp_again"}), seed, cells, engine="autograd").loss
@@ -145,8 +151,10 @@ def alone(experiment, gamma, eta):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_cnns_bits_do_not_depend_on_its_neighbours(small, dtype):
-    experiment = small(network="cnn", depth=4, width=8, dtype=dtype, steps=30, probes=("sharpness", "accuracy"), probe_points=3)
-    cells = [(1e-2, 1e-5), (1e-2, 3e3), (3.0, 0.05), (3.0, 0.2), (3.0, 1e3)]
+    experiment = small(
+        network="cnn", depth=4, width=8, dtype=dtype, steps=30, probes=("sharpness", "accuracy"), probe_points=3
+    )
+    cells = [(1e-2, 1e-5), (1e-2, 10.0), (3.0, 0.05), (3.0, 0.2), (3.0, 1e3)]
     whole = train(experiment, 0, cells)
     assert 0 < (whole.diverged_at >= 0).sum() < len(cells)
     for k, cell in enumerate(cells):
@@ -159,17 +167,18 @@ def test_a_cnns_bits_do_not_depend_on_its_neighbours(small, dtype):
 @pytest.mark.parametrize("gamma", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_cnn_is_exactly_zero_at_step_0(small, gamma, count):
-    trainer = Trainer(small(network="cnn", depth=4, width=7), 0, [(gamma, 0.1)] * count)
+    trainer = Trainer(small(network="cnn", depth=4, width=8), 0, [(gamma, 0.1)] * count)
     x, _ = trainer.batch(0)
     assert (trainer.outputs(trainer.stack, trainer.stack.weights, x) == 0).all()
 
 
-def coordinates(width, gamma, steps=5):
-    """Root mean squares of the last hidden pre-activations, of their change, and of f, after a few steps."""
+def coordinates(width, gamma, seed=0, steps=5):
+    """Root mean squares of hidden pre-activations, of their change, and of f, after a few steps of η = γ²/2."""
+    eta = 0.5 * gamma**2
     experiment = Experiment(
-        network="cnn", depth=4, width=width, task="digits8", steps=steps, batch_size=32, gammas=[gamma], etas=[0.5 * gamma]
+        network="cnn", depth=4, width=width, task="digits8", steps=steps, batch_size=32, gammas=[gamma], etas=[eta]
     )
-    trainer = Trainer(experiment, 0, [(gamma, 0.5 * gamma)])
+    trainer = Trainer(experiment, seed, [(gamma, eta)])
     x = trainer.task.probe(64)[0]
     before = [h.clone() for h in trainer.network.hidden(trainer.stack.weights, x)]
     for step in range(steps):
@@ -177,21 +186,35 @@ def coordinates(width, gamma, steps=5):
     after = trainer.network.hidden(trainer.stack.weights, x)
     f = trainer.outputs(trainer.stack, trainer.stack.weights, x)
     moved = [b - a for a, b in zip(before, after, strict=True)]
-    return [float(v.detach().pow(2).mean().sqrt()) for v in (*after, *moved, f)]
+    return np.array([float(v.detach().pow(2).mean().sqrt()) for v in (*after, *moved, f)])
+
+
+def exponents(widths=(32, 64, 128)):
+    rows = [np.mean([coordinates(width, 1.0, seed) for seed in (0, 1)], axis=0) for width in widths]
+    return np.polyfit(np.log(widths), np.log(rows), 1)[0]
 
 
 def test_the_cnns_coordinates_are_of_order_one_in_the_width():
-    """Every hidden layer, its change and f, at γ = 1 and a fixed step; the exponent in the width is near 0."""
-    widths = [16, 32, 64, 128]
-    rows = np.array([coordinates(width, 1.0) for width in widths])
-    slopes = np.polyfit(np.log(widths), np.log(rows), 1)[0]
-    assert (np.abs(slopes) < 0.2).all(), slopes
+    """Every hidden layer, its change and f, at γ = 1 and a fixed step: the exponents in the width are near 0."""
+    assert (np.abs(exponents()) < 0.15).all(), exponents()
+
+
+def test_the_cnns_coordinate_check_notices_a_wrong_readout(monkeypatch):
+    def wrong(*described):
+        right = networks.cnn(*described)
+        last = dataclasses.replace(right.parameters[-1], scale=right.width**-0.5)
+        return dataclasses.replace(right, parameters=(*right.parameters[:-1], last))
+
+    monkeypatch.setitem(NETWORKS, "cnn", wrong)
+    found = exponents()
+    assert not np.isfinite(found).all() or (np.abs(found[3:]) > 0.25).all(), found
 
 
 def test_the_cnns_features_move_with_gamma():
-    """At a step in proportion to γ the lazy network's features move by order γ, so they hardly move at all."""
-    lazy, rich = (np.array(coordinates(32, gamma))[3:6] for gamma in (0.01, 1.0))
-    assert (lazy < 0.1 * rich).all(), (lazy, rich)
+    """At the lazy side's natural step, η ∝ γ², features move by order γ while f moves by order one."""
+    lazy, rich = (coordinates(32, gamma) for gamma in (0.01, 1.0))
+    np.testing.assert_allclose(lazy[3:6], 0.01 * rich[3:6], rtol=0.2)
+    assert lazy[6] == pytest.approx(rich[6], rel=0.2)
 
 
 def test_biases_start_at_zero_and_move_by_order_one_in_the_width(monkeypatch):
@@ -229,16 +252,18 @@ def test_biases_start_at_zero_and_move_by_order_one_in_the_width(monkeypatch):
 
 
 def test_a_cnn_goes_through_a_sweep_like_any_other(small):
-    runs = sweep(small(network="cnn", depth=4, width=4, steps=12, gammas=[0.5, 1e-4], etas=[1e-9, 0.05, 1e5], record_points=4))
-    assert runs.loss.dims == ("gamma", "eta", "seed", "step") and runs.loss.shape == (2, 3, 1, 5)
+    runs = sweep(
+        small(network="cnn", depth=4, width=4, steps=12, gammas=[0.5, 1e-4], etas=[1e-9, 0.05, 250.0], record_points=4)
+    )
+    assert runs.loss.dims == ("gamma", "eta", "seed", "step") and runs.loss.shape == (2, 3, 1, 4)
     assert runs.precision.values.tolist() == ["float64", "float32"]
-    assert (runs.status.sel(eta=1e5) == 1).all() and (runs.status.sel(gamma=0.5, eta=0.05) == 0).all()
+    assert runs.status.sel(gamma=0.5).values.ravel().tolist() == [0, 0, 1]
 
 
 def test_what_a_cnn_cannot_be_is_said(small):
     with pytest.raises(ValueError, match=r"square images.*32 inputs: use task 'digits'"):
         small(network="cnn", task="staircase")
-    with pytest.raises(ValueError, match="at least 3 weight layers.*got depth 2"):
+    with pytest.raises(ValueError, match=r"at least 3 weight layers.*got depth 2"):
         small(network="cnn", depth=2)
     with pytest.raises(ValueError, match=r"fused engine knows MLPs only, not 'cnn': use engine 'autograd'"):
         train(small(network="cnn", steps=1), 0, [(1.0, 0.1)], engine="fused")

@@ -78,7 +78,9 @@ def test_kernel_probes_are_those_of_the_dense_jacobian(small):
     net = trainer.network
 
     def kernel(weights):
-        jacobian = torch.func.jacrev(lambda *w: net.forward([layer[None] for layer in w], x.double())[0])(*weights)
+        jacobian = torch.func.jacrev(
+            lambda *w: net.forward([layer[None] for layer in w], x.double())[0], argnums=(0, 1, 2)
+        )(*weights)
         rows = torch.cat([j.reshape(20, 10, -1) for j in jacobian], dim=2)
         return torch.einsum("akp,bkp->ab", rows, rows)
 
@@ -119,7 +121,7 @@ def test_feature_probes_by_their_definitions(small, network):
 def test_a_lone_cell_is_probed_as_in_a_stack(small, network):
     width = 64 if network == "mlp" else 8
     experiment = small(network=network, depth=4, width=width, batch_size=32, probes=ALL, probe_points=2, steps=6)
-    cells = [(3.0, 0.05), (0.3, 0.01), (3.0, 1e6), (3.0, 0.2)]
+    cells = [(3.0, 0.05), (0.3, 0.01), (3.0, 2.8e3), (3.0, 0.2)]
     whole = train(experiment, 0, cells)
     assert (whole.diverged_at >= 0).tolist() == [False, False, True, False]
     for k, cell in enumerate(cells):
@@ -205,7 +207,7 @@ def test_two_meanings_of_one_dimension_are_kept_apart(small):
     [
         (lambda now: 3.0, (), "must return a tensor .*got float"),
         (lambda now: now.gamma[:1], (), r"must return a tensor \(2 cells\), got shape \(1,\)"),
-        (lambda now: now.gamma[:, None], (), r"got shape \(2, 1\): one value a network"),
+        (lambda now: now.gamma[:, None], (), r".*got shape \(2, 1\): one value a network"),
         (lambda now: now.gamma, ("layer",), r"must return a tensor \(2 cells, layer\), got shape \(2,\)"),
     ],
 )
@@ -218,7 +220,7 @@ def test_a_probe_of_the_wrong_shape_is_told_so(small, measure, dims, message):
 def test_a_probe_whose_length_changes_is_told_so(small):
     lengths = iter(range(1, 100))
     register_probe("growing", lambda now: now.gamma[:, None].expand(-1, next(lengths)), dims=("item",))
-    with pytest.raises(ValueError, match="'growing' returned .*must not change in training"):
+    with pytest.raises(ValueError, match=r"'growing' returned .*must not change in training"):
         train(small(probes=("growing",), steps=4), 0, [(1.0, 0.1), (1.0, 0.2)])
 
 
@@ -250,7 +252,7 @@ def test_a_probe_that_cannot_be_registered(name, kwargs, message):
 def test_what_a_probe_needs_is_asked_for_first(small):
     with pytest.raises(ValueError, match="accuracy needs classes"):
         small(task="teacher", probes=("accuracy",))
-    with pytest.raises(ValueError, match="unknown probe 'sharpnes': choose one of sharpness, .* register_probe"):
+    with pytest.raises(ValueError, match=r"unknown probe 'sharpnes': choose one of sharpness, .*register_probe"):
         small(probes=("sharpnes",))
 
 

@@ -93,6 +93,7 @@ __all__ = [
     "Parameter",
     "at_start",
     "build",
+    "cnn",
     "hidden_bias",
     "hidden_weight",
     "readout_bias",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -52,7 +52,7 @@ class History:
     loss: np.ndarray
     diverged_at: np.ndarray
     probes: dict[str, np.ndarray]
-    probe_seconds: np.ndarray
+    probe_seconds: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass
