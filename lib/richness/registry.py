@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -92,10 +93,15 @@ def fingerprint(function: Callable, version: str | None = None) -> str:
     try:
         text = inspect.getsource(function)
     except OSError:
-        code = function.__code__
-        text = f"{code.co_code.hex()} {code.co_names} {[c for c in code.co_consts if not inspect.iscode(c)]}"
+        text = _compiled(function.__code__)
     except TypeError:
         raise TypeError(
             f"expected a function, whose source can be read, got {type(function).__name__}: give a version= that stands for it"
         ) from None
     return hashlib.sha256(inspect.cleandoc(text).encode()).hexdigest()[:16]
+
+
+def _compiled(code: CodeType) -> str:
+    """A function's code and constants, with those of the functions inside it; not where it stands."""
+    constants = [_compiled(c) if inspect.iscode(c) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"

@@ -173,8 +173,8 @@ def test_the_cnn_is_exactly_zero_at_step_0(small, gamma, count):
 
 
 def coordinates(width, gamma, seed=0, steps=5):
-    """Root mean squares of hidden pre-activations, of their change, and of f, after a few steps of η = γ²/2."""
-    eta = 0.5 * gamma**2
+    """Root mean squares of hidden pre-activations, of their change, and of f, after a few steps of η = γ²/20."""
+    eta = 0.05 * gamma**2
     experiment = Experiment(
         network="cnn", depth=4, width=width, task="digits8", steps=steps, batch_size=32, gammas=[gamma], etas=[eta]
     )
@@ -207,7 +207,7 @@ def test_the_cnns_coordinate_check_notices_a_wrong_readout(monkeypatch):
 
     monkeypatch.setitem(NETWORKS, "cnn", wrong)
     found = exponents()
-    assert not np.isfinite(found).all() or (np.abs(found[3:]) > 0.25).all(), found
+    assert (found[3:] > 0.25).all(), found
 
 
 def test_the_cnns_features_move_with_gamma():
