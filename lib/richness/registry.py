@@ -103,5 +103,8 @@ def fingerprint(function: Callable, version: str | None = None) -> str:
 
 def _compiled(code: CodeType) -> str:
     """A function's code and constants, with those of the functions inside it; not where it stands."""
-    constants = [_compiled(c) if inspect.iscode(c) else repr(c) for c in code.co_consts]
+    constants = [
+        _compiled(c) if inspect.iscode(c) else repr(sorted(c, key=repr) if isinstance(c, frozenset) else c)
+        for c in code.co_consts
+    ]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
