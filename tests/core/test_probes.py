@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from richness import read, save, sweep
+from richness.book.charts.cells import conditions
 from richness.runs import probes
 from richness.runs.probes import PROBES, Probe, register_probe
 from richness.runs.results import ResultError
@@ -174,8 +175,9 @@ def test_which_dtype_trained_each_gamma_and_why(small):
     assert runs.precision.dims == ("gamma",)
     assert runs.precision.values.tolist() == ["float64", "float32", "float32"]
     assert "1e-7/γ" in runs.precision.attrs["comment"]
+    assert "float64 where γ < 0.001, which float32 cannot hold, else float32;" in conditions(runs)
     asked = sweep(small(gammas=[1e-4, 1.0], etas=[1e-9, 2e-9, 3e-9], steps=2, dtype="float64"))
-    assert set(asked.precision.values.tolist()) == {"float64"}
+    assert set(asked.precision.values.tolist()) == {"float64"} and "; float64;" in conditions(asked)
 
 
 # Readers' own.
