@@ -260,6 +260,16 @@ def test_a_cnn_goes_through_a_sweep_like_any_other(small):
     assert runs.status.sel(gamma=0.5).values.ravel().tolist() == [0, 0, 1]
 
 
+def test_what_a_network_costs():
+    """Products of one forward pass and numbers kept, counted by hand; a network too large to try in memory is not."""
+    net = networks.build("cnn", 64, 10, 16, 4, "relu")
+    assert net.products == 64 * 16 * 9 + 16 * 16 * 16 * 9 + 16 * 4 * 16 + 10 * 16
+    assert net.units == 16 * 64 + 16 * 16 + 16 + 10
+    twin = networks.build("mlp_again", 64, 10, 12, 5, "tanh")
+    assert (twin.products, twin.units) == (networks.build("mlp", 64, 10, 12, 5, "tanh").products, 12 * 4 + 10)
+    assert networks.build("cnn", 784, 10, 4096, 4, "relu").products > 1e10
+
+
 def test_what_a_cnn_cannot_be_is_said(small):
     with pytest.raises(ValueError, match=r"square images.*32 inputs: use task 'digits'"):
         small(network="cnn", task="staircase")

@@ -112,11 +112,23 @@ def test_unknown_names_list_what_there_is(small):
         (lambda i, o, w, d, a: shallow(i, o, w + 1, d, a), r"asked for .*'width': 12.* returned .*'width': 13"),
         (
             lambda i, o, w, d, a: Network(i, o, w, d, (hidden_weight("p", w, i),), lambda p, x: x @ p["p"].T),
-            r"outputs \(batch, 10\); for a batch of 2 it gave \(2, 12\)",
+            r"outputs \(batch, 10\); for a batch of 3 it gave \(3, 12\)",
         ),
         (
             lambda i, o, w, d, a: Network(i, o, w, d, (hidden_weight("p", o, 16),), lambda p, x: x @ p["p"].T),
             r"apply fails on inputs of shape \(batch, 64\): RuntimeError",
+        ),
+        (
+            lambda i, o, w, d, a: Network(
+                i, o, w, d, (hidden_weight("p", o, i),), lambda p, x: x @ p["p"].T if p["p"].sum() > 0 else x[:, :o]
+            ),
+            "apply fails .* data-dependent control flow",
+        ),
+        (
+            lambda i, o, w, d, a: Network(
+                i, o, w, d, (hidden_weight("p", o, i),), lambda p, x: x @ p["p"].T, lambda p, x: [(x @ p["p"].T).mT]
+            ),
+            r"layers must give a list of pre-activations, each \(batch, ...\)",
         ),
         (
             lambda i, o, w, d, a: Network(i, o, w, d, (hidden_weight("p", o, i),) * 2, lambda p, x: x @ p["p"].T),

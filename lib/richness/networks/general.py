@@ -17,9 +17,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from richness import rng
 from richness.networks.parameterization import hidden_scale, readout_scale
+
+LARGE = 2**22  # parameters of a network beyond which it is tried as shapes alone
 
 Weights = Mapping[str, Tensor]  # of one network, by name, multiplied by their scales
 
@@ -50,6 +53,10 @@ class Architecture(Protocol):
     @property
     def units(self) -> int:
         """Numbers that one network keeps of one sample, about: its hidden layers and outputs."""
+
+    @property
+    def products(self) -> int:
+        """Multiplications of one forward pass of one sample."""
 
     def initialise(self, seed: int) -> list[Tensor]:
         """The weights at step 0, a function of the seed alone, float64."""
@@ -181,31 +188,44 @@ class Network:
         """Numbers that one network keeps of one sample, about: its hidden layers and outputs."""
         if self.layers is None:
             return self.width * (self.depth - 1) + self.outputs
-        x = torch.empty(1, self.inputs, device="meta")
-        return sum(h.numel() for h in self.layers(self._meta(), x)) + self.outputs
+        return sum(h[0].numel() for h in self.hidden(*self._blank(cells=1, batch=1))) + self.outputs
 
-    def _meta(self) -> dict[str, Tensor]:
-        """Weights of one network that take no memory: shapes alone."""
-        return {p.name: torch.empty(p.shape, device="meta") for p in self.parameters}
+    @cached_property
+    def products(self) -> int:
+        """Multiplications of one forward pass of one sample, as torch counts them."""
+        with FlopCounterMode(display=False) as counter:
+            self.forward(*self._blank(cells=2, batch=1))
+        return counter.get_total_flops() // 4
+
+    def _blank(self, cells: int, batch: int) -> tuple[list[Tensor], Tensor]:
+        """Weights and inputs of these shapes; large ones are shapes alone, on torch's ``meta`` device."""
+        large = sum(math.prod(p.shape) for p in self.parameters) > LARGE
+        with torch.device("meta" if large else "cpu"):
+            return [torch.zeros(cells, *p.shape) for p in self.parameters], torch.zeros(batch, self.inputs)
 
     def check(self) -> None:
-        """Try the network on two samples, shapes alone.
+        """Try the network: two cells on three samples.
 
         Raises:
-            ValueError: twins among the parameters, an ``apply`` that fails on these inputs or answers in another shape.
+            ValueError: twins among the parameters; an ``apply`` that fails on these inputs, under ``vmap``, or answers in
+                another shape; ``layers`` likewise.
         """
         names = [p.name for p in self.parameters]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"a network's parameters need names of their own, at least one, got {names}")
-        x = torch.empty(2, self.inputs, device="meta")
-        try:
-            out = self.apply(self._meta(), x)
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            raise ValueError(f"its apply fails on inputs of shape (batch, {self.inputs}): {said}") from error
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        if got != (2, self.outputs):
+        out = self._tried("apply", self.forward)
+        if tuple(out.shape) != (2, 3, self.outputs):
             raise ValueError(
                 f"its apply must answer inputs (batch, {self.inputs}) with outputs (batch, {self.outputs}); "
-                f"for a batch of 2 it gave {got}"
+                f"for a batch of 3 it gave {tuple(out.shape[1:])}"
             )
+        if self.layers is not None and any(h.shape[-1] != 3 for h in self._tried("layers", self.hidden)):
+            raise ValueError("its layers must give a list of pre-activations, each (batch, ...)")
+
+    def _tried(self, name: str, function: Callable) -> Any:
+        try:
+            with torch.no_grad():
+                return function(*self._blank(cells=2, batch=3))
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise ValueError(f"its {name} fails on inputs of shape (batch, {self.inputs}): {said}") from error

@@ -62,6 +62,11 @@ class MLP:
         """Numbers that one network keeps of one sample: its hidden layers and outputs."""
         return self.width * (self.depth - 1) + self.outputs
 
+    @property
+    def products(self) -> int:
+        """Multiplications of one forward pass of one sample: one for each weight."""
+        return sum(out * into for out, into in self.shapes)
+
     def initialise(self, seed: int) -> list[Tensor]:
         """The weights at step 0, a function of the seed alone: N(0, 1), float64, each of shape (fan_out, fan_in)."""
         return [

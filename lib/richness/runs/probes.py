@@ -162,6 +162,7 @@ class Probe:
         dims: names of the axes after the first.
         units: of its values; ``"1"`` for pure numbers.
         needs: of ``classes`` (a task with labels) and ``hidden`` (a network that shows its hidden layers).
+        work: of one measurement, in gradients on the probe set, about: a sweep is cut into shards by it.
     """
 
     measure: Callable[[Snapshot], Tensor]
@@ -169,6 +170,7 @@ class Probe:
     dims: tuple[str, ...] = ()
     units: str = "1"
     needs: tuple[str, ...] = ()
+    work: float = 0.0
 
 
 def _sharpness(now: Snapshot) -> Tensor:
@@ -226,7 +228,7 @@ PROBES: Registry[Probe] = Registry(
     "probe",
     {
         "sharpness": Probe(
-            _sharpness, "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set", units="1/lr_raw"
+            _sharpness, "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set", units="1/lr_raw", work=40
         ),
         "accuracy": Probe(_accuracy, "share of held-out real samples named rightly", needs=("classes",)),
         "top_eigenvalues": Probe(
@@ -234,9 +236,10 @@ PROBES: Registry[Probe] = Registry(
             f"the {LARGEST} largest Hessian eigenvalues of the loss as trained, raw weights, fixed probe set, descending",
             ("eigenvalue",),
             "1/lr_raw",
+            work=200,
         ),
         "trace": Probe(
-            _trace, "trace of the Hessian of the loss as trained, raw weights, fixed probe set (Hutch++)", units="1/lr_raw"
+            _trace, "trace of the Hessian of the loss as trained, raw weights, fixed probe set (Hutch++)", units="1/lr_raw", work=80
         ),
         "ntk_alignment": Probe(
             _ntk_alignment, f"centred alignment of the neural tangent kernel, summed over outputs, with the targets, {_ON_SOME}"
