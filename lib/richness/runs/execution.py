@@ -118,7 +118,7 @@ def _away(
         tries[shard] += 1
         try:
             # The number of the try is passed on because Dask takes equal calls for one, and would answer with the old loss.
-            waiting[executor.submit(_on_one_thread, recipe, shard, tries[shard], parcel)] = shard
+            waiting[executor.submit(_on_one_thread, recipe, shard, parcel, tries[shard])] = shard
         except Exception as error:
             raise _Stopped(f"the executor takes no more work ({_words(error)})") from error
 
@@ -151,7 +151,7 @@ def _away(
                 future.cancel()
 
 
-def _on_one_thread(recipe: str, shard: Shard, _try: int, parcel: bytes) -> Arrays:
+def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, _try: int) -> Arrays:
     """What a worker runs: a second thread would only take a core from the worker beside it."""
     unpacked(parcel)
     torch.set_num_threads(1)
