@@ -10,7 +10,7 @@ import torch
 
 from richness import read, save, sweep
 from richness.book.charts.cells import conditions
-from richness.runs import probes
+from richness.runs import probes, training
 from richness.runs.probes import PROBES, Probe, register_probe
 from richness.runs.results import ResultError
 from richness.runs.training import Trainer, live, train
@@ -132,6 +132,18 @@ def test_a_lone_cell_is_probed_as_in_a_stack(small, network):
     for name in ALL:
         dead, lives = whole.probes[name][-1, ..., 2], whole.probes[name][-1, ..., 0]
         assert np.isnan(dead).all() and np.isfinite(lives).any(), name
+
+
+def test_how_many_are_measured_together_changes_nothing(small, monkeypatch):
+    """Fewer at once where memory is short; the kernel of a network without factors likewise."""
+    experiment = small(network="cnn", depth=4, width=4, probes=ALL, probe_points=2, steps=2)
+    cells = [(3.0, 0.05), (0.3, 0.01), (3.0, 0.2)]
+    whole = train(experiment, 0, cells).probes
+    monkeypatch.setattr(training, "PROBE_BYTES", 1)
+    monkeypatch.setattr(probes, "KERNEL_BYTES", 1)
+    apart = train(experiment, 0, cells).probes
+    for name in ALL:
+        assert np.array_equal(whole[name], apart[name], equal_nan=True), name
 
 
 def test_every_probe_has_its_place_in_a_result(small, tmp_path):

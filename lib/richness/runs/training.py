@@ -35,6 +35,7 @@ BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside 
 BLOCK_STEPS = 64  # and at most so many steps, since a diverged network costs up to a block
 DEVICE_SHARE = 0.6  # of an accelerator's free memory that one piece may take
 PROBE_CELLS = 8  # cells measured together: more no longer fit the processor's cache, and take twice as long
+PROBE_BYTES = 2**30  # that they may take, about
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,9 @@ class Trainer:
 
         What two probes share, such as the kernel, is on the bill of the first.
         """
-        parts = [part for piece in self.pieces for part in _parts(piece.engine.stack, PROBE_CELLS)]
+        bytes_a_cell = 4 * self.network.units * self.experiment.probe_samples * self.dtype.itemsize
+        together = max(1, min(PROBE_CELLS, PROBE_BYTES // bytes_a_cell))
+        parts = [part for piece in self.pieces for part in _parts(piece.engine.stack, together)]
         measured = list(self._map(lambda part: self._measured(part, names), parts))
         return {
             name: (torch.cat([values[name] for values, _ in measured]), torch.cat([cost[name] for _, cost in measured]))
