@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from richness.book.lab import Lab
-    from richness.data import task
+    from richness.data import register_task, task
     from richness.findings.claims import ledger
     from richness.measure import sharpness
+    from richness.networks import register_network
     from richness.runs.experiment import Experiment
+    from richness.runs.probes import register_probe
     from richness.runs.recipes import obtain, recipe
     from richness.runs.results import load, read, save
     from richness.runs.search import search
@@ -36,6 +38,10 @@ _HOME = {
     # data and measurements
     "task": "richness.data",
     "sharpness": "richness.measure",
+    # a reader's own
+    "register_network": "richness.networks",
+    "register_task": "richness.data",
+    "register_probe": "richness.runs.probes",
     # what came out
     "ledger": "richness.findings.claims",
     # what a reader touches
@@ -51,6 +57,9 @@ __all__ = [
     "obtain",
     "read",
     "recipe",
+    "register_network",
+    "register_probe",
+    "register_task",
     "save",
     "search",
     "sharpness",

@@ -310,6 +310,8 @@ def _run_and_save(
             raise
         shutil.rmtree(store, ignore_errors=True)
     print(f"{path}: {_counts(runs)}")
+    for line in _costs(runs):
+        print(line)
     return runs
 
 
@@ -349,6 +351,13 @@ def _check_device(device: str) -> None:
 def _counts(runs: Any) -> str:
     names = str(runs.status.attrs["flag_meanings"]).split()
     return ", ".join(f"{int((runs.status.values == flag).sum())} {name}" for flag, name in enumerate(names))
+
+
+def _costs(runs: Any) -> list[str]:
+    """What each probe of a sweep has cost, the dearest first."""
+    seconds, share = (json_module.loads(runs.attrs.get(key, "{}")) for key in ("probe_seconds", "probe_share"))
+    dearest = sorted(seconds, key=seconds.__getitem__, reverse=True)
+    return [f"{name} {1e3 * seconds[name]:.3g} ms a cell and step, {share[name]:.0%} of the time" for name in dearest]
 
 
 @contextlib.contextmanager

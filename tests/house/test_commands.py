@@ -65,6 +65,13 @@ def test_a_sweep_is_written_with_its_recipe_and_is_not_repeated(richness, tiny, 
     assert not out.with_suffix(".parts").exists(), "finished shards are dropped once the whole is written"
 
 
+def test_a_sweep_says_what_its_probes_cost(richness, tiny, tmp_path):
+    answer = richness(*tiny, "--probes", "drift", "sharpness", "--probe-points", "2", "--out", tmp_path / "probed.nc")
+    lines = answer.out.splitlines()[1:]
+    pattern = r"(drift|sharpness) [\d.e+]+ ms a cell and step, \d+% of the time"
+    assert answer.code == 0 and len(lines) == 2 and all(re.fullmatch(pattern, line) for line in lines), lines
+
+
 def test_a_grid_may_be_start_stop_points(richness, tmp_path):
     from richness.runs import results
 

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from richness import rng
 from richness.data import digits
+from richness.registry import Registry
 
 Draw = Callable[[int, range, int, str, str], tuple[Tensor, Tensor]]
+TEST_SAMPLES = 2048  # fresh ones on which accuracy is measured where a task holds no real ones back
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ class Task:
     def probe(self, samples: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """The fixed probe set on which curvature is measured: fresh samples, the same for every cell and every seed."""
         inputs, targets = self.draw(0, range(1), samples, f"{self.name}/probe", device)
+        return inputs[0], targets[0]
+
+    def test(self, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """Samples that no training batch holds: the held-out real ones, or ``TEST_SAMPLES`` fresh ones where there are none."""
+        if self.held_out is not None:
+            inputs, targets = self.held_out()
+            return inputs.to(device), targets.to(device)
+        inputs, targets = self.draw(0, range(1), TEST_SAMPLES, f"{self.name}/test", device)
         return inputs[0], targets[0]
 
 
@@ -151,56 +161,130 @@ def _staircase(seed: int, steps: range, batch_size: int, name: str, device: str)
     return x, climb.sum(dim=-1, keepdim=True)
 
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        Task(
-            "digits",
-            digits.SIDE**2,
-            10,
-            True,
-            partial(_digits, False),
-            partial(digits.held_out, False),
-            "fresh deformations of 8,000 real MNIST digits, 28×28",
-        ),
-        Task(
-            "digits8",
-            64,
-            10,
-            True,
-            partial(_digits, True),
-            partial(digits.held_out, True),
-            "fresh deformations of 8,000 real MNIST digits, averaged to 8×8",
-        ),
-        Task(
-            "teacher",
-            TEACHER_INPUTS,
-            len(TEACHER_STRENGTHS),
-            False,
-            _teacher,
-            None,
-            "linear teacher on Gaussian inputs, 32 dimensions, four outputs of strengths 4, 2, 1 and ½",
-        ),
-        Task(
-            "halfspace",
-            TEACHER_INPUTS,
-            1,
-            False,
-            _halfspace,
-            None,
-            "±1 by the side of a hyperplane, Gaussian inputs, 32 dimensions",
-        ),
-        Task(
-            "staircase",
-            STAIRCASE_INPUTS,
-            1,
-            False,
-            _staircase,
-            None,
-            "Boolean staircase x₁ + x₁x₂ + x₁x₂x₃ on 32 random signs",
-        ),
-    )
-}
+_SHIPPED = (
+    Task(
+        "digits",
+        digits.SIDE**2,
+        10,
+        True,
+        partial(_digits, False),
+        partial(digits.held_out, False),
+        "fresh deformations of 8,000 real MNIST digits, 28×28",
+    ),
+    Task(
+        "digits8",
+        64,
+        10,
+        True,
+        partial(_digits, True),
+        partial(digits.held_out, True),
+        "fresh deformations of 8,000 real MNIST digits, averaged to 8×8",
+    ),
+    Task(
+        "teacher",
+        TEACHER_INPUTS,
+        len(TEACHER_STRENGTHS),
+        False,
+        _teacher,
+        None,
+        "linear teacher on Gaussian inputs, 32 dimensions, four outputs of strengths 4, 2, 1 and ½",
+    ),
+    Task(
+        "halfspace",
+        TEACHER_INPUTS,
+        1,
+        False,
+        _halfspace,
+        None,
+        "±1 by the side of a hyperplane, Gaussian inputs, 32 dimensions",
+    ),
+    Task(
+        "staircase",
+        STAIRCASE_INPUTS,
+        1,
+        False,
+        _staircase,
+        None,
+        "Boolean staircase x₁ + x₁x₂ + x₁x₂x₃ on 32 random signs",
+    ),
+)
+TASKS: Registry[Task] = Registry("task", {task.name: task for task in _SHIPPED})
+
+
+def register_task(
+    name: str,
+    draw: Draw,
+    *,
+    inputs: int,
+    outputs: int,
+    classification: bool,
+    held_out: Callable[[], tuple[Tensor, Tensor]] | None = None,
+    about: str = "",
+    version: str | None = None,
+) -> None:
+    """Add a task of your own; ``Experiment(task=name)`` then trains on it like any other.
+
+    Args:
+        name: a new name, a Python identifier. The same function may be registered again, edited or not.
+        draw: a function (seed, steps, batch size, stream name, device) to the batches of those steps: inputs, float32 (steps,
+            B, D), and labels, int64 (steps, B), or targets, float32 (steps, B, K). It must be a function of its arguments
+            alone: the batch of a step is the same whenever and with whatever others it is drawn. :mod:`richness.rng` makes
+            such draws from (seed, stream name, step).
+        inputs, outputs: D and K. classification: labels of K classes, or real targets.
+        held_out: real samples that never enter the stream, inputs (M, D) and labels (M,); fresh ones serve where there are
+            none.
+        about: one sentence for captions.
+        version: stands for the source of ``draw`` in the hash of a recipe that names the task. Give one, and change it, where
+            the samples depend on more than that function's text.
+
+    Raises:
+        ValueError: the name is taken, or samples of another shape, not finite, or different at a second draw.
+        TypeError: ``draw`` is not a function.
+    """
+    if not callable(draw):
+        raise TypeError(f"register_task takes a function that draws batches, got {type(draw).__name__}")
+    made = Task(name, inputs, outputs, classification, draw, held_out, about or name)
+    try:
+        _check(made)
+    except ValueError as error:
+        raise ValueError(f"task {name!r}: {error}") from error
+    TASKS.add(name, made, draw, version)
+
+
+def _check(made: Task) -> None:
+    """A few small draws: shapes, kinds, and the same batch however it is asked for."""
+    both = made.batches(0, range(2), 3)
+    _check_samples(made, *both, (2, 3), "draw")
+    again, second = made.batches(0, range(2), 3), made.batches(0, range(1, 2), 3)
+    for whole, twin, part in zip(both, again, second, strict=True):
+        if not torch.equal(whole, twin):
+            raise ValueError(
+                "the same batch came out different at a second draw: draw with richness.rng, not torch.rand"
+            )
+        if not torch.equal(whole[1:], part):
+            raise ValueError(
+                "the batch of step 1 is another when steps 0 and 1 are drawn together: draw each from its own step, "
+                "as richness.rng does when it is handed `steps`"
+            )
+    if made.held_out is not None:
+        x, y = made.held_out()
+        _check_samples(made, x, y, (len(x),), "held_out")
+
+
+def _check_samples(made: Task, x: Tensor, y: Tensor, shape: tuple[int, ...], of: str) -> None:
+    wanted = [("inputs", x, torch.float32, (*shape, made.inputs))]
+    if made.classification:
+        wanted.append(("labels", y, torch.int64, shape))
+    else:
+        wanted.append(("targets", y, torch.float32, (*shape, made.outputs)))
+    for what, values, dtype, size in wanted:
+        if not isinstance(values, Tensor) or values.dtype != dtype or tuple(values.shape) != size:
+            got = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"{of} must give {what} {dtype} {size} for {shape} samples, got {got}")
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{of} gave {what} that are not finite")
+    if made.classification and not bool(((y >= 0) & (y < made.outputs)).all()):
+        raise ValueError(f"labels must be from 0 to {made.outputs - 1}, got {int(y.min())} to {int(y.max())}")
 
 
 def task(name: str) -> Task:
@@ -209,6 +293,4 @@ def task(name: str) -> Task:
     Raises:
         ValueError: no such task; the message lists those there are.
     """
-    if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}")
-    return TASKS[name]
+    return TASKS[TASKS.known(name)]

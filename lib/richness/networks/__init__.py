@@ -1,9 +1,102 @@
 """Each network as a function of stacked parameters and inputs; each loss with its constants. Knows no data, no grid."""
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from richness.networks.cnn import cnn
+from richness.networks.general import (
+    Architecture,
+    Network,
+    Parameter,
+    at_start,
+    hidden_bias,
+    hidden_weight,
+    readout_bias,
+    readout_weight,
+)
 from richness.networks.losses import LOSSES
-from richness.networks.mlp import MLP
+from richness.networks.mlp import ACTIVATIONS, MLP
 from richness.networks.optimizers import OPTIMIZERS, SCHEDULES
+from richness.registry import Registry
 
-NETWORKS = {"mlp": MLP}
+Build = Callable[[int, int, int, int, str], Architecture]  # inputs, outputs, width, depth, activation
 
-__all__ = ["LOSSES", "MLP", "NETWORKS", "OPTIMIZERS", "SCHEDULES"]
+NETWORKS: Registry[Build] = Registry("network", {"mlp": MLP, "cnn": cnn})
+
+
+def register_network(name: str, build: Build, *, version: str | None = None) -> None:
+    """Add an architecture of your own; ``Experiment(network=name)`` then trains it like any other.
+
+    Args:
+        name: a new name, a Python identifier. The same function may be registered again, edited or not.
+        build: a function (inputs, outputs, width, depth, activation) -> :class:`Network`. It is called with the task's inputs
+            and outputs and the experiment's width, depth and activation; raise ValueError for what it cannot be.
+        version: stands for the source of ``build`` in the hash of a recipe that names it. Give one, and change it, where the
+            network depends on more than that function's text.
+
+    Raises:
+        ValueError: the name is taken, or no identifier. (What ``build`` returns is tried when an experiment names it.)
+        TypeError: ``build`` is not a function.
+    """
+    if not callable(build):
+        raise TypeError(
+            f"register_network takes a function (inputs, outputs, width, depth, activation) -> Network, got "
+            f"{type(build).__name__}: hand over the function itself, not what it returns"
+        )
+    NETWORKS.add(name, build, build, version)
+
+
+@lru_cache(maxsize=64)
+def _built(build: Build, name: str, *described: Any) -> Architecture:
+    try:
+        network = build(*described)
+    except TypeError as error:
+        raise ValueError(
+            f"network {name!r}: its function must take (inputs, outputs, width, depth, activation): {error}"
+        ) from error
+    if isinstance(network, MLP):
+        return network
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"network {name!r}: its function must return a richness.networks.Network, got {type(network).__name__}"
+        )
+    asked = dict(zip(("inputs", "outputs", "width", "depth"), described, strict=False))
+    given = {key: getattr(network, key) for key in asked}
+    if given != asked:
+        raise ValueError(f"network {name!r}: asked for {asked}, its function returned {given}")
+    try:
+        network.check()
+    except ValueError as error:
+        raise ValueError(f"network {name!r}: {error}") from error
+    return network
+
+
+def build(name: str, inputs: int, outputs: int, width: int, depth: int, activation: str) -> Architecture:
+    """The network of that name and size, tried on inputs of the task's shape.
+
+    Raises:
+        ValueError: no such network, or one that cannot be of this size or does not fit the task; the message says why.
+    """
+    return _built(NETWORKS[NETWORKS.known(name)], name, inputs, outputs, width, depth, activation)
+
+
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "MLP",
+    "NETWORKS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Architecture",
+    "Network",
+    "Parameter",
+    "at_start",
+    "build",
+    "cnn",
+    "hidden_bias",
+    "hidden_weight",
+    "readout_bias",
+    "readout_weight",
+    "register_network",
+]

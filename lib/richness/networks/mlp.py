@@ -52,6 +52,21 @@ class MLP:
         """The forward multiplier of every layer."""
         return [hidden_scale(into) for _, into in self.shapes[:-1]] + [readout_scale(self.width)]
 
+    @property
+    def fans(self) -> list[int]:
+        """The fan_in of every layer."""
+        return [into for _, into in self.shapes]
+
+    @property
+    def units(self) -> int:
+        """Numbers that one network keeps of one sample: its hidden layers and outputs."""
+        return self.width * (self.depth - 1) + self.outputs
+
+    @property
+    def products(self) -> int:
+        """Multiplications of one forward pass of one sample: one for each weight."""
+        return sum(out * into for out, into in self.shapes)
+
     def initialise(self, seed: int) -> list[Tensor]:
         """The weights at step 0, a function of the seed alone: N(0, 1), float64, each of shape (fan_out, fan_in)."""
         return [

@@ -40,7 +40,7 @@ class Step:
     Attributes:
         number: updates done before this one, from 0.
         sizes: a tensor for each layer, the raw step of every cell, shaped to broadcast against the weights.
-        epsilon: Adam's ε of every cell, likewise shaped.
+        epsilon: Adam's ε of every cell, one value each.
         beta: momentum's β, and Adam's β₁.
     """
 
@@ -67,7 +67,7 @@ def _adam(weight: Tensor, gradient: Tensor, memory: Sequence[Tensor], size: Tens
     mean, square = memory
     mean.mul_(step.beta).add_(gradient, alpha=1 - step.beta)
     square.mul_(ADAM_BETA2).addcmul_(gradient, gradient, value=1 - ADAM_BETA2)
-    root = square.div(1 - ADAM_BETA2 ** (step.number + 1)).sqrt_().add_(step.epsilon)
+    root = square.div(1 - ADAM_BETA2 ** (step.number + 1)).sqrt_().add_(step.epsilon.view_as(size))
     weight.sub_(size * (mean / (1 - step.beta ** (step.number + 1))) / root)
 
 

@@ -13,6 +13,7 @@ import torch
 from richness.runs import shards as work
 from richness.runs import store as storage
 from richness.runs.experiment import Experiment
+from richness.runs.registered import packed, unpacked
 from richness.runs.results import ResultError
 from richness.runs.shards import Arrays, Cell, Shard
 from richness.runs.training import cores
@@ -109,7 +110,7 @@ def _away(
     experiment: Experiment, todo: list[Shard], executor: Executor, tick: Tick | None
 ) -> Iterator[tuple[Shard, Arrays]]:
     """The shards, trained by an executor's workers; those of a lost worker are given out again."""
-    recipe = experiment.model_dump_json()
+    recipe, parcel = experiment.model_dump_json(), packed(experiment)
     waiting: dict[Future, Shard] = {}
     tries = dict.fromkeys(todo, 0)
 
@@ -117,7 +118,7 @@ def _away(
         tries[shard] += 1
         try:
             # The number of the try is passed on because Dask takes equal calls for one, and would answer with the old loss.
-            waiting[executor.submit(_on_one_thread, recipe, shard, tries[shard])] = shard
+            waiting[executor.submit(_on_one_thread, recipe, shard, parcel, tries[shard])] = shard
         except Exception as error:
             raise _Stopped(f"the executor takes no more work ({_words(error)})") from error
 
@@ -150,8 +151,9 @@ def _away(
                 future.cancel()
 
 
-def _on_one_thread(recipe: str, shard: Shard, _try: int) -> Arrays:
+def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, _try: int) -> Arrays:
     """What a worker runs: a second thread would only take a core from the worker beside it."""
+    unpacked(parcel)
     torch.set_num_threads(1)
     return work.run_shard(recipe, shard)
 

@@ -12,11 +12,12 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from richness.data import TASKS, Task, task
-from richness.networks import LOSSES, MLP, NETWORKS, OPTIMIZERS, SCHEDULES
-from richness.networks.mlp import ACTIVATIONS
+from richness.networks import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, Architecture, Network, build
 from richness.networks.parameterization import natural_eta, readout_scale
+from richness.registry import Registry
+from richness.runs.probes import PROBES
 
-PROBES = ("loss", "sharpness", "accuracy")
+REGISTRIES: dict[str, Registry] = {"network": NETWORKS, "task": TASKS, "probe": PROBES}
 LATE_SHARE = 0.1  # late_loss is the mean over every step of the last tenth
 PEAK_STEPS = 60  # peak_loss is the maximum over every one of the first sixty steps
 
@@ -100,7 +101,7 @@ class Experiment(BaseModel):
         (0,), description="each seeds both the initial weights and the stream"
     )
     probes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
-        ("loss",), description="what to record: " + ", ".join(PROBES)
+        ("loss",), description="what to record: " + ", ".join(("loss", *PROBES))
     )
     dtype: Literal["auto", "float32", "float64"] = Field(
         "auto", description="auto: float64 where γ < 1e-3, else float32"
@@ -130,24 +131,20 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:
-        _one_of("network", NETWORKS, self.network)
+        NETWORKS.known(self.network)
+        TASKS.known(self.task)
         _one_of("activation", ACTIVATIONS, self.activation)
         _one_of("loss", LOSSES, self.loss)
         _one_of("optimizer", OPTIMIZERS, self.optimizer)
         _one_of("schedule", SCHEDULES, self.schedule)
-        for probe in self.probes:
-            _one_of("probe", PROBES, probe)
         if self.warmup > self.steps:
             raise ValueError(f"warmup must not exceed steps = {self.steps}, got {self.warmup}")
-        if not task(self.task).classification:
-            if self.loss == "cross_entropy":
-                raise ValueError(
-                    f"cross_entropy needs classes, and task {self.task!r} has real targets: use loss 'mse'"
-                )
-            if "accuracy" in self.probes:
-                raise ValueError(
-                    f"accuracy needs classes, and task {self.task!r} has real targets: leave that probe out"
-                )
+        if self.loss == "cross_entropy" and not self.source.classification:
+            raise ValueError(f"cross_entropy needs classes, and task {self.task!r} has real targets: use loss 'mse'")
+        network = self.architecture  # raises where it does not fit the task
+        for probe in self.probes:
+            if probe != "loss":
+                self._measurable(PROBES.known(probe), network)
         if not self.device.startswith(("cpu", "cuda", "mps")):
             raise ValueError(f"unknown device {self.device!r}: use cpu, cuda or cuda:N")
         if self.band is not None and self.band[0] >= self.band[1]:
@@ -159,6 +156,17 @@ class Experiment(BaseModel):
             raise ValueError(f"no cell of the grid lies in the band {self.band}: widen the band or move the etas")
         return self
 
+    def _measurable(self, probe: str, network: Architecture) -> None:
+        """Whether the task and the network have what a probe needs."""
+        needs = PROBES[probe].needs
+        if "classes" in needs and not self.source.classification:
+            raise ValueError(f"{probe} needs classes, and task {self.task!r} has real targets: leave that probe out")
+        if "hidden" in needs and isinstance(network, Network) and network.layers is None:
+            raise ValueError(
+                f"{probe} needs a network that shows its hidden layers, and {self.network!r} does not: give "
+                "Network(layers=...), or leave that probe out"
+            )
+
     # What follows from the fields.
 
     @property
@@ -166,14 +174,21 @@ class Experiment(BaseModel):
         return TASKS[self.task]
 
     @property
-    def architecture(self) -> MLP:
+    def architecture(self) -> Architecture:
         source = self.source
-        return NETWORKS[self.network](source.inputs, source.outputs, self.width, self.depth, self.activation)
+        return build(self.network, source.inputs, source.outputs, self.width, self.depth, self.activation)
 
     @property
     def kept_probes(self) -> tuple[str, ...]:
         """The probes besides the loss, which is always recorded."""
-        return tuple(p for p in PROBES[1:] if p in self.probes)
+        return tuple(p for p in self.probes if p != "loss")
+
+    @property
+    def registered(self) -> dict[str, str]:
+        """What of it a reader has registered: ``"network mine"`` and so on -> fingerprint."""
+        used = [("network", self.network), ("task", self.task), *(("probe", probe) for probe in self.kept_probes)]
+        prints = {f"{kind} {name}": REGISTRIES[kind].fingerprint(name) for kind, name in used}
+        return {key: value for key, value in prints.items() if value is not None}
 
     def in_band(self, gamma: float, eta: float) -> bool:
         """Whether that cell is run."""
@@ -214,10 +229,13 @@ class Experiment(BaseModel):
         """SHA-256 of the description, in hex: the identity of a recipe's result.
 
         The device is not part of it, nor is a field at its default: a result keeps its identity when experiments learn to
-        do more.
+        do more. A network, task or probe that a reader registered enters by its name and its fingerprint: the hash of its
+        function's source, or the version given with it.
         """
-        text = json.dumps(self.model_dump(mode="json", exclude={"device"}, exclude_defaults=True), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        described = self.model_dump(mode="json", exclude={"device"}, exclude_defaults=True)
+        if self.registered:
+            described["registered"] = self.registered
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def log_steps(last: int, points: int) -> list[int]:

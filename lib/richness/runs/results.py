@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.runs.experiment import Experiment
+from richness.networks.parameterization import DTYPE_REASON, dtype_for
+from richness.runs.experiment import REGISTRIES, Experiment
 
 SCHEMA = 1
 SCALES = ("smoke", "laptop", "paper")
 STATUS = {"ok": 0, "diverged": 1, "not_run": 2}
 CURVE_BITS = 14  # mantissa bits kept in curves: relative rounding 3e-5, which halves a file
-CURVES = ("loss", "sharpness", "accuracy")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SEAL = b"\nrichness-sha256:"
@@ -131,14 +131,28 @@ def narrowed(values: np.ndarray) -> np.ndarray:
 
 
 def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
-    """Add what follows from the others: ``lr_raw`` = N·η and the rescaled time ``tau`` = η·t/γ."""
+    """Add what follows from the others: ``lr_raw`` = N·η, the rescaled time ``tau`` = η·t/γ, and ``precision``, the dtype in
+    which each γ was trained."""
     experiment = recipe_of(runs)
     tau = (runs.eta * runs.step / runs.gamma).transpose("gamma", "trial" if "trial" in runs.dims else "eta", "step")
-    return runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), tau=tau)
+    dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.tolist()]
+    precision = ("gamma", np.array(dtypes, dtype="U7"), {"long_name": "dtype of training", "comment": DTYPE_REASON})
+    return runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), tau=tau, precision=precision)
 
 
 def recipe_of(runs: xr.Dataset) -> Experiment:
-    """The experiment that a result was made by."""
+    """The experiment that a result was made by.
+
+    Raises:
+        ResultError: it names a network, task or probe that a reader registered, and that is not registered here.
+    """
+    registered = json.loads(runs.attrs.get("registered", "{}"))
+    missing = [key for key in registered if key.split(" ")[1] not in REGISTRIES[key.split(" ")[0]]]
+    if missing:
+        raise ResultError(
+            f"this result was made with {', '.join(missing)} of a reader's own: register the same again with "
+            f"richness.register_{missing[0].split(' ')[0]}, then read it"
+        )
     return Experiment.model_validate_json(runs.attrs["recipe"])
 
 
@@ -148,6 +162,7 @@ def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: 
     return {
         "recipe": experiment.model_dump_json(),
         "recipe_hash": experiment.hash,
+        "registered": json.dumps(experiment.registered),
         "recipe_name": name,
         "scale": scale,
         "schema": SCHEMA,
@@ -215,7 +230,7 @@ def save(runs: xr.Dataset, path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise ResultError(f"{path} is a folder: give the name of a file, for example {path / 'result.nc'}")
-    kept = runs.drop_vars("tau", errors="ignore")
+    kept = runs.drop_vars(("tau", "precision"), errors="ignore")
     encoding = {
         name: {"zlib": True, "complevel": 5, "shuffle": True} for name, array in kept.variables.items() if array.ndim
     }

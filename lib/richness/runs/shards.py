@@ -14,6 +14,7 @@ import numpy as np
 from richness.networks.parameterization import dtype_for
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
 from richness.runs.results import device_name
+from richness.runs.probes import PROBES
 from richness.runs.training import History, train
 
 Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
@@ -29,7 +30,6 @@ class Limit(NamedTuple):
 
 LIMITS = {"cpu": Limit(512, 2e13), "mps": Limit(256, 5e13), "cuda": Limit(1024, 5e14)}
 STREAM = 16  # a shard costs as much as so many more cells: it draws its own stream of samples
-PRODUCTS = 40  # gradients' worth of work in one measurement of the sharpness, about
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,11 @@ def cut(experiment: Experiment, cells: Iterable[Cell], workers: int = 1) -> list
 
 
 def operations(experiment: Experiment) -> float:
-    """Floating-point operations to train and probe one cell, about: 6 for each weight and sample of a gradient."""
-    weights = sum(weight.numel() for weight in experiment.architecture.initialise(0))
-    samples = experiment.steps * experiment.batch_size
-    if "sharpness" in experiment.kept_probes:
-        samples += PRODUCTS * experiment.probe_samples * len(experiment.probed_steps)
-    return 6.0 * weights * samples
+    """Floating-point operations to train and probe one cell, about: a gradient is three forward passes, of 2 for each product."""
+    samples = float(experiment.steps * experiment.batch_size)
+    for probe in experiment.kept_probes:
+        samples += PROBES[probe].work * experiment.probe_samples * len(experiment.probed_steps)
+    return 6.0 * experiment.architecture.products * samples
 
 
 def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = None, threads: int = 1) -> Arrays:
@@ -125,5 +124,6 @@ def _summarise(experiment: Experiment, history: History) -> Arrays:
         "peak_loss": peak,
         "late_loss": np.where(diverged, np.nan, late[-1]),
         "budget_loss": late,
+        "probe_seconds": history.probe_seconds,
         **history.probes,
     }

@@ -32,7 +32,8 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     goes on from what is there. The kind of device and the engine are among it, since the last bits are their own.
     """
     fields = experiment.model_dump(mode="json", exclude=GRID)
-    fields |= {"device": experiment.device.partition(":")[0], "engine": engine_for(experiment).__name__, "schema": SCHEMA}
+    device, engine = experiment.device.partition(":")[0], engine_for(experiment).__name__
+    fields |= {"device": device, "engine": engine, "schema": SCHEMA, "registered": experiment.registered}
     return Path(store) / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

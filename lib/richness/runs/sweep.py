@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +16,8 @@ from tqdm.auto import tqdm
 
 from richness.runs.execution import finished
 from richness.runs.experiment import Experiment
-from richness.runs.results import CURVES, STATUS, narrowed, provenance, rounded, with_coordinates
+from richness.runs.results import STATUS, narrowed, provenance, rounded, with_coordinates
+from richness.runs.probes import PROBES
 from richness.runs.shards import Arrays, Shard, cells_of
 
 
@@ -122,18 +124,20 @@ def assemble(
     """Finished shards to one Dataset.
 
     Returns:
-        Variables ``loss`` (gamma, eta, seed, step), ``sharpness`` and ``accuracy`` likewise where asked for (NaN at recorded
-        steps that are not probed), ``late_loss``, ``peak_loss``, ``initial_loss`` (gamma, eta, seed), ``budget_loss``
+        Variables ``loss`` (gamma, eta, seed, step), each probe that was asked for likewise, with the dims of its own after
+        ``step`` (NaN at recorded steps that are not probed, and where diverged), ``late_loss``, ``peak_loss``, ``initial_loss`` (gamma, eta, seed), ``budget_loss``
         (gamma, eta, seed, budget) where there are budgets, ``status`` (0 ok, 1 diverged, 2 not_run) and ``diverged_at``
-        (−1: never). Coordinates ``lr_raw`` and ``tau``. float32, curves rounded to 14 bits; an experiment that asks for
-        float64 keeps all its digits. Attributes hold the provenance.
+        (−1: never). Coordinates ``lr_raw``, ``tau`` and ``precision`` (gamma), the dtype that trained. float32, curves rounded
+        to 14 bits; an experiment that asks for float64 keeps all its digits. Attributes hold the provenance, among it
+        ``probe_seconds``, JSON of probe -> CPU seconds a cell and measurement, and ``probe_share``, of all CPU seconds.
     """
     exact = experiment.dtype == "float64"
     grid = (len(experiment.gammas), len(experiment.etas), len(experiment.seeds))
     recorded, probed = experiment.recorded_steps, experiment.probed_steps
     dims = ("gamma", "eta", "seed")
     planes = {key: np.full(grid, np.nan) for key in ("late_loss", "peak_loss", "initial_loss")}
-    curves = {key: np.full((*grid, len(recorded)), np.nan) for key in ("loss", *experiment.kept_probes)}
+    curves: dict[str, np.ndarray] = {}
+    cost, measurements = np.zeros(len(experiment.kept_probes)), 0
     budget = np.full((*grid, len(experiment.all_budgets)), np.nan)
     diverged_at = np.full(grid, -1, dtype=np.int32)
     status = np.full(grid, STATUS["not_run"], dtype=np.int8)
@@ -149,10 +153,15 @@ def assemble(
         )
         for key, plane in planes.items():
             plane[where] = arrays[key]
-        for key, curve in curves.items():
-            block = np.full((count, len(recorded)), np.nan)
-            block[:, slice(None) if key == "loss" else probe_rows] = arrays[key].T
+        for key in ("loss", *experiment.kept_probes):
+            own = arrays[key].shape[1:-1]
+            curve = curves.setdefault(key, np.full((*grid, len(recorded), *own), np.nan))
+            block = np.full((count, len(recorded), *own), np.nan)
+            block[:, slice(None) if key == "loss" else probe_rows] = np.moveaxis(arrays[key], -1, 0)
             curve[where] = block
+        died = arrays["diverged_at"]
+        measurements += int(((died < 0) | (np.array(probed)[:, None] <= died)).sum())
+        cost += arrays["probe_seconds"].sum(axis=1)
         budget[where] = arrays["budget_loss"].T
         diverged_at[where] = arrays["diverged_at"]
         status[where] = np.where(arrays["diverged_at"] >= 0, STATUS["diverged"], STATUS["ok"])
@@ -162,9 +171,12 @@ def assemble(
     def kept(key: str, values: np.ndarray) -> np.ndarray:
         if exact:
             return values
-        return rounded(values) if key in CURVES else narrowed(values)
+        return rounded(values) if key in curves else narrowed(values)
 
-    data: dict = {key: ((*dims, "step"), kept(key, values), _LABELS[key]) for key, values in curves.items()}
+    own_dims, sizes = _own_dims(curves)
+    data: dict = {
+        key: ((*dims, "step", *own_dims[key]), kept(key, values), _label(key)) for key, values in curves.items()
+    }
     data |= {key: (dims, kept(key, values), _LABELS[key]) for key, values in planes.items()}
     if experiment.budgets:
         data["budget_loss"] = ((*dims, "budget"), kept("budget_loss", budget), _LABELS["budget_loss"])
@@ -179,15 +191,38 @@ def assemble(
     }
     if experiment.budgets:
         coordinates["budget"] = ("budget", np.array(experiment.all_budgets, dtype=np.int64))
+    coordinates |= {dim: (dim, np.arange(1, size + 1)) for dim, size in sizes.items()}
     runs = xr.Dataset(data, coordinates, provenance(experiment, name, scale, *seconds))
     runs.attrs["device"] = "; ".join(sorted(devices))  # the workers', which this process need not have
+    if experiment.kept_probes:
+        each, share = cost / max(measurements, 1), cost / max(seconds[1], 1e-9)
+        for key, values in (("probe_seconds", each), ("probe_share", share)):
+            runs.attrs[key] = json.dumps(dict(zip(experiment.kept_probes, values.round(9).tolist(), strict=True)))
     return with_coordinates(runs)
+
+
+def _own_dims(curves: dict[str, np.ndarray]) -> tuple[dict[str, tuple[str, ...]], dict[str, int]]:
+    """The names of each curve's axes after ``step``, and every such name's size.
+
+    Where two probes mean different sizes by one name, the later one's axis is called ``probe_name``.
+    """
+    named: dict[str, tuple[str, ...]] = {}
+    sizes: dict[str, int] = {}
+    for key, values in curves.items():
+        own = dict(zip(PROBES[key].dims if key != "loss" else (), values.shape[4:], strict=True))
+        own = {dim if sizes.get(dim, size) == size else f"{key}_{dim}": size for dim, size in own.items()}
+        named[key], sizes = tuple(own), sizes | own
+    return named, sizes
+
+
+def _label(key: str) -> dict[str, str]:
+    if key in _LABELS:
+        return _LABELS[key]
+    return {"long_name": PROBES[key].about, "units": PROBES[key].units}
 
 
 _LABELS = {
     "loss": {"long_name": "training loss on the fresh batch of that step"},
-    "sharpness": {"long_name": "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set"},
-    "accuracy": {"long_name": "share of held-out real samples named rightly"},
     "late_loss": {"long_name": "mean loss over every step of the last tenth"},
     "peak_loss": {"long_name": "largest loss of the first 60 steps"},
     "initial_loss": {"long_name": "loss at step 0"},

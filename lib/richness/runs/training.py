@@ -9,12 +9,14 @@ every cell's block in memory is aligned alike, and else to the last place.)
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -22,19 +24,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from richness.measure import sharpness
 from richness.networks import LOSSES, OPTIMIZERS
 from richness.networks.optimizers import schedule
 from richness.networks.parameterization import centred, dtype_for
 from richness.runs.engines import Block, Engine, Stack, engine_for
 from richness.runs.experiment import Experiment
+from richness.runs.probes import PROBES, Setting, Snapshot, taken
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
 BLOCK_STEPS = 64  # and at most so many steps, since a diverged network costs up to a block
 DEVICE_SHARE = 0.6  # of an accelerator's free memory that one piece may take
-PROBE_CELLS = (
-    8  # cells whose sharpness is measured together: more no longer fit the processor's cache, and take twice as long
-)
+PROBE_CELLS = 8  # cells measured together: more no longer fit the processor's cache, and take twice as long
+PROBE_BYTES = 2**30  # that they may take, about
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class History:
         loss: float64 (steps + 1, C): row t is the loss at θ_t on the fresh batch t, after t updates. Rows after a divergence
             are NaN.
         diverged_at: int64 (C,): the first step whose loss was not finite, −1 where there is none.
-        probes: name -> float64 (probed steps, C), NaN where diverged.
+        probes: name -> float64 (probed steps, ..., C), NaN where diverged; between them the axes of the probe's ``dims``.
+        probe_seconds: float64 (kept probes, C): what each probe cost, its share of a cell, in CPU seconds.
     """
 
     loss: np.ndarray
     diverged_at: np.ndarray
     probes: dict[str, np.ndarray]
+    probe_seconds: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass
@@ -94,6 +97,9 @@ class Trainer:
         self.experiment, self.seed, self.device = experiment, seed, experiment.device
         self.network, self.task, self.loss = experiment.architecture, experiment.source, LOSSES[experiment.loss]
         self.start = [w.to(self.device, self.dtype)[None] for w in self.network.initialise(seed)]
+        self.setting = Setting(
+            self.network, self.task, experiment.loss, self.start, experiment.probe_samples, self.device, self.dtype
+        )
         self.factor = schedule(experiment.schedule, experiment.warmup, experiment.steps)
         self._kind, self._map = engine_for(experiment, engine), pool.map if pool else map
         gamma, eta = torch.tensor(cells, dtype=torch.float64).T.contiguous()
@@ -169,45 +175,47 @@ class Trainer:
 
     def outputs(self, stack: Stack, weights: list[Tensor], x: Tensor) -> Tensor:
         """The centred networks' outputs, (cells, batch, K)."""
-        with torch.no_grad():
-            at_start = self.network.forward(self.start, x)
-        return centred(self.network.forward(weights, x), at_start, stack.gamma)
+        return centred(self.network.forward(weights, x), self.setting.raw_at_start(x), stack.gamma)
 
     def losses(self, stack: Stack, weights: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
         """One loss a cell, (cells,)."""
         return self.loss(self.outputs(stack, weights, x), y)
 
-    # Probes: each maps a stack to one number a cell.
-
     def probe(self, name: str) -> Tensor:
-        """A measurement of every cell in training, (cells,)."""
-        measure = {"sharpness": self._sharpness, "accuracy": self._accuracy}[name]
-        parts = [part for piece in self.pieces for part in _parts(piece.engine.stack, PROBE_CELLS)]
-        return torch.cat(list(self._map(measure, parts)))
+        """A measurement of every cell in training, float64 (cells, ...)."""
+        return self.probe_all([name])[name][0]
 
-    def _sharpness(self, stack: Stack) -> Tensor:
-        """λ_max of the loss as trained, on the fixed probe set, in raw weights."""
-        x, y = self.task.probe(self.experiment.probe_samples, self.device)
-        x = x.to(self.dtype)
+    def probe_all(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Measurements of every cell in training: name -> values, float64 (cells, ...), and CPU seconds that each cell cost.
+
+        What two probes share, such as the kernel, is on the bill of the first.
+        """
+        bytes_a_cell = 4 * self.network.units * self.experiment.probe_samples * self.dtype.itemsize
+        together = max(1, min(PROBE_CELLS, PROBE_BYTES // bytes_a_cell))
+        parts = [part for piece in self.pieces for part in _parts(piece.engine.stack, together)]
+        measured = list(self._map(lambda part: self._measured(part, names), parts))
+        return {
+            name: (torch.cat([values[name] for values, _ in measured]), torch.cat([cost[name] for _, cost in measured]))
+            for name in names
+        }
+
+    def _measured(self, part: Stack, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         # A lone cell gets a twin: a batched product of one takes another path, whose last bits differ.
-        twins = stack if len(stack) > 1 else stack.keep(torch.zeros(2, dtype=torch.int64, device=self.device))
-        return sharpness(lambda weights: self.losses(twins, weights, x, y), twins.weights)[: len(stack)]
-
-    def _accuracy(self, stack: Stack) -> Tensor:
-        """Share of the real held-out samples that the largest output names."""
-        assert self.task.held_out is not None
-        x, labels = self.task.held_out()
-        x, labels = x.to(self.device, self.dtype), labels.to(self.device)
-        with torch.no_grad():
-            guesses = self.outputs(stack, stack.weights, x).argmax(dim=-1)
-        return (guesses == labels).to(torch.float64).mean(dim=1)
+        twins = part if len(part) > 1 else part.keep(torch.zeros(2, dtype=torch.int64, device=self.device))
+        now, values, cost = Snapshot(self.setting, twins.weights, twins.gamma), {}, {}
+        clock = time.thread_time if self.device == "cpu" else time.perf_counter
+        for name in names:
+            begun = clock()
+            values[name] = taken(name, now)[: len(part)]
+            cost[name] = torch.full((len(part),), (clock() - begun) / len(part), dtype=torch.float64)
+        return values, cost
 
 
 def cell_bytes(experiment: Experiment, dtype: torch.dtype) -> int:
     """Memory that one network takes while it trains: weights, the optimiser's memory, a gradient, activations and their δ."""
     network = experiment.architecture
-    weights = sum(int(np.prod(shape)) for shape in network.shapes)
-    activations = experiment.batch_size * (network.width * (network.depth - 1) + network.outputs)
+    weights = sum(math.prod(shape) for shape in network.shapes)
+    activations = experiment.batch_size * network.units
     memories = OPTIMIZERS[experiment.optimizer].memories
     return dtype.itemsize * (weights * (2 + memories) + 3 * activations)
 
@@ -266,13 +274,15 @@ def train(
 def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None, pool: Executor | None) -> History:
     experiment, blocks = trainer.experiment, trainer.blocks()
     loss = np.full((experiment.steps + 1, count), np.nan)
-    probed = {step: row for row, step in enumerate(experiment.probed_steps)}
-    probes = {name: np.full((len(probed), count), np.nan) for name in experiment.kept_probes}
+    probed, names = {step: row for row, step in enumerate(experiment.probed_steps)}, experiment.kept_probes
+    probes: dict[str, np.ndarray] = {}
+    seconds = np.zeros((len(names), count))
 
     for steps, (block, prepared) in zip(blocks, _drawn(trainer, blocks, pool), strict=True):
         if steps.start in probed:
-            for name, values in probes.items():
-                values[probed[steps.start], trainer.column] = trainer.probe(name).double().cpu().numpy()
+            for row, (name, (values, cost)) in enumerate(trainer.probe_all(names).items()):
+                _enter(probes, name, values.numpy(), probed[steps.start], trainer.column, (len(probed), count))
+                seconds[row, trainer.column] += cost.numpy()
         now = trainer.advance(block, prepared).cpu().numpy()
         finite = np.logical_and.accumulate(np.isfinite(now), axis=0)
         loss[steps.start : steps.stop, trainer.column] = np.where(finite, now, np.nan)
@@ -283,7 +293,21 @@ def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None, poo
         if not trainer.pieces:
             break
     finite_steps = np.isfinite(loss).sum(axis=0)
-    return History(loss, np.where(finite_steps <= experiment.steps, finite_steps, -1), probes)
+    return History(loss, np.where(finite_steps <= experiment.steps, finite_steps, -1), probes, seconds)
+
+
+def _enter(
+    probes: dict[str, np.ndarray], name: str, values: np.ndarray, row: int, column: np.ndarray, shape: tuple[int, int]
+) -> None:
+    """Values (cells, ...) of one probed step into the probe's array (probed steps, ..., all cells)."""
+    steps, cells = shape
+    whole = probes.setdefault(name, np.full((steps, *values.shape[1:], cells), np.nan))
+    if whole.shape[1:-1] != values.shape[1:]:
+        raise ValueError(
+            f"probe {name!r} returned {values.shape[1:]} values a network after {whole.shape[1:-1]} at step 0: "
+            "their number must not change in training"
+        )
+    whole[row][..., column] = np.moveaxis(values, 0, -1)
 
 
 def _drawn(trainer: Trainer, blocks: list[range], pool: Executor | None) -> Iterator[tuple[Block, Any]]:
@@ -306,17 +330,18 @@ def live(experiment: Experiment, stop: threading.Event | None = None) -> Iterato
         stop: set it to end the run early.
 
     Yields:
-        At every recorded step ``{"step", "loss", "sharpness", "accuracy", "diverged"}``; a probe that was not asked for is
-        None. At a divergence one last item with ``diverged`` True.
+        At every recorded step ``{"step", "loss", "sharpness", "accuracy", "diverged"}`` and the other probes that were asked
+        for and give one number; None where a probe was not taken. At a divergence one last item with ``diverged`` True.
     """
     trainer = Trainer(experiment, experiment.seeds[0], [(experiment.gammas[0], experiment.etas[0])])
     recorded, probed = experiment.recorded_steps, set(experiment.probed_steps)
+    names = [name for name in experiment.kept_probes if not PROBES[name].dims]
     for first, after in pairwise([*recorded, experiment.steps + 1]):
         if stop is not None and stop.is_set():
             return
-        report: dict = dict.fromkeys(("sharpness", "accuracy"))
+        report: dict = dict.fromkeys(("sharpness", "accuracy", *names))
         if first in probed:
-            report |= {name: float(trainer.probe(name)) for name in experiment.kept_probes}
+            report |= {name: float(values) for name, (values, _) in trainer.probe_all(names).items()}
         for start in range(first, after, trainer.block_steps):
             block = trainer.draw(range(start, min(start + trainer.block_steps, after)))
             losses = trainer.advance(*block)[:, 0].tolist()

@@ -15,7 +15,7 @@ import xarray as xr
 
 from richness.book.charts.theme import significant
 from richness.findings.boundaries import CONVERGED_BELOW, LEARNED_BELOW
-from richness.networks.parameterization import natural_eta
+from richness.networks.parameterization import FLOAT64_BELOW, natural_eta
 
 OK, DIVERGED, NOT_RUN = 0, 1, 2
 STATES = ("learned", "converged", "dead", "diverged")
@@ -38,9 +38,20 @@ def conditions(runs: xr.Dataset) -> str:
         f"{str(made.get('optimizer', 'optimizer?')).upper()}, B = {made.get('batch_size', '?')}",
         f"T = {last_step(runs)} steps",
         f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))})",
+        *_precision(runs),
         "η is the width-free step size, lr_raw = N·η",
     ]
     return "; ".join(parts) + "."
+
+
+def _precision(runs: xr.Dataset) -> list[str]:
+    """In which dtype it was trained, and why where there are two; nothing where the result does not say."""
+    kinds = {str(kind) for kind in runs["precision"].values} if "precision" in runs.coords else set()
+    return (
+        [f"float64 where γ < {FLOAT64_BELOW:g}, which float32 cannot hold, else float32"]
+        if len(kinds) > 1
+        else [*kinds]
+    )
 
 
 def last_step(runs: xr.Dataset) -> int:

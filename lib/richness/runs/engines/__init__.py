@@ -37,7 +37,7 @@ def engine_for(experiment: Experiment, name: str = "auto") -> type[Engine]:
     """
     network, on_cpu = experiment.architecture, torch.device(experiment.device).type == "cpu"
     fused = isinstance(network, MLP)
-    compiled = fused and on_cpu and network.activation in Compiled.ACTIVATIONS
+    compiled = isinstance(network, MLP) and on_cpu and network.activation in Compiled.ACTIVATIONS
     if name == "auto":
         return Compiled if compiled and library() else Fused if fused else Autograd
     if name not in ENGINES:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from richness.networks import LOSSES
+from richness.networks import LOSSES, at_start
 from richness.networks.parameterization import centred
 from richness.runs.engines.stack import Block, Engine
 from richness.runs.experiment import Experiment
@@ -18,8 +18,7 @@ class Autograd(Engine):
 
     @staticmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> list[Tensor]:
-        with torch.no_grad():
-            return [experiment.architecture.forward(list(start), x) for x in block.x]
+        return [at_start(experiment.architecture, start, x) for x in block.x]
 
     def advance(self, block: Block, prepared: object) -> Tensor:
         assert isinstance(prepared, list)

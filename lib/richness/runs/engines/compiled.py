@@ -54,6 +54,7 @@ class _Shape:
 
     def __init__(self, experiment: Experiment, dtype: torch.dtype):
         network = experiment.architecture
+        assert isinstance(network, MLP)
         sizes = [network.inputs, *[out for out, _ in network.shapes]]
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
         self.leading = torch.tensor([whole_vectors(n, dtype) for n in sizes], dtype=torch.int64)

@@ -39,9 +39,11 @@ class Fused(Engine):
 
     @staticmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> Tensor:
+        network = experiment.architecture
+        assert isinstance(network, MLP)
         # Two twins: a stacked product of one takes another path, whose last bits differ, and f must be 0 at step 0.
         twins = [w.repeat(2, 1, 1) for w in start]
-        return torch.stack([_activations(experiment.architecture, twins, x)[-1][0] for x in block.columns])
+        return torch.stack([_activations(network, twins, x)[-1][0] for x in block.columns])
 
     def advance(self, block: Block, prepared: object) -> Tensor:
         assert isinstance(prepared, Tensor)

@@ -119,7 +119,7 @@ class Engine(ABC):
 
         factors = torch.tensor(self.factors, dtype=torch.float64)
         sizes = (block.factor[:, None, None] * factors[:, None] * self.eta).to(self.weights[0])
-        epsilon = shaped(adam_epsilon(self.experiment, self.gamma).to(self.weights[0]), self.weights[0])
+        epsilon = adam_epsilon(self.experiment, self.gamma).to(self.weights[0])
         return [
             Step(
                 block.number + k,
@@ -134,8 +134,8 @@ class Engine(ABC):
 def layer_factors(experiment: Experiment) -> list[float]:
     """Every layer's raw step over η."""
     network, optimizer = experiment.architecture, OPTIMIZERS[experiment.optimizer]
-    fans = [shape[1] for shape in network.shapes]
-    return [optimizer.factor(experiment.width, scale, fan) for scale, fan in zip(network.scales, fans, strict=True)]
+    pairs = zip(network.scales, network.fans, strict=True)
+    return [optimizer.factor(experiment.width, scale, fan_in) for scale, fan_in in pairs]
 
 
 def adam_epsilon(experiment: Experiment, gamma: Tensor) -> Tensor:

@@ -1,0 +1,334 @@
+"""What is measured of networks in training, at log-spaced steps: one table, name -> :class:`Probe`.
+
+A probe is a function of a :class:`Snapshot`, a few networks of one seed at one moment, and answers with one value, or one row of
+values, for each. The measurements themselves are in :mod:`richness.measure`; here stands on what they are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from richness import measure
+from richness.data import Task
+from richness.networks import LOSSES, MLP, Architecture, at_start
+from richness.networks.parameterization import centred
+from richness.registry import Registry
+
+LARGEST = 10  # eigenvalues and singular values that are kept
+KERNEL_SAMPLES = 256  # of the probe set, on which kernels and features are measured: they cost its square
+KERNEL_BYTES = 2**28  # of derivatives held at once for the kernel of a network that has no factors
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all snapshots of one training share; everything derived is computed when it is first asked for.
+
+    Attributes:
+        network, task: as in the experiment. loss: a key of ``LOSSES``.
+        start: weights at step 0, each (1, ...). samples: of the fixed probe set. device, dtype: of the networks.
+    """
+
+    network: Architecture
+    task: Task
+    loss: str
+    start: list[Tensor]
+    samples: int
+    device: str
+    dtype: torch.dtype
+
+    @cached_property
+    def probe_set(self) -> tuple[Tensor, Tensor]:
+        """Fresh samples that no training batch holds, the same for every cell and seed: inputs (P, D), labels or targets."""
+        x, y = self.task.probe(self.samples, self.device)
+        return x.to(self.dtype), y
+
+    @cached_property
+    def test_set(self) -> tuple[Tensor, Tensor]:
+        """Held-out inputs (M, D) and their labels (M,)."""
+        x, y = self.task.test(self.device)
+        return x.to(self.dtype), y
+
+    def raw_at_start(self, x: Tensor) -> Tensor:
+        """f̃(x; θ₀), (1, batch, K)."""
+        return at_start(self.network, self.start, x)
+
+    @cached_property
+    def probe_at_start(self) -> Tensor:
+        return self.raw_at_start(self.probe_set[0])
+
+    @cached_property
+    def test_at_start(self) -> Tensor:
+        return self.raw_at_start(self.test_set[0])
+
+    @cached_property
+    def kernel_at_start(self) -> Tensor:
+        return kernel(self.network, self.start, self.probe_set[0][:KERNEL_SAMPLES])
+
+    @cached_property
+    def features_at_start(self) -> list[Tensor]:
+        with torch.no_grad():
+            return self.network.hidden(self.start, self.probe_set[0][:KERNEL_SAMPLES])
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A few networks at one moment: what a probe sees.
+
+    Attributes:
+        setting: what they share.
+        weights: raw, one tensor a layer, (cells, ...). gamma: richness of each, (cells,).
+    """
+
+    setting: Setting
+    weights: list[Tensor]
+    gamma: Tensor
+
+    def __len__(self) -> int:
+        return len(self.gamma)
+
+    @property
+    def network(self) -> Architecture:
+        """Its ``forward`` and ``hidden`` take ``weights`` and inputs (batch, D)."""
+        return self.setting.network
+
+    @property
+    def start(self) -> list[Tensor]:
+        """The weights at step 0, each (1, ...): the same for all cells."""
+        return self.setting.start
+
+    @property
+    def inputs(self) -> Tensor:
+        """Of the fixed probe set, (P, D)."""
+        return self.setting.probe_set[0]
+
+    @property
+    def targets(self) -> Tensor:
+        """Of the fixed probe set: labels int64 (P,), or targets (P, K)."""
+        return self.setting.probe_set[1]
+
+    def outputs(self, weights: list[Tensor], x: Tensor) -> Tensor:
+        """f = (f̃ − f̃₀)/γ of these networks at any ``weights``, (cells, batch, K)."""
+        return centred(self.network.forward(weights, x), self.setting.raw_at_start(x), self.gamma)
+
+    def loss(self, weights: list[Tensor]) -> Tensor:
+        """The loss as trained, on the fixed probe set, as a function of ``weights``: (cells,)."""
+        return self._loss_of(self.network.forward(weights, self.inputs))
+
+    def _loss_of(self, raw: Tensor) -> Tensor:
+        return LOSSES[self.setting.loss](centred(raw, self.setting.probe_at_start, self.gamma), self.targets)
+
+    @cached_property
+    def product(self) -> Callable[[Tensor], Tensor] | None:
+        """v ↦ Hv of :meth:`loss` at the weights, (cells, P) to (cells, P), where the network has one written out."""
+        if not isinstance(self.network, MLP):
+            return None
+        return self.network.hessian_vector_product(self.weights, self.inputs, self._loss_of)
+
+    @cached_property
+    def kernel(self) -> Tensor:
+        """The NTK of f̃, summed over outputs, on the first ``KERNEL_SAMPLES`` of the probe set: (cells, n, n)."""
+        return kernel(self.network, self.weights, self.inputs[:KERNEL_SAMPLES])
+
+    @cached_property
+    def features(self) -> list[Tensor]:
+        """Hidden pre-activations on the first ``KERNEL_SAMPLES`` of the probe set, one tensor a layer, (cells, units, n)."""
+        with torch.no_grad():
+            return self.network.hidden(self.weights, self.inputs[:KERNEL_SAMPLES])
+
+
+def kernel(network: Architecture, weights: list[Tensor], x: Tensor) -> Tensor:
+    """The NTK of f̃, summed over outputs: (cells, batch, batch). Through the layers' factors where the network has them."""
+    if isinstance(network, MLP):
+        with torch.no_grad():
+            return measure.ntk_from_factors(network.factors(weights, x))
+    numbers = len(x) * sum(w[0].numel() for w in weights) * weights[0].itemsize
+    each = max(1, KERNEL_BYTES // numbers)
+    parts = [[w[first : first + each] for w in weights] for first in range(0, len(weights[0]), each)]
+    return torch.cat([measure.ntk(network.forward, part, x).detach() for part in parts])
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One measurement.
+
+    Attributes:
+        measure: a :class:`Snapshot` to a tensor (cells, ...), NaN where there is nothing to measure.
+        about: what it is, on what and in which convention; of the variable in a result.
+        dims: names of the axes after the first.
+        units: of its values; ``"1"`` for pure numbers.
+        needs: of ``classes`` (a task with labels) and ``hidden`` (a network that shows its hidden layers).
+        work: of one measurement, in gradients on the probe set, about: a sweep is cut into shards by it.
+    """
+
+    measure: Callable[[Snapshot], Tensor]
+    about: str
+    dims: tuple[str, ...] = ()
+    units: str = "1"
+    needs: tuple[str, ...] = ()
+    work: float = 0.0
+
+
+def _sharpness(now: Snapshot) -> Tensor:
+    return measure.sharpness(now.loss, now.weights, product=now.product)
+
+
+def _accuracy(now: Snapshot) -> Tensor:
+    x, labels = now.setting.test_set
+    with torch.no_grad():
+        f = centred(now.network.forward(now.weights, x), now.setting.test_at_start, now.gamma)
+    return (f.argmax(dim=-1) == labels).to(torch.float64).mean(dim=1)
+
+
+def _top_eigenvalues(now: Snapshot) -> Tensor:
+    count = sum(w[0].numel() for w in now.weights)
+    values = measure.top_eigenvalues(now.loss, now.weights, min(LARGEST, count), product=now.product)
+    return _filled([values], LARGEST)[:, 0]
+
+
+def _trace(now: Snapshot) -> Tensor:
+    return measure.trace(now.loss, now.weights, product=now.product)
+
+
+def _ntk_alignment(now: Snapshot) -> Tensor:
+    return measure.alignment(now.kernel, now.targets[:KERNEL_SAMPLES])
+
+
+def _kernel_change(now: Snapshot) -> Tensor:
+    return measure.kernel_change(now.kernel, now.setting.kernel_at_start)
+
+
+def _singular_values(now: Snapshot) -> Tensor:
+    acting = [w * scale for w, scale in zip(now.weights, now.network.scales, strict=True)]
+    matrices = [w.flatten(2) for w in acting if w.ndim > 2]  # a convolution as (channels, fan_in); no biases
+    return _filled(measure.singular_values(matrices), LARGEST)
+
+
+def _feature_rank(now: Snapshot) -> Tensor:
+    return torch.stack([measure.feature_rank(h) for h in now.features], dim=1)
+
+
+def _drift(now: Snapshot) -> Tensor:
+    return torch.stack(measure.drift(now.features, now.setting.features_at_start), dim=1)
+
+
+def _filled(rows: list[Tensor], count: int) -> Tensor:
+    """The first ``count`` of each, (cells, rows, count), NaN where a row has fewer."""
+    cut = [row[:, :count] for row in rows]
+    return torch.stack([torch.nn.functional.pad(row, (0, count - row.shape[1]), value=torch.nan) for row in cut], dim=1)
+
+
+_ON_SOME = f"the first {KERNEL_SAMPLES} samples of the fixed probe set"
+
+PROBES: Registry[Probe] = Registry(
+    "probe",
+    {
+        "sharpness": Probe(
+            _sharpness, "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set", units="1/lr_raw", work=40
+        ),
+        "accuracy": Probe(_accuracy, "share of held-out real samples named rightly", needs=("classes",)),
+        "top_eigenvalues": Probe(
+            _top_eigenvalues,
+            f"the {LARGEST} largest Hessian eigenvalues of the loss as trained, raw weights, fixed probe set, descending",
+            ("eigenvalue",),
+            "1/lr_raw",
+            work=200,
+        ),
+        "trace": Probe(
+            _trace, "trace of the Hessian of the loss as trained, raw weights, fixed probe set (Hutch++)", units="1/lr_raw", work=80
+        ),
+        "ntk_alignment": Probe(
+            _ntk_alignment, f"centred alignment of the neural tangent kernel, summed over outputs, with the targets, {_ON_SOME}"
+        ),
+        "kernel_change": Probe(
+            _kernel_change, f"1 − cosine between the neural tangent kernel and that at step 0, {_ON_SOME}"
+        ),
+        "singular_values": Probe(
+            _singular_values,
+            f"the {LARGEST} largest singular values of every weight matrix as it acts (times its scale), descending",
+            ("layer", "index"),
+        ),
+        "feature_rank": Probe(
+            _feature_rank,
+            f"participation ratio of every hidden layer's pre-activations, {_ON_SOME}",
+            ("hidden",),
+            needs=("hidden",),
+        ),
+        "drift": Probe(
+            _drift,
+            f"change of every hidden layer's pre-activations since step 0 over their size then, {_ON_SOME}",
+            ("hidden",),
+            needs=("hidden",),
+        ),
+    },
+)
+
+# Names that a result has already: its dimensions, its coordinates, its other variables.
+DIMENSIONS = ("gamma", "eta", "seed", "step", "budget", "trial")
+TAKEN = (
+    *DIMENSIONS, "loss", "late_loss", "peak_loss", "initial_loss", "budget_loss", "status", "diverged_at", "lr_raw", "tau",
+    "precision", "cells", "seconds", "probe_seconds",
+)  # fmt: skip
+
+
+def register_probe(
+    name: str,
+    measure: Callable[[Snapshot], Tensor],
+    *,
+    dims: tuple[str, ...] = (),
+    about: str = "",
+    units: str = "1",
+    needs: tuple[str, ...] = (),
+    version: str | None = None,
+) -> None:
+    """Add a probe of your own; ``Experiment(probes=[name])`` then records it like any other.
+
+    Args:
+        name: a new name, a Python identifier; the variable's in the result. The same function may be registered again,
+            edited or not.
+        measure: a function of a :class:`Snapshot` of a few networks to a tensor (cells,), or (cells, ...) with one more axis
+            for each of ``dims``. It must treat every network by itself, and leave the weights as they are.
+        dims: names of those axes; each gets a coordinate that counts from 1.
+        about, units: of the variable. needs: as in :class:`Probe`.
+        version: stands for the source of ``measure`` in the hash of a recipe that names the probe. Give one, and change it,
+            where the values depend on more than that function's text.
+
+    Raises:
+        ValueError: a name or a dimension that is taken.
+        TypeError: ``measure`` is not a function.
+    """
+    if not callable(measure):
+        raise TypeError(f"register_probe takes a function of a snapshot, got {type(measure).__name__}")
+    if name in TAKEN:
+        raise ValueError(f"a result has a variable {name!r} already: choose another name for the probe")
+    dims = (dims,) if isinstance(dims, str) else tuple(dims)
+    clash = [dim for dim in dims if dim in TAKEN or dim in PROBES or dim == name]
+    if clash or len(set(dims)) < len(dims):
+        raise ValueError(f"a probe's dims must be new names, each once, got {dims}; taken: {', '.join(DIMENSIONS)}")
+    unknown = [need for need in needs if need not in ("classes", "hidden")]
+    if unknown:
+        raise ValueError(f"a probe needs nothing, 'classes' or 'hidden', got {', '.join(map(repr, unknown))}")
+    PROBES.add(name, Probe(measure, about or name, dims, units, tuple(needs)), measure, version)
+
+
+def taken(name: str, now: Snapshot) -> Tensor:
+    """One probe's values, float64 (cells, ...) on the CPU.
+
+    Raises:
+        ValueError: the probe answered with something else; the message says what was expected.
+    """
+    probe = PROBES[name]
+    values = probe.measure(now)
+    wanted = f"({len(now)} cells{''.join(', ' + dim for dim in probe.dims)})"
+    if not isinstance(values, Tensor):
+        raise ValueError(f"probe {name!r} must return a tensor {wanted}, got {type(values).__name__}")
+    if values.ndim != 1 + len(probe.dims) or len(values) != len(now):
+        raise ValueError(
+            f"probe {name!r} must return a tensor {wanted}, got shape {tuple(values.shape)}: one value a network, and one "
+            "more axis for each of its dims"
+        )
+    return values.detach().to("cpu", torch.float64)
