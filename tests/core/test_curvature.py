@@ -32,7 +32,7 @@ class Problem:
         stack = trainer.stack
         self.network, self.weights = trainer.network, stack.weights
         at_start = trainer.network.forward(trainer.start, self.x)
-        self.of_outputs = lambda raw: trainer.loss((raw - at_start) / stack.gamma[:, None, None], y)
+        self.of_outputs = lambda raw: LOSSES[experiment.loss]((raw - at_start) / stack.gamma[:, None, None], y)
         self.size = sum(w[0].numel() for w in self.weights)
 
     def loss(self, weights):

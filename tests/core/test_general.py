@@ -157,6 +157,8 @@ def test_a_cnns_bits_do_not_depend_on_its_neighbours(small, dtype):
     cells = [(1e-2, 1e-5), (1e-2, 10.0), (3.0, 0.05), (3.0, 0.2), (3.0, 1e3)]
     whole = train(experiment, 0, cells)
     assert 0 < (whole.diverged_at >= 0).sum() < len(cells)
+    threaded = train(experiment, 0, cells, threads=2)
+    assert np.array_equal(threaded.loss, whole.loss, equal_nan=True)
     for k, cell in enumerate(cells):
         one = train(experiment, 0, [cell])
         assert np.array_equal(one.loss[:, 0], whole.loss[:, k], equal_nan=True)

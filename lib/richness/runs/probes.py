@@ -291,7 +291,8 @@ def register_probe(
         name: a new name, a Python identifier; the variable's in the result. The same function may be registered again,
             edited or not.
         measure: a function of a :class:`Snapshot` of a few networks to a tensor (cells,), or (cells, ...) with one more axis
-            for each of ``dims``. It must treat every network by itself, and leave the weights as they are.
+            for each of ``dims``. It must treat every network by itself and leave the weights as they are; several threads may call it at
+            once.
         dims: names of those axes; each gets a coordinate that counts from 1.
         about, units: of the variable. needs: as in :class:`Probe`.
         version: stands for the source of ``measure`` in the hash of a recipe that names the probe. Give one, and change it,

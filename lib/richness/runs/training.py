@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from richness.networks import LOSSES, OPTIMIZERS
+from richness.networks import OPTIMIZERS
 from richness.networks.optimizers import schedule
 from richness.networks.parameterization import centred, dtype_for
 from richness.runs.engines import Block, Engine, Stack, engine_for
@@ -95,7 +95,7 @@ class Trainer:
             raise ValueError("cells of one shard must share a dtype: split them by parameterization.dtype_for")
         (self.dtype,) = dtypes
         self.experiment, self.seed, self.device = experiment, seed, experiment.device
-        self.network, self.task, self.loss = experiment.architecture, experiment.source, LOSSES[experiment.loss]
+        self.network, self.task = experiment.architecture, experiment.source
         self.start = [w.to(self.device, self.dtype)[None] for w in self.network.initialise(seed)]
         self.setting = Setting(
             self.network, self.task, experiment.loss, self.start, experiment.probe_samples, self.device, self.dtype
@@ -176,10 +176,6 @@ class Trainer:
     def outputs(self, stack: Stack, weights: list[Tensor], x: Tensor) -> Tensor:
         """The centred networks' outputs, (cells, batch, K)."""
         return centred(self.network.forward(weights, x), self.setting.raw_at_start(x), stack.gamma)
-
-    def losses(self, stack: Stack, weights: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """One loss a cell, (cells,)."""
-        return self.loss(self.outputs(stack, weights, x), y)
 
     def probe(self, name: str) -> Tensor:
         """A measurement of every cell in training, float64 (cells, ...)."""
