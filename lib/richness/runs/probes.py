@@ -271,7 +271,7 @@ PROBES: Registry[Probe] = Registry(
 DIMENSIONS = ("gamma", "eta", "seed", "step", "budget", "trial")
 TAKEN = (
     *DIMENSIONS, "loss", "late_loss", "peak_loss", "initial_loss", "budget_loss", "status", "diverged_at", "lr_raw", "tau",
-    "precision", "cells", "seconds", "probe_seconds",
+    "precision", "cells", "seconds", "device",
 )  # fmt: skip
 
 

@@ -112,6 +112,11 @@ def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = No
     return arrays | {"seconds": seconds, "device": np.array(device_name(experiment.device))}
 
 
+def cost_of(probe: str) -> str:
+    """The key under which a shard keeps what a probe cost, CPU seconds (cells,)."""
+    return f"seconds of {probe}"
+
+
 def _summarise(experiment: Experiment, history: History) -> Arrays:
     """The numbers that are kept of a shard's history; cells along the last axis."""
     loss, diverged = history.loss, history.diverged_at >= 0
@@ -124,6 +129,6 @@ def _summarise(experiment: Experiment, history: History) -> Arrays:
         "peak_loss": peak,
         "late_loss": np.where(diverged, np.nan, late[-1]),
         "budget_loss": late,
-        "probe_seconds": history.probe_seconds,
         **history.probes,
+        **{cost_of(probe): values for probe, values in history.probe_seconds.items()},
     }

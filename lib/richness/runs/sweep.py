@@ -18,7 +18,7 @@ from richness.runs.execution import finished
 from richness.runs.experiment import Experiment
 from richness.runs.results import STATUS, narrowed, provenance, rounded, with_coordinates
 from richness.runs.probes import PROBES
-from richness.runs.shards import Arrays, Shard, cells_of
+from richness.runs.shards import Arrays, Shard, cells_of, cost_of
 
 
 @dataclass
@@ -161,7 +161,7 @@ def assemble(
             curve[where] = block
         died = arrays["diverged_at"]
         measurements += int(((died < 0) | (np.array(probed)[:, None] <= died)).sum())
-        cost += arrays["probe_seconds"].sum(axis=1)
+        cost += [arrays[cost_of(probe)].sum() for probe in experiment.kept_probes]
         budget[where] = arrays["budget_loss"].T
         diverged_at[where] = arrays["diverged_at"]
         status[where] = np.where(arrays["diverged_at"] >= 0, STATUS["diverged"], STATUS["ok"])

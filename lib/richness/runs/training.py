@@ -47,13 +47,13 @@ class History:
             are NaN.
         diverged_at: int64 (C,): the first step whose loss was not finite, −1 where there is none.
         probes: name -> float64 (probed steps, ..., C), NaN where diverged; between them the axes of the probe's ``dims``.
-        probe_seconds: float64 (kept probes, C): what each probe cost, its share of a cell, in CPU seconds.
+        probe_seconds: name -> float64 (C,): what the probe cost, in CPU seconds of each cell.
     """
 
     loss: np.ndarray
     diverged_at: np.ndarray
     probes: dict[str, np.ndarray]
-    probe_seconds: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    probe_seconds: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -272,13 +272,13 @@ def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None, poo
     loss = np.full((experiment.steps + 1, count), np.nan)
     probed, names = {step: row for row, step in enumerate(experiment.probed_steps)}, experiment.kept_probes
     probes: dict[str, np.ndarray] = {}
-    seconds = np.zeros((len(names), count))
+    seconds = {name: np.zeros(count) for name in names}
 
     for steps, (block, prepared) in zip(blocks, _drawn(trainer, blocks, pool), strict=True):
         if steps.start in probed:
-            for row, (name, (values, cost)) in enumerate(trainer.probe_all(names).items()):
+            for name, (values, cost) in trainer.probe_all(names).items():
                 _enter(probes, name, values.numpy(), probed[steps.start], trainer.column, (len(probed), count))
-                seconds[row, trainer.column] += cost.numpy()
+                seconds[name][trainer.column] += cost.numpy()
         now = trainer.advance(block, prepared).cpu().numpy()
         finite = np.logical_and.accumulate(np.isfinite(now), axis=0)
         loss[steps.start : steps.stop, trainer.column] = np.where(finite, now, np.nan)
