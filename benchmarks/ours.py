@@ -1,0 +1,42 @@
+"""Us: ``richness.sweep`` as a reader calls it, batches drawn within the measured time, workers already started."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import torch
+
+import richness
+from richness import Experiment
+
+
+def prepare(recipe: str = "", processes: int = 1) -> Callable[..., np.ndarray]:
+    """The program: the losses of an experiment at its recorded steps, (steps, C), cells γ-major.
+
+    Args:
+        recipe: the experiment as JSON, unless the program is called with another.
+        processes: as ``richness sweep --workers``; one is this process.
+    """
+    pool = None
+    if processes > 1:
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start)
+        list(pool.map(_nothing, range(processes)))
+
+    def run(recipe: str = recipe) -> np.ndarray:
+        runs = richness.sweep(Experiment.model_validate_json(recipe), executor=pool)
+        return runs.loss.isel(seed=0).transpose("step", "gamma", "eta").values.reshape(runs.sizes["step"], -1)
+
+    return run
+
+
+def _start() -> None:
+    """Imports what a worker needs before its first shard."""
+    torch.set_num_threads(1)
+    assert callable(richness.sweep)
+
+
+def _nothing(_: int) -> None:
+    """A task, so that a worker is started for it."""
