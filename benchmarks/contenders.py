@@ -169,9 +169,8 @@ def _lap(arguments: tuple[Any, ...], calls: int) -> Lap:
 
 
 def _end() -> None:
-    """Lets go of the program, and so of the workers it may hold: a process that still has some would wait for them."""
-    global _program
-    _program = None
+    """Closes a program that has workers: a process whose own are still there would wait for them."""
+    getattr(_program, "close", lambda: None)()
 
 
 def _workers() -> list[psutil.Process]:

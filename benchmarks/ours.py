@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -13,23 +12,32 @@ import richness
 from richness import Experiment
 
 
-def prepare(recipe: str = "", processes: int = 1) -> Callable[..., np.ndarray]:
+class Sweep:
     """The program: the losses of an experiment at its recorded steps, (steps, C), cells γ-major.
 
     Args:
         recipe: the experiment as JSON, unless the program is called with another.
         processes: as ``richness sweep --workers``; one is this process.
     """
-    pool = None
-    if processes > 1:
-        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start)
-        list(pool.map(_nothing, range(processes)))
 
-    def run(recipe: str = recipe) -> np.ndarray:
-        runs = richness.sweep(Experiment.model_validate_json(recipe), executor=pool)
+    def __init__(self, recipe: str, processes: int):
+        self.recipe, self.pool = recipe, None
+        if processes > 1:
+            self.pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start)
+            list(self.pool.map(_nothing, range(processes)))
+
+    def __call__(self, recipe: str = "") -> np.ndarray:
+        experiment = Experiment.model_validate_json(recipe or self.recipe)
+        runs = richness.sweep(experiment, executor=self.pool)
         return runs.loss.isel(seed=0).transpose("step", "gamma", "eta").values.reshape(runs.sizes["step"], -1)
 
-    return run
+    def close(self) -> None:
+        if self.pool:
+            self.pool.shutdown()
+
+
+def prepare(recipe: str = "", processes: int = 1) -> Sweep:
+    return Sweep(recipe, processes)
 
 
 def _start() -> None:

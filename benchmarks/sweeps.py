@@ -124,7 +124,7 @@ def against_peak(steps: int, repeats: int, grid: tuple[int, int] = (13, 13), wid
         Contender("benchmarks.peer_gemm", seconds, sizes) as gemm,
         Contender("benchmarks.ours", "", report.cores()) as us,
     ):
-        for task, experiment in works.items():
+        for experiment in works.values():
             us.result(experiment.model_dump_json())
         rates = gemm.result()
         for _ in range(repeats):
