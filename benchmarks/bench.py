@@ -65,7 +65,7 @@ def measure(names: Sequence[str] = (), quick: bool = False, tell: Callable[[str]
         try:
             rows += jobs[name]()
         except Exception as error:
-            rows.append(Row(name, f"the job {name}", "", failed=f"{type(error).__name__}: {error}"))
+            rows.append(Row(name, name, f"the job {name}", "", failed=f"{type(error).__name__}: {error}"))
         tell(f"{name}: {time.perf_counter() - started:.0f} s")
     ended = {"quick": quick, "seconds": time.perf_counter() - began, "load_after": report.load()}
     return report.as_data(rows, about | ended)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,17 @@ class Lap:
     cpu: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Record:
     """What is known of one contender after a race."""
 
     result: np.ndarray
+    laps: list[Lap]
     prepared: float  # seconds on the clock to import, convert and compile
     processes: int  # that worked
     threads: int  # of torch in each
     idle_mb: float  # resident before the program first ran, of all its processes together
     peak_mb: float  # the same at its peak
-    laps: list[Lap] = field(default_factory=list)
 
     @property
     def wall(self) -> float:
@@ -89,10 +89,10 @@ class Contender:
         """One lap of so many calls; the times are of one of them."""
         return self._do(_lap, arguments, calls)
 
-    def record(self, result: np.ndarray) -> Record:
-        """A record without laps, of what has been done so far."""
+    def record(self, result: np.ndarray, laps: list[Lap]) -> Record:
+        """What is known by now, with the laps that are to go with it."""
         workers, peak = self._do(_processes), self._do(_peak_mb)
-        return Record(result, self.prepared, workers, self.threads, self.idle_mb, peak)
+        return Record(result, laps, self.prepared, workers, self.threads, self.idle_mb, peak)
 
     def close(self) -> None:
         """Ends the process and its workers."""
@@ -125,10 +125,7 @@ def race(
     for _ in range(repeats):
         for name, contender in contenders.items():
             laps[name].append(contender.lap(calls=(calls or {}).get(name, 1)))
-    records = {name: contender.record(results[name]) for name, contender in contenders.items()}
-    for name, record in records.items():
-        record.laps = laps[name]
-    return records
+    return {name: contender.record(results[name], laps[name]) for name, contender in contenders.items()}
 
 
 def spread(ratios: list[float]) -> tuple[float, tuple[float, float]]:

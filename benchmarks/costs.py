@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -14,107 +15,134 @@ from benchmarks.contenders import Contender, Disagreement, Lap
 from benchmarks.report import Row
 from richness import Experiment
 from richness.data import Task
-from richness.runs import sweep as engine
+from richness.runs.training import cell_bytes
 
 WIDTH = 128
+ALONE: dict[str, Any] = {"unit": "processor seconds", "workers": {"ours": "1 × 1"}, "sense": "at most"}
 
 
-def flat(
-    cells: Sequence[tuple[int, int]], cell_steps: int, steps: Sequence[int], step_grid: tuple[int, int], repeats: int,
-    width: int = WIDTH,
-) -> list[Row]:  # fmt: skip
-    """The cost of a network's step against the number of networks, and against the number of steps."""
-    by_cells = [workload.stable(*grid, width=width, steps=cell_steps) for grid in cells]
-    by_steps = [workload.stable(*step_grid, width=width, steps=count) for count in steps]
-    rows = []
+def flat_in_cells(grids: Sequence[tuple[int, int]], steps: int, repeats: int, width: int = WIDTH) -> list[Row]:
+    """The cost of a network's step against the number of networks."""
+    works = [workload.stable(*grid, width=width, steps=steps) for grid in grids]
+    return [_flat("cells", works, [len(work.cells()) for work in works], repeats)]
+
+
+def flat_in_steps(grid: tuple[int, int], steps: Sequence[int], repeats: int, width: int = WIDTH) -> list[Row]:
+    """The cost of a network's step against the number of steps."""
+    works = [workload.stable(*grid, width=width, steps=count) for count in steps]
+    return [_flat("steps", works, list(steps), repeats)]
+
+
+def _flat(over: str, works: list[Experiment], sizes: list[int], repeats: int) -> Row:
     with Contender("benchmarks.ours") as us:
-        for name, works, of in (("cells", by_cells, _cells), ("steps", by_steps, _steps)):
-            us.result(works[0].model_dump_json())
-            turns = [[us.lap(work.model_dump_json()) for work in works] for _ in range(repeats)]
-            costs = np.array([
-                [lap.cpu / (_cells(work) * work.steps) for work, lap in zip(works, turn, strict=True)] for turn in turns
-            ])  # fmt: skip
-            best = costs.min(axis=0)
-            ratio, spread = contenders.spread(list(costs.max(axis=1) / costs.min(axis=1)))
-            ends = f"{of(works[0]):,} to {of(works[-1]):,} {name}"
-            fixed = f"{cell_steps} steps" if name == "cells" else f"{_cells(works[0])} cells"
-            rows.append(Row(
-                f"flat-{name}", f"sweep of MLPs, L = 3, N = {width}, digits8, batch 64, {fixed}",
-                f"ours, the dearest against the cheapest of {ends}", "processor µs a cell·step",
-                1e6 * best.max(), 1e6 * best.min(), ratio, spread, 1.25, "at most",
-                workers={"ours": "1 × 1"},
-                points=[{name: of(work), "cost": 1e6 * cost} for work, cost in zip(works, best, strict=True)],
-                note="Everything that a sweep does is in it: stream, start, assembling the result.",
-            ))  # fmt: skip
-    return rows
+        turns = _turns(us, works, repeats)
+    amounts = np.array([len(work.cells()) * work.steps for work in works])
+    costs = np.array([[lap.cpu for lap in turn] for turn in turns]) / amounts
+    best = 1e6 * costs.min(axis=0)
+    ratio, spread = contenders.spread(list(costs.max(axis=1) / costs.min(axis=1)))
+    return Row(
+        name=f"flat-{over}",
+        label=f"cost of a step, {sizes[0]:,} to {sizes[-1]:,} {over}",
+        what=f"{workload.words(works[0])}; up to {sizes[-1]:,} {over}",
+        peer="the cheapest step against the dearest, both ours",
+        ours=best.max(),
+        theirs=best.min(),
+        ratio=ratio,
+        spread=spread,
+        target=1.25,
+        points=[{over: size, "cost": cost} for size, cost in zip(sizes, best, strict=True)],
+        note="Everything that a sweep does is in it: the stream, the start, the result.",
+        **(ALONE | {"unit": "processor µs a cell·step"}),
+    )
 
 
 def fixed(grid: tuple[int, int], steps: Sequence[int], repeats: int, width: int = WIDTH) -> list[Row]:
-    """The share of a sweep's time that the stream takes, and that does not depend on the number of steps."""
+    """The share of a sweep's time that the stream takes, and the share that does not depend on the number of steps."""
     works = [workload.stable(*grid, width=width, steps=count) for count in steps]
     longest = works[-1]
-    what = f"sweep of {_cells(longest)} MLPs, L = 3, N = {width}, digits8, batch 64, {longest.steps} steps, one process"
-    with Contender("benchmarks.costs") as stream:
-        shares, seconds = np.array([stream.result(longest.model_dump_json()) for _ in range(repeats)]).T
+    with Contender("benchmarks.costs") as watched:
+        measured = np.array([watched.result(longest.model_dump_json()) for _ in range(repeats)])
     with Contender("benchmarks.ours") as us:
-        us.result(works[0].model_dump_json())
-        turns = [[us.lap(work.model_dump_json()) for work in works] for _ in range(repeats)]
+        turns = _turns(us, works, repeats)
     lines = [np.polyfit(steps, [lap.cpu for lap in turn], 1) for turn in turns]
-    starts = [max(0.0, float(line[1] / np.polyval(line, longest.steps))) for line in lines]
-    stream_ratio, stream_spread = contenders.spread(list(shares))
-    start_ratio, start_spread = contenders.spread(starts)
+    stream, stream_spread = contenders.spread(list(measured[:, 0] / measured[:, 1]))
+    start, start_spread = contenders.spread([line[1] / np.polyval(line, longest.steps) for line in lines])
+    whole: dict[str, Any] = {"what": workload.words(longest), "peer": "the whole sweep, in one process", "target": 0.10}
     return [
-        Row("fixed-stream", what, "the whole sweep", "processor seconds", float(shares.min() * seconds.min()),
-            float(seconds.min()), stream_ratio, stream_spread, 0.10, "at most", workers={"ours": "1 × 1"},
-            note="Seconds within Task.batches, wherever the engine calls it."),
-        Row("fixed-start", what, "the whole sweep", "processor seconds", max(0.0, float(lines[0][1])),
-            turns[0][-1].cpu, start_ratio, start_spread, 0.10, "at most", workers={"ours": "1 × 1"},
+        Row(
+            name="fixed-stream",
+            label="the stream, of the whole sweep",
+            ours=measured[:, 0].min(),
+            theirs=measured[:, 1].min(),
+            ratio=stream,
+            spread=stream_spread,
+            note="Seconds within Task.batches, wherever the engine calls it.",
+            **whole,
+            **ALONE,
+        ),
+        Row(
+            name="fixed-start",
+            label="the start, of the whole sweep",
+            ours=float(np.median([line[1] for line in lines])),
+            theirs=min(turn[-1].cpu for turn in turns),
+            ratio=start,
+            spread=start_spread,
             points=[{"steps": count, "seconds": min(turn[k].cpu for turn in turns)} for k, count in enumerate(steps)],
-            note="Where the straight line through the times at several numbers of steps meets no steps at all."),
-    ]  # fmt: skip
+            note="Where a straight line through the times at several numbers of steps meets no steps at all (below 0: noise).",
+            **whole,
+            **ALONE,
+        ),
+    ]
 
 
 def prepare() -> Callable[[str], np.ndarray]:
-    """The program of a contender: (share of the stream, seconds) of a sweep in this process."""
+    """The program of a contender: processor seconds of a sweep's stream, and of all of it, in this process."""
 
     def run(recipe: str) -> np.ndarray:
-        spent, batches = [0.0], Task.batches
+        spent, batches = [], Task.batches
 
-        def timed(*arguments, **named):
+        def timed(*arguments: Any, **named: Any) -> Any:
             started = time.thread_time()
             try:
                 return batches(*arguments, **named)
             finally:
-                spent[0] += time.thread_time() - started
+                spent.append(time.thread_time() - started)
 
         started = time.process_time()
         with mock.patch.object(Task, "batches", timed):
             richness.sweep(Experiment.model_validate_json(recipe))
-        total = time.process_time() - started
-        return np.array([spent[0] / total, total])
+        return np.array([sum(spent), time.process_time() - started])
 
     return run
 
 
 def dead(gammas: int, etas: int, steps: int, repeats: int, width: int = WIDTH) -> list[Row]:
-    """A whole plane, of which many networks diverge, against as many that all live."""
+    """A whole plane, of which many networks diverge, against as many networks that all live."""
     plane = workload.plane(gammas, etas, width=width, steps=steps)
     alive = workload.stable(gammas, etas, width=width, steps=steps)
     with Contender("benchmarks.ours") as us:
-        losses, _ = us.result(plane.model_dump_json()), us.result(alive.model_dump_json())
+        losses = us.result(plane.model_dump_json())
         died = ~np.isfinite(losses[-1])
         difference = _survivors(us, plane, losses, died)
-        turns = [(us.lap(plane.model_dump_json()), us.lap(alive.model_dump_json())) for _ in range(repeats)]
+        turns = _turns(us, [plane, alive], repeats)
     ratio, spread = contenders.spread([mine.cpu / whole.cpu for mine, whole in turns])
-    return [Row(
-        "dead", f"a plane of {len(died)} MLPs, L = 3, N = {width}, digits8, batch 64, {steps} steps, of which "
-        f"{died.mean():.0%} diverge",
-        "as many that all live, which is what it would cost without early dropping", "processor seconds",
-        min(mine.cpu for mine, _ in turns), min(whole.cpu for _, whole in turns), ratio, spread, 0.70, "at most",
-        difference=difference, allowed=0.0, compared="losses of one γ's survivors, against a sweep of them alone",
-        seconds={"ours": _laps([mine for mine, _ in turns]), "theirs": _laps([whole for _, whole in turns])},
-        workers={"ours": "1 × 1"},
-    )]  # fmt: skip
+    return [
+        Row(
+            name="dead",
+            label=f"a plane of which {died.mean():.0%} diverge, of one that lives",
+            what=f"{workload.words(plane)}, of which {died.mean():.0%} diverge",
+            peer="as many that all live: what it would cost without early dropping",
+            ours=min(mine.cpu for mine, _ in turns),
+            theirs=min(whole.cpu for _, whole in turns),
+            ratio=ratio,
+            spread=spread,
+            target=0.70,
+            difference=difference,
+            allowed=0.0,
+            compared="losses of one γ's survivors, against a sweep of them alone",
+            **ALONE,
+        )
+    ]
 
 
 def _survivors(us: Contender, plane: Experiment, losses: np.ndarray, died: np.ndarray) -> float:
@@ -135,43 +163,38 @@ def _survivors(us: Contender, plane: Experiment, losses: np.ndarray, died: np.nd
 
 
 def memory(grid: tuple[int, int], steps: int, width: int = WIDTH) -> list[Row]:
-    """The peak above the idle interpreter, against what one chunk cannot do without."""
+    """The peak above the idle interpreter, against the arrays that a sweep cannot do without."""
     work = workload.stable(*grid, width=width, steps=steps)
     tiny = workload.stable(2, 3, width=8, steps=20)
-    with Contender("benchmarks.ours", "") as us:
-        us.result(tiny.model_dump_json())
-        before = us.record(np.empty(0))
-        us.result(work.model_dump_json())
-        after = us.record(np.empty(0))
-    chunk = chunk_mb(work)
-    above = after.peak_mb - before.peak_mb
-    return [Row(
-        "memory", f"sweep of {_cells(work)} MLPs, L = 3, N = {width}, digits8, batch 64, {steps} steps, one process",
-        f"the arrays of one chunk of {engine.SHARD} cells", "MB", above, chunk, above / chunk, None, 1.2, "at most",
-        memory={"ours": {"idle": before.peak_mb, "peak": after.peak_mb}}, workers={"ours": "1 × 1"},
-        note="Idle: after the imports and a sweep of six networks of width 8. A chunk's arrays: weights, hidden layers "
-        "forward and backward, outputs and errors, one block of batches; and every cell's losses.",
-    )]  # fmt: skip
+    with Contender("benchmarks.ours") as us:
+        before = us.record(us.result(tiny.model_dump_json()), [])
+        after = us.record(us.result(work.model_dump_json()), [])
+    above, arrays = after.peak_mb - before.peak_mb, arrays_mb(work)
+    return [
+        Row(
+            name="memory",
+            label="memory above the idle interpreter, of its own arrays",
+            what=workload.words(work),
+            peer="the arrays of all its networks",
+            ours=above,
+            theirs=arrays,
+            ratio=above / arrays,
+            target=1.2,
+            memory={"ours": {"idle": before.peak_mb, "peak": after.peak_mb}},
+            note="Idle: after the imports and a sweep of six networks of width 8. Arrays: weights, a gradient, activations "
+            "and their derivatives of every network, and its losses.",
+            **(ALONE | {"unit": "MB"}),
+        )
+    ]
 
 
-def chunk_mb(work: Experiment) -> float:
-    """MB of the arrays that a chunk of cells cannot do without, float32, and of the losses of all cells, float64."""
-    cells = min(engine.SHARD, _cells(work))
-    shapes, batch = work.architecture.shapes, work.batch_size
-    weights = sum(out * into for out, into in shapes)
-    hidden = 2 * batch * sum(out for out, _ in shapes[:-1])
-    outputs = 2 * batch * shapes[-1][0]
-    stream = 16 * batch * shapes[0][1]
-    return (4 * (cells * (weights + hidden + outputs) + stream) + 8 * cells * (work.steps + 1)) / 1e6
+def arrays_mb(work: Experiment) -> float:
+    """MB of what all networks hold at once, float32, and of their losses, float64."""
+    (dtype,) = {workload.dtype(work)}
+    return len(work.cells()) * (cell_bytes(work, dtype) + 8 * (work.steps + 1)) / 1e6
 
 
-def _cells(work: Experiment) -> int:
-    return len(work.cells())
-
-
-def _steps(work: Experiment) -> int:
-    return work.steps
-
-
-def _laps(laps: Sequence[Lap]) -> dict[str, list[float]]:
-    return {"wall": [lap.wall for lap in laps], "cpu": [lap.cpu for lap in laps]}
+def _turns(us: Contender, works: Sequence[Experiment], repeats: int) -> list[list[Lap]]:
+    """Laps of each work, in turns, after one that is not counted."""
+    us.result(works[0].model_dump_json())
+    return [[us.lap(work.model_dump_json()) for work in works] for _ in range(repeats)]

@@ -68,7 +68,7 @@ def sharpness(width: int, steps: int, samples: int, repeats: int, calls: int) ->
             try:
                 entered[name] = Contender(module, fitted)
             except ModuleNotFoundError as error:
-                absent.append(report.absent(f"sharpness-{name}", what, about, error))
+                absent.append(report.absent(f"sharpness-{name}", f"sharpness, against {name}", what, about, error))
         records = race(entered, agree, repeats, {"ours": calls, "tight": calls})
     finally:
         for contender in entered.values():
@@ -77,7 +77,7 @@ def sharpness(width: int, steps: int, samples: int, repeats: int, calls: int) ->
     def row(name: str, mine: str, peer: str, target: float | None) -> Row:
         about = wanted[peer][1] + ("" if mine == "ours" else f"; ours at tolerance {TIGHT:g}")
         return _row(
-            name, what, about, len(fitted), records[mine], records[peer], target,
+            name, f"sharpness, against {peer}" + ("" if mine == "ours" else ", tight"), what, about, len(fitted), records[mine], records[peer], target,
             difference=errors[mine], allowed=ERROR if mine == "ours" else errors[peer],
             compared=f"error of λ_max, relative, worst of the three; the peer's is {errors[peer]:.1e}",
         )  # fmt: skip
@@ -89,11 +89,11 @@ def sharpness(width: int, steps: int, samples: int, repeats: int, calls: int) ->
 
 
 def _row(
-    name: str, what: str, peer: str, networks: int, mine: Record, its: Record, target: float | None, *,
+    name: str, label: str, what: str, peer: str, networks: int, mine: Record, its: Record, target: float | None, *,
     difference: float, allowed: float, compared: str,
 ) -> Row:  # fmt: skip
     ratio, spread = contenders.spread([b.cpu / a.cpu for a, b in zip(mine.laps, its.laps, strict=True)])
     return Row(
-        name, what, peer, "processor ms", 1e3 * mine.cpu / networks, 1e3 * its.cpu / networks, ratio, spread, target,
+        name, label, what, peer, "processor ms", 1e3 * mine.cpu / networks, 1e3 * its.cpu / networks, ratio, spread, None, target,
         difference=difference, allowed=allowed, compared=compared, **report.of_records(ours=mine, theirs=its),
     )  # fmt: skip

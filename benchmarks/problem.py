@@ -36,9 +36,10 @@ class Problem:
         """Networks × steps: the amount of work."""
         return len(self.gamma) * len(self.inputs)
 
-    def only(self, cells: slice) -> Problem:
-        """The same for some of the networks."""
-        return replace(self, gamma=self.gamma[cells], lr=self.lr[cells])
+    def only(self, cells: slice, steps: int) -> Problem:
+        """The same for some of the networks and the first steps."""
+        inputs, targets = self.inputs[:steps], self.targets[:steps]
+        return replace(self, inputs=inputs, targets=targets, gamma=self.gamma[cells], lr=self.lr[cells])
 
     def flops(self) -> float:
         """Floating-point operations of one step of one network that no way of writing it can spare.

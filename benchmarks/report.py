@@ -29,10 +29,12 @@ class Row:
     """One comparison.
 
     Attributes:
-        name: unique; its first word is the job that makes it.
+        name: unique; its first word is the job that makes it. label: a few words for a figure.
         what: the work. peer: the other way to do it, or what is compared with.
         unit: of ``ours`` and ``theirs``.
-        ratio: the number that the target is for, the median over the turns; ``spread``: the smallest and largest.
+        ratio: the number that the target is for, the median over the turns; ``spread``: the smallest and
+            largest; ``by_processor``: the same ratio of processor seconds, which other work on the machine disturbs less, and
+            which leaves out how many cores each could use; None where the ratio is of those already.
         target, sense: what the ratio should reach, ``at least`` or ``at most``; None where nothing was set.
         difference: largest difference of the results, found before anything was timed, and what is ``allowed``;
             ``compared`` says of what.
@@ -44,6 +46,7 @@ class Row:
     """
 
     name: str
+    label: str
     what: str
     peer: str
     unit: str = ""
@@ -51,6 +54,7 @@ class Row:
     theirs: float | None = None
     ratio: float | None = None
     spread: tuple[float, float] | None = None
+    by_processor: float | None = None
     target: float | None = None
     sense: Literal["at least", "at most"] = "at least"
     difference: float | None = None
@@ -92,9 +96,9 @@ def _workers(record: Record) -> str:
     return f"{record.processes} × {record.threads}, {busy:.2f} cores busy"
 
 
-def absent(name: str, what: str, peer: str, error: ModuleNotFoundError) -> Row:
-    """The row of a peer whose package is not installed."""
-    return Row(name, what, peer, missing=f"{error.name} is not installed: {INSTALL}")
+def how_to_install(error: ModuleNotFoundError) -> str:
+    """What a row says whose peer's package is not installed."""
+    return f"{error.name} is not installed: {INSTALL}"
 
 
 def provenance() -> dict[str, Any]:

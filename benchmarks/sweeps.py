@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from benchmarks import contenders, report, workload
 from benchmarks.contenders import Contender, Disagreement, Record, race
+from benchmarks.peer_gemm import SIZES
 from benchmarks.problem import Problem
 from benchmarks.report import Row
 from richness import Experiment
 
-AGREE = 1e-3  # float32, some hundred steps, stable cells: 1e-5 is usual
+AGREE = 1e-3  # float32, some hundred steps, stable cells: 2e-5 is usual
 
 
 @dataclass(frozen=True)
@@ -21,59 +21,72 @@ class Peer:
     """Another way to train them.
 
     Attributes:
-        part: what share of the networks it is given: 1 over so many.
+        short, about: it in two words, and in ten. threads: for torch; JAX takes what it likes.
+        targets: width -> how many times as fast we should be.
+        every: it is given every so-many-th γ and η together, a diagonal of the grid, where its cost is linear in networks.
+        steps: it is given 1 over so many of the steps, where its cost is linear in steps.
     """
 
     name: str
     module: str
+    short: str
     about: str
     threads: int
-    part: Callable[[Experiment], slice]
-    targets: dict[int, float]
+    targets: dict[int, float] = field(default_factory=dict)
+    diagonal: bool = False
+    steps: int = 1
+
+    def cells(self, experiment: Experiment) -> slice:
+        """The networks that it is given: one of every γ and, on a square grid, of every η; or all."""
+        return slice(None, None, len(experiment.etas) + 1 if self.diagonal else 1)
+
+    def part(self, experiment: Experiment, problem: Problem) -> Problem:
+        """What of the work it is given."""
+        return problem.only(self.cells(experiment), experiment.steps // self.steps)
 
 
-def _all(experiment: Experiment) -> slice:
-    return slice(None)
-
-
-def _diagonal(experiment: Experiment) -> slice:
-    """One network of every γ and, on a square grid, of every η."""
-    return slice(None, None, len(experiment.etas) + 1)
-
-
-def peers() -> list[Peer]:
-    return [
-        Peer("eager", "benchmarks.peer_eager", "one after another, eager PyTorch", 1, _diagonal, {128: 12.0, 256: 8.0}),
-        Peer("vmap", "benchmarks.peer_vmap", "torch.func.vmap of grad", report.cores(), _all, {}),
-        Peer("jax", "benchmarks.peer_jax", "JAX, vmap of scan, jit", report.cores(), _all, {128: 2.5}),
-    ]
+EAGER = Peer(
+    "eager", "benchmarks.peer_eager", "one after another", "one network after another, eager PyTorch", 1,
+    {128: 12.0, 256: 8.0}, diagonal=True,
+)  # fmt: skip
+VMAP = Peer("vmap", "benchmarks.peer_vmap", "vmap of grad", "torch.func.vmap of grad", report.cores(), steps=5)
+JAX = Peer("jax", "benchmarks.peer_jax", "JAX", "JAX, vmap of scan, jit", report.cores(), {128: 2.5})
+PEERS = (EAGER, VMAP, JAX)
 
 
 def against_peers(width: int, steps: int, repeats: int, grid: tuple[int, int] = (13, 13)) -> list[Row]:
     """Every peer at one width, in one race with us."""
     experiment = workload.stable(*grid, width=width, steps=steps)
     problem = workload.problem(experiment)
-    what = f"sweep of {len(problem.gamma)} MLPs, L = 3, N = {width}, digits8, batch 64, {steps} steps"
+    parts = {peer: peer.part(experiment, problem) for peer in PEERS}
     entered: dict[str, Contender] = {}
     absent: list[Row] = []
     try:
         entered["ours"] = Contender("benchmarks.ours", experiment.model_dump_json(), report.cores())
-        for peer in peers():
+        for peer, part in parts.items():
             try:
-                part = problem.only(peer.part(experiment))
                 entered[peer.name] = Contender(peer.module, part, threads=peer.threads)
             except ModuleNotFoundError as error:
-                absent.append(report.absent(f"sweep-{width}-{peer.name}", what, peer.about, error))
+                missing = report.how_to_install(error)
+                absent.append(Row(**_names(experiment, peer), missing=missing))
         found: dict[str, float] = {}
         records = race(entered, lambda results: found.update(differences(experiment, results)), repeats)
     finally:
         for contender in entered.values():
             contender.close()
+    shares = {peer: problem.cell_steps / part.cell_steps for peer, part in parts.items()}
     rows = [
-        _row(f"sweep-{width}-{peer.name}", what, peer, experiment, problem, records["ours"], records[peer.name],
-             found[peer.name], peer.targets.get(width))
-        for peer in peers() if peer.name in records
-    ]  # fmt: skip
+        Row(
+            **_names(experiment, peer),
+            **_times(problem.cell_steps, shares[peer], records["ours"], records[peer.name]),
+            target=peer.targets.get(width),
+            difference=found[peer.name],
+            allowed=AGREE,
+            compared="losses at the recorded steps, relative",
+        )
+        for peer in PEERS
+        if peer.name in records
+    ]
     return rows + absent
 
 
@@ -83,43 +96,56 @@ def differences(experiment: Experiment, results: dict[str, np.ndarray]) -> dict[
     Raises:
         Disagreement: more than ``AGREE``, or not a number.
     """
-    recorded = [step for step in experiment.recorded_steps if step < experiment.steps]
     found = {}
-    for peer in peers():
+    for peer in PEERS:
         if peer.name not in results:
             continue
-        mine = results["ours"][: len(recorded), peer.part(experiment)]
-        theirs = results[peer.name][recorded]
+        theirs = results[peer.name]
+        recorded = [step for step in experiment.recorded_steps if step < len(theirs)]
+        mine, theirs = results["ours"][: len(recorded), peer.cells(experiment)], theirs[recorded]
         found[peer.name] = float(np.max(np.abs(mine - theirs) / np.abs(theirs)))
         if not found[peer.name] <= AGREE:
             raise Disagreement(f"ours and {peer.about} differ by {found[peer.name]:.2g} of the loss")
     return found
 
 
-def _row(
-    name: str, what: str, peer: Peer, experiment: Experiment, problem: Problem, mine: Record, its: Record,
-    difference: float, target: float | None,
-) -> Row:  # fmt: skip
-    ours, theirs = problem.cell_steps, problem.only(peer.part(experiment)).cell_steps
-    ratio, spread = contenders.spread([
-        (b.wall / theirs) / (a.wall / ours) for a, b in zip(mine.laps, its.laps, strict=True)
-    ])  # fmt: skip
-    given = "" if theirs == ours else f" It was given {theirs // experiment.steps} of the networks: its cost is linear."
-    return Row(
-        name, what, peer.about, "cell·steps a second", ours / mine.wall, theirs / its.wall, ratio, spread, target,
-        difference=difference, allowed=AGREE, compared="losses at every recorded step, relative",
-        note=f"Batches drawn by us, ready-made for the peer; {its.prepared:.1f} s to import and prepare it are not "
-        f"counted.{given}",
+def _names(experiment: Experiment, peer: Peer) -> dict[str, str]:
+    width = experiment.width
+    return {
+        "name": f"sweep-{width}-{peer.name}",
+        "label": f"sweep, N = {width}, against {peer.short}",
+        "what": workload.words(experiment),
+        "peer": peer.about,
+    }
+
+
+def _times(work: int, share: float, mine: Record, its: Record) -> dict:
+    """The fields of a row that come from two records, the peer's times multiplied to the whole of the work."""
+    ratio, spread = contenders.spread([share * b.wall / a.wall for a, b in zip(mine.laps, its.laps, strict=True)])
+    given = "" if share == 1 else f" The peer was given 1/{share:.0f} of the work, in which its cost is linear."
+    return {
+        "unit": "cell·steps a second",
+        "ours": work / mine.wall,
+        "theirs": work / share / its.wall,
+        "ratio": ratio,
+        "spread": spread,
+        "by_processor": share * its.cpu / mine.cpu,
+        "note": f"We draw the batches within the time; the peer has them ready-made. Not counted: {its.prepared:.1f} s to "
+        f"import and prepare the peer, {mine.prepared:.1f} s to start our workers.{given}",
         **report.of_records(ours=mine, theirs=its),
-    )  # fmt: skip
+    }
 
 
-def against_peak(steps: int, repeats: int, grid: tuple[int, int] = (13, 13), width: int = 128,
-                 seconds: float = 0.3, sizes: tuple[int, ...] = (256, 512, 1024, 2048)) -> list[Row]:  # fmt: skip
+TARGETS = {"digits8": 0.90, "digits": 0.85}  # of torch.mm's peak
+
+
+def against_peak(
+    steps: int, repeats: int, grid: tuple[int, int] = (13, 13), width: int = 128, seconds: float = 0.3,
+    sizes: tuple[int, ...] = SIZES,
+) -> list[Row]:  # fmt: skip
     """The share of the machine's peak that sweeps on 8×8 and on 28×28 digits keep busy."""
-    targets = {"digits8": 0.90, "digits": 0.85}
-    works = {task: workload.stable(*grid, width=width, steps=steps, task=task) for task in targets}
-    rows, turns = [], {task: [] for task in works}
+    works = {task: workload.stable(*grid, width=width, steps=steps, task=task) for task in TARGETS}
+    turns: dict[str, list] = {task: [] for task in works}
     with (
         Contender("benchmarks.peer_gemm", seconds, sizes) as gemm,
         Contender("benchmarks.ours", "", report.cores()) as us,
@@ -131,23 +157,35 @@ def against_peak(steps: int, repeats: int, grid: tuple[int, int] = (13, 13), wid
             rates = np.maximum(rates, gemm.result())
             for task, experiment in works.items():
                 turns[task].append(us.lap(experiment.model_dump_json()))
-        mine = us.record(np.empty(0))
-    peaks = {"torch.mm": rates[0].max(), "the fastest torch operation found": rates.max()}
-    for task, experiment in works.items():
-        mine.laps = turns[task]
-        problem = workload.problem(experiment)
-        flops = problem.flops() * problem.cell_steps / 1e9
-        for number, (operation, peak) in enumerate(peaks.items()):
-            limit = report.cores() * peak
-            ratio, spread = contenders.spread([flops / lap.wall / limit for lap in mine.laps])
-            rows.append(Row(
-                f"peak-{task}-{'mm' if number == 0 else 'best'}",
-                f"sweep of {len(problem.gamma)} MLPs, L = 3, N = {width}, {task}, batch 64, {steps} steps",
-                f"{operation}, square float32 matrices, best of sizes {sizes[0]} to {sizes[-1]}, × {report.cores()} cores",
-                "GFLOP/s", flops / mine.wall, limit, ratio, spread, targets[task] if number == 0 else None,
-                note="Counted: products forward, weight gradients, input gradients but the first layer's, the update; "
-                f"{problem.flops() / 1e6:.2f} MFLOP a network and step. Batches are drawn within the time. By processor "
-                f"seconds the share is {flops / mine.cpu / peak:.2f}.",
-                **report.of_records(ours=mine),
-            ))  # fmt: skip
-    return rows
+        records = {task: us.record(np.empty(0), turns[task]) for task in works}
+    peaks = {"mm": ("torch.mm", rates[0].max()), "best": ("the fastest torch operation found", rates.max())}
+    return [
+        _share(works[task], records[task], operation, about, peak, sizes)
+        for task in works
+        for operation, (about, peak) in peaks.items()
+    ]
+
+
+def _share(
+    experiment: Experiment, mine: Record, operation: str, about: str, peak: float, sizes: tuple[int, ...]
+) -> Row:
+    problem = workload.problem(experiment)
+    limit = report.cores() * peak
+    work = problem.flops() * problem.cell_steps / 1e9
+    ratio, spread = contenders.spread([work / lap.wall / limit for lap in mine.laps])
+    return Row(
+        name=f"peak-{experiment.task}-{operation}",
+        label=f"{experiment.task}, of the peak of {about}",
+        what=workload.words(experiment),
+        peer=f"{about}, square float32 matrices, best of sizes {sizes[0]} to {sizes[-1]}, × {report.cores()} cores",
+        unit="GFLOP/s",
+        ours=work / mine.wall,
+        theirs=limit,
+        ratio=ratio,
+        spread=spread,
+        by_processor=work / mine.cpu / peak,
+        target=TARGETS[experiment.task] if operation == "mm" else None,
+        note="Counted: products forward, weight gradients, input gradients but the first layer's, the update; "
+        f"{problem.flops() / 1e6:.2f} MFLOP a network and step. Batches are drawn within the time.",
+        **report.of_records(ours=mine),
+    )

@@ -43,3 +43,11 @@ def problem(experiment: Experiment) -> Problem:
 def plane(gammas: int, etas: int, **fields: Any) -> Experiment:
     """A whole plane as one would sweep it without knowing where anything lies, of which some two fifths diverge."""
     return experiment(log_grid(f"1e-2:1e2:{gammas}"), log_grid(f"1e-5:1e6:{etas}"), **fields)
+
+
+def words(experiment: Experiment) -> str:
+    """What is swept, for a row."""
+    return (
+        f"sweep of {len(experiment.cells())} MLPs, L = {experiment.depth}, N = {experiment.width}, {experiment.task}, "
+        f"batch {experiment.batch_size}, {experiment.steps} steps"
+    )
