@@ -19,13 +19,13 @@ JOBS: dict[str, Job] = {
     "sweep-128": lambda: sweeps.against_peers(128, steps=200, repeats=5),
     "sweep-256": lambda: sweeps.against_peers(256, steps=60, repeats=5),
     "peak": lambda: sweeps.against_peak(steps=200, repeats=5),
-    "flat": lambda: costs.flat(
-        [(4, 4), (8, 8), (13, 13), (16, 16), (32, 32)], 100, (250, 1000, 4000), (4, 8), repeats=2
-    ),
+    "flat-cells": lambda: costs.flat_in_cells([(4, 4), (8, 8), (13, 13), (16, 16), (32, 32)], steps=100, repeats=3),
+    "flat-steps": lambda: costs.flat_in_steps((8, 8), steps=(250, 1000, 4000), repeats=2),
     "fixed": lambda: costs.fixed((13, 13), (125, 250, 500, 1000), repeats=2),
     "dead": lambda: costs.dead(13, 13, steps=300, repeats=5),
     "memory": lambda: costs.memory((13, 13), steps=200),
     "sharpness": lambda: curvature.sharpness(128, steps=200, samples=256, repeats=7, calls=5),
+    "ntk": lambda: curvature.kernel(128, steps=200, samples=256, repeats=5, calls=10),
 }
 
 # The same in little: to see that every peer gives our results. Its times mean nothing.
@@ -33,11 +33,13 @@ TINY: dict[str, Any] = {"repeats": 1, "width": 16}
 QUICK: dict[str, Job] = {
     "sweep-16": lambda: sweeps.against_peers(steps=20, grid=(3, 5), **TINY),
     "peak": lambda: sweeps.against_peak(steps=20, grid=(3, 5), seconds=0.02, sizes=(64, 128), **TINY),
-    "flat": lambda: costs.flat([(2, 3), (3, 5)], 20, (20, 40), (2, 3), **TINY),
+    "flat-cells": lambda: costs.flat_in_cells([(2, 3), (3, 5)], steps=20, **TINY),
+    "flat-steps": lambda: costs.flat_in_steps((2, 3), steps=(20, 40), **TINY),
     "fixed": lambda: costs.fixed((2, 3), (10, 20), **TINY),
     "dead": lambda: costs.dead(3, 5, steps=100, **TINY),
     "memory": lambda: costs.memory((3, 5), steps=20, width=16),
     "sharpness": lambda: curvature.sharpness(steps=20, samples=32, calls=1, **TINY),
+    "ntk": lambda: curvature.kernel(steps=20, samples=32, calls=1, **TINY),
 }
 
 

@@ -15,7 +15,8 @@ from benchmarks.contenders import Contender, Disagreement, Lap
 from benchmarks.report import Row
 from richness import Experiment
 from richness.data import Task
-from richness.runs.training import cell_bytes
+from richness.runs.shards import LIMITS
+from richness.runs.training import BLOCK_BYTES
 
 WIDTH = 128
 ALONE: dict[str, Any] = {"unit": "processor seconds", "workers": {"ours": "1 × 1"}, "sense": "at most"}
@@ -173,25 +174,26 @@ def memory(grid: tuple[int, int], steps: int, width: int = WIDTH) -> list[Row]:
     return [
         Row(
             name="memory",
-            label="memory above the idle interpreter, of its own arrays",
+            label="memory above the idle interpreter, of a shard's arrays",
             what=workload.words(work),
-            peer="the arrays of all its networks",
+            peer="the arrays of one shard",
             ours=above,
             theirs=arrays,
             ratio=above / arrays,
             target=1.2,
             memory={"ours": {"idle": before.peak_mb, "peak": after.peak_mb}},
-            note="Idle: after the imports and a sweep of six networks of width 8. Arrays: weights, a gradient, activations "
-            "and their derivatives of every network, and its losses.",
+            note="Idle: after the imports and a sweep of six networks of width 8. Arrays: float32 weights and "
+            "float64 losses of every network, and a block of the stream in two layouts.",
             **(ALONE | {"unit": "MB"}),
         )
     ]
 
 
 def arrays_mb(work: Experiment) -> float:
-    """MB of what all networks hold at once, float32, and of their losses, float64."""
-    (dtype,) = {workload.dtype(work)}
-    return len(work.cells()) * (cell_bytes(work, dtype) + 8 * (work.steps + 1)) / 1e6
+    """MB that one shard's networks and their losses fill, and a block of the stream, which is kept in two layouts."""
+    cells = min(LIMITS["cpu"].cells, len(work.cells()))
+    weights = sum(out * into for out, into in work.architecture.shapes)
+    return (cells * (4 * weights + 8 * (work.steps + 1)) + 2 * BLOCK_BYTES) / 1e6
 
 
 def _turns(us: Contender, works: Sequence[Experiment], repeats: int) -> list[list[Lap]]:

@@ -18,6 +18,10 @@ SHARPNESS_AGREES = 1e-2  # PyHessian stops where two iterations agree, which may
 KERNEL_AGREES = 1e-4
 ERROR = 1e-4  # of λ_max, which ours may not exceed
 TIGHT = 1e-7  # a tolerance at which ours is at least as near as eigsh
+HESSIANS = {  # module, what it is, how many times as fast we should be
+    "curvlinops": ("benchmarks.peer_curvlinops", "curvlinops' Hessian and SciPy's eigsh, tolerance 1e-3", 10.0),
+    "pyhessian": ("benchmarks.peer_pyhessian", "PyHessian, tolerance 1e-5", 1.5),
+}
 
 
 def networks(width: int, steps: int, samples: int) -> tuple[Experiment, list[Fitted]]:
@@ -47,10 +51,6 @@ def sharpness(width: int, steps: int, samples: int, repeats: int, calls: int) ->
     recipe = experiment.model_dump_json()
     what = f"λ_max of one MLP, L = 3, N = {width}, {samples} samples, mean of {len(fitted)} (γ = 0.1, 1 and 10)"
     exact = np.array([largest_eigenvalue(one) for one in fitted])
-    wanted = {
-        "curvlinops": ("benchmarks.peer_curvlinops", "curvlinops' Hessian and SciPy's eigsh, tolerance 1e-3", 10.0),
-        "pyhessian": ("benchmarks.peer_pyhessian", "PyHessian, tolerance 1e-5", 1.5),
-    }
     entered: dict[str, Contender] = {}
     absent: list[Row] = []
     errors: dict[str, float] = {}
@@ -64,36 +64,77 @@ def sharpness(width: int, steps: int, samples: int, repeats: int, calls: int) ->
     try:
         entered["ours"] = Contender("benchmarks.ours_sharpness", recipe, fitted)
         entered["tight"] = Contender("benchmarks.ours_sharpness", recipe, fitted, TIGHT)
-        for name, (module, about, _) in wanted.items():
+        for name, (module, about, _) in HESSIANS.items():
             try:
                 entered[name] = Contender(module, fitted)
             except ModuleNotFoundError as error:
-                absent.append(report.absent(f"sharpness-{name}", f"sharpness, against {name}", what, about, error))
+                absent.append(Row(f"sharpness-{name}", f"sharpness, against {name}", what, about,
+                                  missing=report.how_to_install(error)))  # fmt: skip
         records = race(entered, agree, repeats, {"ours": calls, "tight": calls})
     finally:
         for contender in entered.values():
             contender.close()
-
-    def row(name: str, mine: str, peer: str, target: float | None) -> Row:
-        about = wanted[peer][1] + ("" if mine == "ours" else f"; ours at tolerance {TIGHT:g}")
-        return _row(
-            name, f"sharpness, against {peer}" + ("" if mine == "ours" else ", tight"), what, about, len(fitted), records[mine], records[peer], target,
-            difference=errors[mine], allowed=ERROR if mine == "ours" else errors[peer],
-            compared=f"error of λ_max, relative, worst of the three; the peer's is {errors[peer]:.1e}",
-        )  # fmt: skip
-
-    rows = [row(f"sharpness-{peer}", "ours", peer, wanted[peer][2]) for peer in wanted if peer in records]
-    if "curvlinops" in records:
-        rows.append(row("sharpness-curvlinops-tight", "tight", "curvlinops", None))
+    rows = [
+        Row(
+            name=f"sharpness-{peer}{suffix}",
+            label=f"sharpness, against {peer}{words}",
+            what=what,
+            peer=HESSIANS[peer][1] + (f"; ours at tolerance {TIGHT:g}" if suffix else ""),
+            target=None if suffix else HESSIANS[peer][2],
+            difference=errors[mine],
+            allowed=errors[peer] if suffix else ERROR,
+            compared=f"error of λ_max, relative, worst of the {len(fitted)}; the peer's is {errors[peer]:.1e}",
+            **_times(len(fitted), records[mine], records[peer]),
+        )
+        for peer, mine, suffix, words in (
+            ("curvlinops", "ours", "", ""),
+            ("curvlinops", "tight", "-tight", ", as near as it"),
+            ("pyhessian", "ours", "", ""),
+        )
+        if peer in records
+    ]
     return rows + absent
 
 
-def _row(
-    name: str, label: str, what: str, peer: str, networks: int, mine: Record, its: Record, target: float | None, *,
-    difference: float, allowed: float, compared: str,
-) -> Row:  # fmt: skip
+def kernel(width: int, steps: int, samples: int, repeats: int, calls: int) -> list[Row]:
+    """The neural tangent kernel through layer factors, against all Jacobians."""
+    experiment, fitted = networks(width, steps, samples)
+    one = fitted[1]
+    found: list[float] = []
+
+    def agree(results: dict[str, np.ndarray]) -> None:
+        found.append(float(np.max(np.abs(results["ours"] - results["jacrev"])) / np.max(np.abs(results["jacrev"]))))
+        if not found[0] <= KERNEL_AGREES:
+            raise Disagreement(f"the kernels differ by {found[0]:.2g} of their largest entry")
+
+    with (
+        Contender("benchmarks.ours_kernel", experiment.model_dump_json(), one) as ours,
+        Contender("benchmarks.peer_jacrev", one) as jacrev,
+    ):
+        records = race({"ours": ours, "jacrev": jacrev}, agree, repeats, {"ours": calls})
+    return [
+        Row(
+            name="ntk-jacrev",
+            label="tangent kernel, against jacrev",
+            what=f"neural tangent kernel of one MLP, L = 3, N = {width}, {samples} samples, summed over outputs",
+            peer="torch.func.vmap of jacrev, contracted layer by layer",
+            target=20.0,
+            difference=found[0],
+            allowed=KERNEL_AGREES,
+            compared="largest difference of two entries over the largest entry",
+            **_times(1, records["ours"], records["jacrev"]),
+        )
+    ]
+
+
+def _times(networks: int, mine: Record, its: Record) -> dict:
+    """The fields of a row that come from two records: processor milliseconds a network, one thread each."""
     ratio, spread = contenders.spread([b.cpu / a.cpu for a, b in zip(mine.laps, its.laps, strict=True)])
-    return Row(
-        name, label, what, peer, "processor ms", 1e3 * mine.cpu / networks, 1e3 * its.cpu / networks, ratio, spread, None, target,
-        difference=difference, allowed=allowed, compared=compared, **report.of_records(ours=mine, theirs=its),
-    )  # fmt: skip
+    return {
+        "unit": "processor ms",
+        "ours": 1e3 * mine.cpu / networks,
+        "theirs": 1e3 * its.cpu / networks,
+        "ratio": ratio,
+        "spread": spread,
+        **report.of_records(ours=mine, theirs=its),
+    }

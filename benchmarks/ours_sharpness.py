@@ -33,11 +33,12 @@ def prepare(recipe: str, fitted: Sequence[Fitted], tolerance: float | None = Non
         return float(sharpness(lambda w: of_outputs(architecture.forward(w, x)), weights, **known, **asked))
 
     given = [
-        (one, torch.from_numpy(one.inputs), torch.from_numpy(one.one_hot).argmax(dim=1), _stack(one.weights),
-         _stack(one.start)) for one in fitted
+        (one, torch.from_numpy(one.inputs), torch.from_numpy(one.one_hot).argmax(dim=1), stacked(one.weights),
+         stacked(one.start)) for one in fitted
     ]  # fmt: skip
     return lambda: np.array([largest(*arguments) for arguments in given])
 
 
-def _stack(weights: Sequence[np.ndarray]) -> list[Tensor]:
+def stacked(weights: Sequence[np.ndarray]) -> list[Tensor]:
+    """One network's weights as a stack of one."""
     return [torch.from_numpy(w)[None].contiguous() for w in weights]
