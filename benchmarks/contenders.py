@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import multiprocessing
 import os
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 Program = Callable[..., np.ndarray]
 
@@ -27,7 +26,7 @@ class Disagreement(ValueError):
 
 @dataclass(frozen=True)
 class Lap:
-    """One timed call: seconds on the clock, and seconds of processor, those of the contender's own workers included."""
+    """One timed call: seconds on the clock, and seconds of processor of all its threads."""
 
     wall: float
     cpu: float
@@ -39,11 +38,10 @@ class Record:
 
     result: np.ndarray
     laps: list[Lap]
-    prepared: float  # seconds on the clock to import, convert and compile
-    processes: int  # that worked
-    threads: int  # of torch in each
-    idle_mb: float  # resident before the program first ran, of all its processes together
-    peak_mb: float  # the same at its peak
+    prepared: float  # seconds on the clock to start the process, import, convert and compile
+    threads: int  # that it was given
+    idle_mb: float  # resident before the program first ran
+    peak_mb: float  # the most that was resident since
 
     @property
     def wall(self) -> float:
@@ -61,7 +59,7 @@ class Contender:
     Args:
         module: whose ``prepare(*arguments)`` returns the program; what that does (imports, conversions, compilation) is not
             part of any lap.
-        threads: for torch's operations in that process. (JAX takes what it likes.)
+        threads: for torch's operations in that process. (JAX takes what it likes, and so do we.)
 
     Raises:
         ModuleNotFoundError: a package that the module needs is not installed.
@@ -91,13 +89,9 @@ class Contender:
 
     def record(self, result: np.ndarray, laps: list[Lap]) -> Record:
         """What is known by now, with the laps that are to go with it."""
-        workers, peak = self._do(_processes), self._do(_peak_mb)
-        return Record(result, laps, self.prepared, workers, self.threads, self.idle_mb, peak)
+        return Record(result, laps, self.prepared, self.threads, self.idle_mb, self._do(_peak_mb))
 
     def close(self) -> None:
-        """Ends the process and its workers."""
-        with contextlib.suppress(BrokenProcessPool):
-            self._do(_end)
         self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Contender:
@@ -144,12 +138,10 @@ def _prepare(module: str, arguments: tuple[Any, ...], threads: int) -> float:
     if "torch" in vars(code):
         code.torch.set_num_threads(threads)
     _program = code.prepare(*arguments)
-    for process in _family():
-        # Linux: the high-water mark starts anew from what is resident now.
-        reset = Path(f"/proc/{process.pid}/clear_refs")
-        if os.access(reset, os.W_OK):
-            reset.write_text("5")
-    return sum(process.memory_info().rss for process in _family()) / 1e6
+    reset = Path("/proc/self/clear_refs")  # Linux: from here on the high-water mark counts anew
+    if os.access(reset, os.W_OK):
+        reset.write_text("5")
+    return _peak_mb()
 
 
 def _result(arguments: tuple[Any, ...]) -> np.ndarray:
@@ -159,42 +151,16 @@ def _result(arguments: tuple[Any, ...]) -> np.ndarray:
 
 def _lap(arguments: tuple[Any, ...], calls: int) -> Lap:
     assert _program is not None
-    wall, cpu = time.perf_counter(), _cpu_seconds()
+    wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
         _program(*arguments)
-    return Lap((time.perf_counter() - wall) / calls, (_cpu_seconds() - cpu) / calls)
-
-
-def _end() -> None:
-    """Closes a program that has workers: a process whose own are still there would wait for them."""
-    getattr(_program, "close", lambda: None)()
-
-
-def _workers() -> list[psutil.Process]:
-    return [psutil.Process(child.pid) for child in multiprocessing.active_children()]
-
-
-def _family() -> list[psutil.Process]:
-    return [psutil.Process(), *_workers()]
-
-
-def _processes() -> int:
-    return len(_workers()) or 1
-
-
-def _cpu_seconds() -> float:
-    return time.process_time() + sum(sum(worker.cpu_times()[:2]) for worker in _workers())
+    return Lap((time.perf_counter() - wall) / calls, (time.process_time() - cpu) / calls)
 
 
 def _peak_mb() -> float:
-    return sum(map(_peak, _family())) / 1e6
-
-
-def _peak(process: psutil.Process) -> float:
-    """The most that was ever resident, in bytes; where the system does not say, what is now."""
-    status = Path(f"/proc/{process.pid}/status")
+    """The most that was resident, since it was last counted anew where the system can do that."""
+    status = Path("/proc/self/status")
     if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024.0 * float(line.split()[1])
-    return float(process.memory_info().rss)
+        said = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return 1024 * float(said["VmHWM"].split()[0]) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -16,10 +16,10 @@ from benchmarks.report import Row
 from richness import Experiment
 from richness.data import Task
 from richness.runs.shards import LIMITS
-from richness.runs.training import BLOCK_BYTES
+from richness.runs.training import BLOCK_BYTES, cores
 
 WIDTH = 128
-ALONE: dict[str, Any] = {"unit": "processor seconds", "workers": {"ours": "1 × 1"}, "sense": "at most"}
+ALONE: dict[str, Any] = {"unit": "processor seconds", "workers": {"ours": f"{cores()} threads"}, "sense": "at most"}
 
 
 def flat_in_cells(grids: Sequence[tuple[int, int]], steps: int, repeats: int, width: int = WIDTH) -> list[Row]:
@@ -35,7 +35,7 @@ def flat_in_steps(grid: tuple[int, int], steps: Sequence[int], repeats: int, wid
 
 
 def _flat(over: str, works: list[Experiment], sizes: list[int], repeats: int) -> Row:
-    with Contender("benchmarks.ours") as us:
+    with Contender("benchmarks.ours", threads=cores()) as us:
         turns = _turns(us, works, repeats)
     amounts = np.array([len(work.cells()) * work.steps for work in works])
     costs = np.array([[lap.cpu for lap in turn] for turn in turns]) / amounts
@@ -63,12 +63,12 @@ def fixed(grid: tuple[int, int], steps: Sequence[int], repeats: int, width: int 
     longest = works[-1]
     with Contender("benchmarks.costs") as watched:
         measured = np.array([watched.result(longest.model_dump_json()) for _ in range(repeats)])
-    with Contender("benchmarks.ours") as us:
+    with Contender("benchmarks.ours", threads=cores()) as us:
         turns = _turns(us, works, repeats)
     lines = [np.polyfit(steps, [lap.cpu for lap in turn], 1) for turn in turns]
     stream, stream_spread = contenders.spread(list(measured[:, 0] / measured[:, 1]))
     start, start_spread = contenders.spread([line[1] / np.polyval(line, longest.steps) for line in lines])
-    whole: dict[str, Any] = {"what": workload.words(longest), "peer": "the whole sweep, in one process", "target": 0.10}
+    whole: dict[str, Any] = {"what": workload.words(longest), "peer": "the whole sweep", "target": 0.10}
     return [
         Row(
             name="fixed-stream",
@@ -121,7 +121,7 @@ def dead(gammas: int, etas: int, steps: int, repeats: int, width: int = WIDTH) -
     """A whole plane, of which many networks diverge, against as many networks that all live."""
     plane = workload.plane(gammas, etas, width=width, steps=steps)
     alive = workload.stable(gammas, etas, width=width, steps=steps)
-    with Contender("benchmarks.ours") as us:
+    with Contender("benchmarks.ours", threads=cores()) as us:
         losses = us.result(plane.model_dump_json())
         died = ~np.isfinite(losses[-1])
         difference = _survivors(us, plane, losses, died)
@@ -167,7 +167,7 @@ def memory(grid: tuple[int, int], steps: int, width: int = WIDTH) -> list[Row]:
     """The peak above the idle interpreter, against the arrays that a sweep cannot do without."""
     work = workload.stable(*grid, width=width, steps=steps)
     tiny = workload.stable(2, 3, width=8, steps=20)
-    with Contender("benchmarks.ours") as us:
+    with Contender("benchmarks.ours", threads=cores()) as us:
         before = us.record(us.result(tiny.model_dump_json()), [])
         after = us.record(us.result(work.model_dump_json()), [])
     above, arrays = after.peak_mb - before.peak_mb, arrays_mb(work)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import torch
 
 from benchmarks.contenders import Record
+from richness.runs.training import cores
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,7 @@ class Row:
         difference: largest difference of the results, found before anything was timed, and what is ``allowed``;
             ``compared`` says of what.
         seconds: of each lap, ``{"ours": {"wall": [...], "cpu": [...]}, "theirs": ...}``.
-        workers: processes × threads, and cores kept busy (processor seconds a second), of each.
+        workers: threads given to each, and cores kept busy (processor seconds a second).
         memory: MB resident of each: before the program ran, and at its peak.
         note: what else a reader must know. points: numbers of a curve.
         missing: which package the peer needs, and how to install it; failed: why nothing was timed. Then nothing else is known.
@@ -93,7 +93,7 @@ def of_records(**records: Record | None) -> dict[str, Any]:
 
 def _workers(record: Record) -> str:
     busy = sum(lap.cpu for lap in record.laps) / sum(lap.wall for lap in record.laps)
-    return f"{record.processes} × {record.threads}, {busy:.2f} cores busy"
+    return f"{record.threads} thread{'s' if record.threads > 1 else ''}, {busy:.2f} cores busy"
 
 
 def how_to_install(error: ModuleNotFoundError) -> str:
@@ -110,7 +110,7 @@ def provenance() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
         "cores": cores(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -120,14 +120,9 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def load() -> float:
+def load() -> float | None:
     """Mean number of busy processes over the last minute: the machine was quiet if it is near 0 at the start."""
-    return round(psutil.getloadavg()[0], 2)
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def _processor() -> str:

@@ -12,6 +12,7 @@ from benchmarks.peer_gemm import SIZES
 from benchmarks.problem import Problem
 from benchmarks.report import Row
 from richness import Experiment
+from richness.runs.training import cores
 
 AGREE = 1e-3  # float32, some hundred steps, stable cells: 2e-5 is usual
 
@@ -23,7 +24,7 @@ class Peer:
     Attributes:
         short, about: it in two words, and in ten. threads: for torch; JAX takes what it likes.
         targets: width -> how many times as fast we should be.
-        every: it is given every so-many-th γ and η together, a diagonal of the grid, where its cost is linear in networks.
+        diagonal: it is given the networks on the grid's diagonal only, where its cost is linear in networks.
         steps: it is given 1 over so many of the steps, where its cost is linear in steps.
     """
 
@@ -49,8 +50,8 @@ EAGER = Peer(
     "eager", "benchmarks.peer_eager", "one after another", "one network after another, eager PyTorch", 1,
     {128: 12.0, 256: 8.0}, diagonal=True,
 )  # fmt: skip
-VMAP = Peer("vmap", "benchmarks.peer_vmap", "vmap of grad", "torch.func.vmap of grad", report.cores(), steps=5)
-JAX = Peer("jax", "benchmarks.peer_jax", "JAX", "JAX, vmap of scan, jit", report.cores(), {128: 2.5})
+VMAP = Peer("vmap", "benchmarks.peer_vmap", "vmap of grad", "torch.func.vmap of grad", cores(), steps=5)
+JAX = Peer("jax", "benchmarks.peer_jax", "JAX", "JAX, vmap of scan, jit", cores(), {128: 2.5})
 PEERS = (EAGER, VMAP, JAX)
 
 
@@ -58,27 +59,26 @@ def against_peers(width: int, steps: int, repeats: int, grid: tuple[int, int] = 
     """Every peer at one width, in one race with us."""
     experiment = workload.stable(*grid, width=width, steps=steps)
     problem = workload.problem(experiment)
-    parts = {peer: peer.part(experiment, problem) for peer in PEERS}
+    parts = {peer.name: peer.part(experiment, problem) for peer in PEERS}
     entered: dict[str, Contender] = {}
     absent: list[Row] = []
     try:
-        entered["ours"] = Contender("benchmarks.ours", experiment.model_dump_json(), report.cores())
-        for peer, part in parts.items():
+        entered["ours"] = Contender("benchmarks.ours", experiment.model_dump_json(), threads=cores())
+        for peer in PEERS:
             try:
-                entered[peer.name] = Contender(peer.module, part, threads=peer.threads)
+                entered[peer.name] = Contender(peer.module, parts[peer.name], threads=peer.threads)
             except ModuleNotFoundError as error:
-                missing = report.how_to_install(error)
-                absent.append(Row(**_names(experiment, peer), missing=missing))
+                absent.append(Row(**_names(experiment, peer), missing=report.how_to_install(error)))
         found: dict[str, float] = {}
         records = race(entered, lambda results: found.update(differences(experiment, results)), repeats)
     finally:
         for contender in entered.values():
             contender.close()
-    shares = {peer: problem.cell_steps / part.cell_steps for peer, part in parts.items()}
+    shares = {name: problem.cell_steps / part.cell_steps for name, part in parts.items()}
     rows = [
         Row(
             **_names(experiment, peer),
-            **_times(problem.cell_steps, shares[peer], records["ours"], records[peer.name]),
+            **_times(problem.cell_steps, shares[peer.name], records["ours"], records[peer.name]),
             target=peer.targets.get(width),
             difference=found[peer.name],
             allowed=AGREE,
@@ -131,7 +131,7 @@ def _times(work: int, share: float, mine: Record, its: Record) -> dict:
         "spread": spread,
         "by_processor": share * its.cpu / mine.cpu,
         "note": f"We draw the batches within the time; the peer has them ready-made. Not counted: {its.prepared:.1f} s to "
-        f"import and prepare the peer, {mine.prepared:.1f} s to start our workers.{given}",
+        f"start and prepare the peer, {mine.prepared:.1f} s for us.{given}",
         **report.of_records(ours=mine, theirs=its),
     }
 
@@ -148,7 +148,7 @@ def against_peak(
     turns: dict[str, list] = {task: [] for task in works}
     with (
         Contender("benchmarks.peer_gemm", seconds, sizes) as gemm,
-        Contender("benchmarks.ours", "", report.cores()) as us,
+        Contender("benchmarks.ours", threads=cores()) as us,
     ):
         for experiment in works.values():
             us.result(experiment.model_dump_json())
@@ -170,14 +170,14 @@ def _share(
     experiment: Experiment, mine: Record, operation: str, about: str, peak: float, sizes: tuple[int, ...]
 ) -> Row:
     problem = workload.problem(experiment)
-    limit = report.cores() * peak
+    limit = cores() * peak
     work = problem.flops() * problem.cell_steps / 1e9
     ratio, spread = contenders.spread([work / lap.wall / limit for lap in mine.laps])
     return Row(
         name=f"peak-{experiment.task}-{operation}",
         label=f"{experiment.task}, of the peak of {about}",
         what=workload.words(experiment),
-        peer=f"{about}, square float32 matrices, best of sizes {sizes[0]} to {sizes[-1]}, × {report.cores()} cores",
+        peer=f"{about}, square float32 matrices, best of sizes {sizes[0]} to {sizes[-1]}, × {cores()} cores",
         unit="GFLOP/s",
         ours=work / mine.wall,
         theirs=limit,
