@@ -158,7 +158,7 @@ def against_peak(
             for task, experiment in works.items():
                 turns[task].append(us.lap(experiment.model_dump_json()))
         records = {task: us.record(np.empty(0), turns[task]) for task in works}
-    peaks = {"mm": ("torch.mm", rates[0].max()), "best": ("the fastest torch operation found", rates.max())}
+    peaks = {"mm": ("torch.mm", rates[0].max()), "best": ("torch's fastest operation", rates.max())}
     return [
         _share(works[task], records[task], operation, about, peak, sizes)
         for task in works
@@ -175,9 +175,9 @@ def _share(
     ratio, spread = contenders.spread([work / lap.wall / limit for lap in mine.laps])
     return Row(
         name=f"peak-{experiment.task}-{operation}",
-        label=f"{experiment.task}, of the peak of {about}",
+        label=f"{experiment.task}, of {about}",
         what=workload.words(experiment),
-        peer=f"{about}, square float32 matrices, best of sizes {sizes[0]} to {sizes[-1]}, × {cores()} cores",
+        peer=f"the peak of {about}, square float32 matrices, best of sizes {sizes[0]} to {sizes[-1]}, × {cores()} cores",
         unit="GFLOP/s",
         ours=work / mine.wall,
         theirs=limit,
