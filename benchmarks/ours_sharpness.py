@@ -1,4 +1,4 @@
-"""Us: ``richness.sharpness`` of one network at a time."""
+"""Us: ``richness.sharpness`` of one network at a time, with the MLP's own product Hv, prepared within the time."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ def prepare(recipe: str, fitted: Sequence[Fitted], tolerance: float | None = Non
         def of_outputs(outputs: Tensor) -> Tensor:
             return loss(centred(outputs, at_start, gamma), labels)
 
-        known = {}
-        if hasattr(architecture, "hessian_vector_product"):
-            known["product"] = architecture.hessian_vector_product(weights, x, of_outputs)
-        return float(sharpness(lambda w: of_outputs(architecture.forward(w, x)), weights, **known, **asked))
+        product = architecture.hessian_vector_product(weights, x, of_outputs)
+        return float(sharpness(lambda w: of_outputs(architecture.forward(w, x)), weights, product=product, **asked))
 
     given = [
         (one, torch.from_numpy(one.inputs), torch.from_numpy(one.one_hot).argmax(dim=1), stacked(one.weights),
