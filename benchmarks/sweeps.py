@@ -26,6 +26,7 @@ class Peer:
         targets: width -> how many times as fast we should be.
         diagonal: it is given the networks on the grid's diagonal only, where its cost is linear in networks.
         steps: it is given 1 over so many of the steps, where its cost is linear in steps.
+        arguments: of the module's ``prepare``, after the problem.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Peer:
     targets: dict[int, float] = field(default_factory=dict)
     diagonal: bool = False
     steps: int = 1
+    arguments: tuple = ()
 
     def cells(self, experiment: Experiment) -> slice:
         """The networks that it is given: one of every γ and, on a square grid, of every η; or all."""
@@ -52,7 +54,10 @@ EAGER = Peer(
 )  # fmt: skip
 VMAP = Peer("vmap", "benchmarks.peer_vmap", "vmap of grad", "torch.func.vmap of grad", cores(), steps=5)
 JAX = Peer("jax", "benchmarks.peer_jax", "JAX", "JAX, vmap of scan, jit", cores(), {128: 2.5})
-PEERS = (EAGER, VMAP, JAX)
+JAX_MAP = Peer(
+    "jaxmap", "benchmarks.peer_jax", "JAX in sequence", "JAX, lax.map of scan, jit", cores(), arguments=(False,)
+)
+PEERS = (EAGER, VMAP, JAX, JAX_MAP)
 
 
 def against_peers(width: int, steps: int, repeats: int, grid: tuple[int, int] = (13, 13)) -> list[Row]:
@@ -66,7 +71,7 @@ def against_peers(width: int, steps: int, repeats: int, grid: tuple[int, int] = 
         entered["ours"] = Contender("benchmarks.ours", experiment.model_dump_json(), threads=cores())
         for peer in PEERS:
             try:
-                entered[peer.name] = Contender(peer.module, parts[peer.name], threads=peer.threads)
+                entered[peer.name] = Contender(peer.module, parts[peer.name], *peer.arguments, threads=peer.threads)
             except ModuleNotFoundError as error:
                 absent.append(Row(**_names(experiment, peer), missing=report.how_to_install(error)))
         found: dict[str, float] = {}

@@ -31,7 +31,7 @@ def test_every_peer_gives_our_results_before_it_is_timed(richness, tmp_path):
     assert found == json.loads((tmp_path / "bench.json").read_text())
     rows = {row["name"]: row for row in found["rows"]}
     assert len(rows) == len(found["rows"])
-    for peer in ("sweep-16-eager", "sweep-16-vmap", "sweep-16-jax"):
+    for peer in ("sweep-16-eager", "sweep-16-vmap", "sweep-16-jax", "sweep-16-jaxmap"):
         assert 0 < rows[peer]["difference"] < 1e-3  # other arithmetic, same numbers
     for peer in ("sharpness-curvlinops", "sharpness-pyhessian"):
         assert rows[peer]["difference"] < 1e-3
@@ -131,6 +131,7 @@ def test_operations_are_counted_as_written_out():
 def test_a_fitted_network_is_the_centred_one_in_other_words():
     """Its loss is that of f = (f̃ − f̃₀)/γ on one-hot targets, as the package computes it."""
     import torch
+
     from benchmarks import curvature
     from benchmarks.peer_eager import network
     from richness.networks import LOSSES
@@ -143,5 +144,5 @@ def test_a_fitted_network_is_the_centred_one_in_other_words():
         raw, at_start = (experiment.architecture.forward(stack, x) for stack in stacks)
         ours = LOSSES["mse"](centred(raw, at_start, torch.tensor([one.gamma])), labels)
         theirs = torch.nn.functional.mse_loss(network(one.weights, one.scales)(x), torch.from_numpy(one.targets))
-        assert float(ours) == pytest.approx(float(theirs), rel=1e-4)
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
         assert not torch.equal(raw, at_start)
