@@ -6,10 +6,9 @@ import importlib
 import multiprocessing
 import os
 import resource
-import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +43,12 @@ class Record:
     peak_mb: float  # the most that was resident since
 
     @property
-    def wall(self) -> float:
-        """The shortest time: what disturbs a measurement only ever lengthens it."""
-        return min(lap.wall for lap in self.laps)
+    def walls(self) -> list[float]:
+        return [lap.wall for lap in self.laps]
 
     @property
-    def cpu(self) -> float:
-        return min(lap.cpu for lap in self.laps)
+    def cpus(self) -> list[float]:
+        return [lap.cpu for lap in self.laps]
 
 
 class Contender:
@@ -122,9 +120,14 @@ def race(
     return {name: contender.record(results[name], laps[name]) for name, contender in contenders.items()}
 
 
-def spread(ratios: list[float]) -> tuple[float, tuple[float, float]]:
-    """Median, and the smallest and largest, of one ratio a turn."""
-    return statistics.median(ratios), (min(ratios), max(ratios))
+def best_ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
+    """The ratio of the smallest of two lists of times, and the smallest and largest ratio of one turn.
+
+    What disturbs a measurement only ever lengthens it, so the shortest time is the truest. The first always lies between
+    the other two.
+    """
+    turns = [a / b for a, b in zip(above, below, strict=True)]
+    return {"ratio": min(above) / min(below), "spread": (min(turns), max(turns))}
 
 
 # In the contender's process. ------------------------------------------------------------------------------------------

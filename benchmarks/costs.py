@@ -10,8 +10,8 @@ from unittest import mock
 import numpy as np
 
 import richness
-from benchmarks import contenders, workload
-from benchmarks.contenders import Contender, Disagreement, Lap
+from benchmarks import workload
+from benchmarks.contenders import Contender, Disagreement, Lap, best_ratio
 from benchmarks.report import Row
 from richness import Experiment
 from richness.data import Task
@@ -40,7 +40,7 @@ def _flat(over: str, works: list[Experiment], sizes: list[int], repeats: int) ->
     amounts = np.array([len(work.cells()) * work.steps for work in works])
     costs = np.array([[lap.cpu for lap in turn] for turn in turns]) / amounts
     best = 1e6 * costs.min(axis=0)
-    ratio, spread = contenders.spread(list(costs.max(axis=1) / costs.min(axis=1)))
+    turns_apart = costs.max(axis=1) / costs.min(axis=1)
     return Row(
         name=f"flat-{over}",
         label=f"cost of a step, {sizes[0]:,} to {sizes[-1]:,} {over}",
@@ -48,11 +48,11 @@ def _flat(over: str, works: list[Experiment], sizes: list[int], repeats: int) ->
         peer="the cheapest step against the dearest, both ours",
         ours=best.max(),
         theirs=best.min(),
-        ratio=ratio,
-        spread=spread,
+        **_beside(best.max() / best.min(), turns_apart),
         target=1.25,
         points=[{over: size, "cost": cost} for size, cost in zip(sizes, best, strict=True)],
-        note="Everything that a sweep does is in it: the stream, the start, the result.",
+        note="Everything that a sweep does is in it: the stream, the start, the result. Few networks share the stream among "
+        "few.",
         **(ALONE | {"unit": "processor µs a cell·step"}),
     )
 
@@ -65,9 +65,9 @@ def fixed(grid: tuple[int, int], steps: Sequence[int], repeats: int, width: int 
         measured = np.array([watched.result(longest.model_dump_json()) for _ in range(repeats)])
     with Contender("benchmarks.ours", threads=cores()) as us:
         turns = _turns(us, works, repeats)
-    lines = [np.polyfit(steps, [lap.cpu for lap in turn], 1) for turn in turns]
-    stream, stream_spread = contenders.spread(list(measured[:, 0] / measured[:, 1]))
-    start, start_spread = contenders.spread([line[1] / np.polyval(line, longest.steps) for line in lines])
+    times = np.array([[lap.cpu for lap in turn] for turn in turns])
+    starts = [_at_no_steps(steps, turn) for turn in times]
+    start = _at_no_steps(steps, times.min(axis=0))
     whole: dict[str, Any] = {"what": workload.words(longest), "peer": "the whole sweep", "target": 0.10}
     return [
         Row(
@@ -75,8 +75,7 @@ def fixed(grid: tuple[int, int], steps: Sequence[int], repeats: int, width: int 
             label="the stream, of the whole sweep",
             ours=measured[:, 0].min(),
             theirs=measured[:, 1].min(),
-            ratio=stream,
-            spread=stream_spread,
+            **best_ratio(list(measured[:, 0]), list(measured[:, 1])),
             note="Seconds within Task.batches, wherever the engine calls it.",
             **whole,
             **ALONE,
@@ -84,16 +83,25 @@ def fixed(grid: tuple[int, int], steps: Sequence[int], repeats: int, width: int 
         Row(
             name="fixed-start",
             label="the start, of the whole sweep",
-            ours=float(np.median([line[1] for line in lines])),
-            theirs=min(turn[-1].cpu for turn in turns),
-            ratio=start,
-            spread=start_spread,
-            points=[{"steps": count, "seconds": min(turn[k].cpu for turn in turns)} for k, count in enumerate(steps)],
+            ours=start,
+            theirs=times[:, -1].min(),
+            **_beside(start / times[:, -1].min(), starts / times[:, -1]),
+            points=[{"steps": count, "seconds": least} for count, least in zip(steps, times.min(axis=0), strict=True)],
             note="Where a straight line through the times at several numbers of steps meets no steps at all (below 0: noise).",
             **whole,
             **ALONE,
         ),
     ]
+
+
+def _at_no_steps(steps: Sequence[int], seconds: np.ndarray) -> float:
+    """Where the straight line through times at several numbers of steps meets no steps at all."""
+    return float(np.polyfit(steps, seconds, 1)[1])
+
+
+def _beside(ratio: float, turns: np.ndarray) -> dict[str, Any]:
+    """A ratio of the shortest times, and the smallest and largest of it and those of single turns."""
+    return {"ratio": ratio, "spread": (min(ratio, *turns), max(ratio, *turns))}
 
 
 def prepare() -> Callable[[str], np.ndarray]:
@@ -126,17 +134,16 @@ def dead(gammas: int, etas: int, steps: int, repeats: int, width: int = WIDTH) -
         died = ~np.isfinite(losses[-1])
         difference = _survivors(us, plane, losses, died)
         turns = _turns(us, [plane, alive], repeats)
-    ratio, spread = contenders.spread([mine.cpu / whole.cpu for mine, whole in turns])
+    mine, whole = ([lap.cpu for lap in laps] for laps in zip(*turns, strict=True))
     return [
         Row(
             name="dead",
             label=f"a plane of which {died.mean():.0%} diverge, of one that lives",
             what=f"{workload.words(plane)}, of which {died.mean():.0%} diverge",
             peer="as many that all live: what it would cost without early dropping",
-            ours=min(mine.cpu for mine, _ in turns),
-            theirs=min(whole.cpu for _, whole in turns),
-            ratio=ratio,
-            spread=spread,
+            ours=min(mine),
+            theirs=min(whole),
+            **best_ratio(mine, whole),
             target=0.70,
             difference=difference,
             allowed=0.0,

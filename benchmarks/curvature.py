@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from benchmarks import contenders, report, workload
-from benchmarks.contenders import Contender, Disagreement, Record, race
+from benchmarks import report, workload
+from benchmarks.contenders import Contender, Disagreement, Record, best_ratio, race
 from benchmarks.peer_eager import network, trained
 from benchmarks.problem import Fitted
 from benchmarks.reference import largest_eigenvalue
@@ -129,12 +129,10 @@ def kernel(width: int, steps: int, samples: int, repeats: int, calls: int) -> li
 
 def _times(networks: int, mine: Record, its: Record) -> dict:
     """The fields of a row that come from two records: processor milliseconds a network, one thread each."""
-    ratio, spread = contenders.spread([b.cpu / a.cpu for a, b in zip(mine.laps, its.laps, strict=True)])
     return {
         "unit": "processor ms",
-        "ours": 1e3 * mine.cpu / networks,
-        "theirs": 1e3 * its.cpu / networks,
-        "ratio": ratio,
-        "spread": spread,
+        "ours": 1e3 * min(mine.cpus) / networks,
+        "theirs": 1e3 * min(its.cpus) / networks,
+        **best_ratio(its.cpus, mine.cpus),
         **report.of_records(ours=mine, theirs=its),
     }

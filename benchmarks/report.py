@@ -32,8 +32,8 @@ class Row:
         name: unique; its first word is the job that makes it. label: a few words for a figure.
         what: the work. peer: the other way to do it, or what is compared with.
         unit: of ``ours`` and ``theirs``.
-        ratio: the number that the target is for, the median over the turns; ``spread``: the smallest and
-            largest; ``by_processor``: the same ratio of processor seconds, which other work on the machine disturbs less, and
+        ratio: the number that the target is for, of the shortest times; ``spread``: the smallest and largest of
+            one turn; ``by_processor``: the same ratio of processor seconds, which other work on the machine disturbs less, and
             which leaves out how many cores each could use; None where the ratio is of those already.
         target, sense: what the ratio should reach, ``at least`` or ``at most``; None where nothing was set.
         difference: largest difference of the results, found before anything was timed, and what is ``allowed``;
@@ -82,17 +82,14 @@ def of_records(**records: Record | None) -> dict[str, Any]:
     """The fields of a row that only say what each side used: seconds, workers, memory."""
     known = {side: record for side, record in records.items() if record is not None}
     return {
-        "seconds": {
-            side: {"wall": [lap.wall for lap in record.laps], "cpu": [lap.cpu for lap in record.laps]}
-            for side, record in known.items()
-        },
+        "seconds": {side: {"wall": record.walls, "cpu": record.cpus} for side, record in known.items()},
         "workers": {side: _workers(record) for side, record in known.items()},
         "memory": {side: {"idle": record.idle_mb, "peak": record.peak_mb} for side, record in known.items()},
     }
 
 
 def _workers(record: Record) -> str:
-    busy = sum(lap.cpu for lap in record.laps) / sum(lap.wall for lap in record.laps)
+    busy = sum(record.cpus) / sum(record.walls)
     return f"{record.threads} thread{'s' if record.threads > 1 else ''}, {busy:.2f} cores busy"
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks import contenders, report, workload
-from benchmarks.contenders import Contender, Disagreement, Record, race
+from benchmarks import report, workload
+from benchmarks.contenders import Contender, Disagreement, Record, best_ratio, race
 from benchmarks.peer_gemm import SIZES
 from benchmarks.problem import Problem
 from benchmarks.report import Row
@@ -126,15 +126,13 @@ def _names(experiment: Experiment, peer: Peer) -> dict[str, str]:
 
 def _times(work: int, share: float, mine: Record, its: Record) -> dict:
     """The fields of a row that come from two records, the peer's times multiplied to the whole of the work."""
-    ratio, spread = contenders.spread([share * b.wall / a.wall for a, b in zip(mine.laps, its.laps, strict=True)])
     given = "" if share == 1 else f" The peer was given 1/{share:.0f} of the work, in which its cost is linear."
     return {
         "unit": "cell·steps a second",
-        "ours": work / mine.wall,
-        "theirs": work / share / its.wall,
-        "ratio": ratio,
-        "spread": spread,
-        "by_processor": share * its.cpu / mine.cpu,
+        "ours": work / min(mine.walls),
+        "theirs": work / share / min(its.walls),
+        "by_processor": share * min(its.cpus) / min(mine.cpus),
+        **best_ratio([share * wall for wall in its.walls], mine.walls),
         "note": f"We draw the batches within the time; the peer has them ready-made. Not counted: {its.prepared:.1f} s to "
         f"start and prepare the peer, {mine.prepared:.1f} s for us.{given}",
         **report.of_records(ours=mine, theirs=its),
@@ -177,20 +175,18 @@ def _share(
     problem = workload.problem(experiment)
     limit = cores() * peak
     work = problem.flops() * problem.cell_steps / 1e9
-    ratio, spread = contenders.spread([work / lap.wall / limit for lap in mine.laps])
     return Row(
         name=f"peak-{experiment.task}-{operation}",
         label=f"{experiment.task}, of {about}",
         what=workload.words(experiment),
         peer=f"the peak of {about}, square float32 matrices, best of sizes {sizes[0]} to {sizes[-1]}, × {cores()} cores",
         unit="GFLOP/s",
-        ours=work / mine.wall,
+        ours=work / min(mine.walls),
         theirs=limit,
-        ratio=ratio,
-        spread=spread,
-        by_processor=work / mine.cpu / peak,
+        by_processor=work / min(mine.cpus) / peak,
         target=TARGETS[experiment.task] if operation == "mm" else None,
         note="Counted: products forward, weight gradients, input gradients but the first layer's, the update; "
         f"{problem.flops() / 1e6:.2f} MFLOP a network and step. Batches are drawn within the time.",
+        **best_ratio([work / limit] * len(mine.laps), mine.walls),
         **report.of_records(ours=mine),
     )

@@ -77,7 +77,7 @@ def test_peers_that_disagree_are_not_timed():
     off = np.ones((5, 6))
     off[3, 4] += 0.01
     assert sweeps.differences(experiment, {"ours": ours, "jax": np.ones((5, 6))}) == {"jax": 0.0}
-    with pytest.raises(Disagreement, match="JAX.*0.0099"):
+    with pytest.raises(Disagreement, match=r"JAX.*0\.0099"):
         sweeps.differences(experiment, {"ours": ours, "jax": off})
     with pytest.raises(Disagreement):
         sweeps.differences(experiment, {"ours": ours, "jax": off * np.nan})

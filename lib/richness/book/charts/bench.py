@@ -43,8 +43,8 @@ def bench_ratios(report: Report, label: str | None = None) -> Figure:
     rows = measured(report, "sweep", "sharpness", "ntk", "boundary")
     chart = _ratios(rows, "times as fast as the peer", log=True)
     words = (
-        "How many times as long the peer takes for the same work (logarithmic). A point is the median of the turns, its bar "
-        "the smallest and largest; the dashed stroke is what was aimed at, where something was."
+        "How many times as long the peer takes for the same work (logarithmic). A point is the ratio of the shortest times, "
+        "its bar the smallest and largest of one turn; the dashed stroke is what was aimed at, where something was."
     )
     return figure(theme.finished(chart, theme.WIDE), _summary(rows, "times as fast"), _table(rows), words, label)
 
@@ -103,7 +103,7 @@ class BenchProvenance(Provenance):
         }
 
 
-def _ratios(rows: Sequence[Mapping[str, Any]], title: str, log: bool) -> alt.LayerChart:
+def _ratios(rows: Sequence[Mapping[str, Any]], title: str, log: bool) -> Any:
     frame = pd.DataFrame([_mark(row) for row in rows])
     low, high = theme.span([*frame["low"], *frame["high"], *frame["target"].dropna()], 1.3)
     scale = theme.log_scale(min(low, 0.8), high) if log else alt.Scale(domain=[0, max(1.0, high)], nice=False)
