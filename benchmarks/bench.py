@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks import costs, curvature, report, sweeps
+from benchmarks import boundaries, costs, curvature, report, sweeps
 from benchmarks.report import Row
 
 Job = Callable[[], list[Row]]
@@ -27,9 +27,11 @@ JOBS: dict[str, Job] = {
     "memory": lambda: costs.memory((13, 13), steps=200),
     "sharpness": lambda: curvature.sharpness(128, steps=200, samples=256, repeats=7, calls=5),
     "ntk": lambda: curvature.kernel(128, steps=200, samples=256, repeats=5, calls=10),
+    "boundary": boundaries.against_grid_and_protocol,
 }
 
-# The same in little: to see that every peer gives our results. Its times mean nothing.
+# The same in little: to see that every peer gives our results. Its times mean nothing. (The boundary search has no little:
+# at tiny sizes there are no exponents to agree on.)
 TINY: dict[str, Any] = {"repeats": 1, "width": 16}
 QUICK: dict[str, Job] = {
     "sweep-16": lambda: sweeps.against_peers(steps=20, grid=(3, 5), **TINY),
