@@ -93,7 +93,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@if ! $(RUN) -m pip --version > /dev/null 2>&1; then \
 	  echo "setup: making $(VENV) with $$($(PYTHON) --version)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); fi
 	@$(call torch_for_cpu)
-	@echo "setup: installing the package and its tools (about 1.5 GB on disk; some minutes the first time) ..."
+	@echo "setup: installing the package and its tools (about 2.6 GB on disk; some minutes the first time) ..."
 	@$(RUN) -m pip install -q -c constraints.txt -e ".[book,dev]" || { echo "setup: pip could not install everything;" \
 	  "its message is above. If it names the network, run 'make setup' again: it takes up where it stopped." >&2; exit 1; }
 	@touch $@

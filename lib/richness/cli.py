@@ -184,13 +184,15 @@ def _not_too_many(texts: Sequence[str], name: str) -> None:
             raise Usage(f"{name}: {points} points are more than {MAX_POINTS}; give fewer in {text!r}.")
 
 
-def _output(out: str) -> Path:
+def _output(out: str, suffix: str = ".nc") -> Path:
     """Checks a place for a result before anything is computed for it."""
     path = Path(out).expanduser()
     if path.is_dir():
-        raise Usage(f"--out: expected a file to write, got the directory {path}; for example {path / 'sweep.nc'}.")
-    if path.suffix != ".nc":
-        raise Usage(f"--out: expected a file name that ends in .nc, got {out!r}.")
+        raise Usage(
+            f"--out: expected a file to write, got the directory {path}; for example {path / f'sweep{suffix}'}."
+        )
+    if path.suffix != suffix:
+        raise Usage(f"--out: expected a file name that ends in {suffix}, got {out!r}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -654,30 +656,65 @@ def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str], widest: int =
 
 
 def _bench_command() -> Callable[..., int]:
-    def bench(json: Switch = False) -> int:
-        """Ratios against a peer, measured now: first that both give the same numbers, then their times.
+    def bench(
+        json: Switch = False,
+        quick: Switch = False,
+        only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = (),
+        out: Annotated[str | None, tyro.conf.arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    ) -> int:
+        """Ratios against the peers, measured now: first that all give the same numbers, then their times, in turns.
 
         Args:
-            json: a list of rows for a machine
+            json: the report for a machine
+            quick: tiny sizes, to see that all agree; its times mean nothing
+            only: these jobs (default: all)
+            out: write the report there as well
         """
-        from richness.book.address import repository
-
-        folder = repository() / "benchmarks"
-        if not (folder / "sweep_ratio.py").is_file():
-            raise Failure(
-                f"the benchmarks are not part of the installed package; run this in a clone (looked in {folder})."
-            )
-        sys.path.insert(0, str(folder))
-        import sweep_ratio  # type: ignore[import-not-found]
-
-        rows = sweep_ratio.measure()
-        if json:
-            print(json_module.dumps(rows, ensure_ascii=False, indent=2))
-        else:
-            print(_table(rows, ("what", "ours", "peer", "unit", "ratio", "difference")))
+        measure = _benchmarks()
+        place = _output(out, ".json") if out else None
+        found = measure(only, quick, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
+        text = json_module.dumps(found, ensure_ascii=False, indent=1)
+        if place:
+            place.write_text(text + "\n")
+        rows = found["rows"]
+        print(text if json else _bench_table(rows))
+        broken = [f"{row['name']}: {row['failed']}" for row in rows if row["failed"]]
+        if broken:
+            raise Failure(f"not everything could be measured. {'; '.join(broken)}.")
         return 0
 
     return bench
+
+
+def _benchmarks() -> Callable[..., Any]:
+    """``benchmarks.bench.measure`` of the clone."""
+    import importlib
+
+    from richness.book.address import repository
+
+    root = repository()
+    if not (root / "benchmarks" / "bench.py").is_file():
+        raise Failure(f"the benchmarks are not part of the installed package; run this in a clone (looked in {root}).")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return importlib.import_module("benchmarks.bench").measure
+
+
+def _bench_table(rows: Sequence[dict[str, Any]]) -> str:
+    """One line a comparison, and beneath it what could not be measured."""
+    lines = []
+    for row in rows:
+        low, high = row["spread"] or (None, None)
+        goal = "" if row["target"] is None else f"{'≥' if row['sense'] == 'at least' else '≤'} {row['target']:g}"
+        reached = {True: "yes", False: "no", None: ""}[row["reached"]]
+        spread = "" if low is None else f"{low:.3g} to {high:.3g}"
+        lines.append({**row, "spread": spread, "target": goal, "reached": reached, "difference": row["difference"]})
+    table = _table(
+        [line for line in lines if line["ratio"] is not None],
+        ("name", "peer", "ours", "theirs", "unit", "ratio", "spread", "target", "reached", "difference"),
+    )
+    rest = [f"{row['name']}: {row['missing'] or row['failed']}" for row in rows if row["missing"] or row["failed"]]
+    return "\n".join([table, *rest])
 
 
 def _cite_command() -> Callable[..., int]:
@@ -724,7 +761,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
     "rerun": ("executes chapters at a scale, parameters checked", _rerun_command),
     "adopt": ("takes a result from another machine into precomputed/", _adopt_command),
     "ledger": ("the paper's claims and their verdicts", _ledger_command),
-    "bench": ("ratios against a peer, measured now", _bench_command),
+    "bench": ("ratios against the peers, measured now", _bench_command),
     "cite": ("the BibTeX of what you used", _cite_command),
     "address": ("writes the repository's public address everywhere", _address_command),
 }

@@ -75,7 +75,7 @@ def test_all_that_is_asked_for_is_pinned(root):
     asked = [*settings["dependencies"], *(one for extra in extras.values() for one in extra)]
     pinned = {
         line.partition("==")[0].lower().replace("_", "-") for line in (root / "constraints.txt").read_text().split()
-    }
+    } | {settings["name"]}  # one extra may name another
     for requirement in asked:
         name = re.split(r"[<>=\[ ]", requirement, maxsplit=1)[0].lower()
         assert name in pinned, f"{name} is asked for and not pinned"

@@ -50,6 +50,11 @@ class Provenance:
     def __init__(self, runs: xr.Dataset):
         self.runs = runs
 
+    @property
+    def title(self) -> str:
+        """What stands where the table is folded."""
+        return self.rows()["recipe"]
+
     def rows(self) -> dict[str, str]:
         """What is told, in order."""
         attrs, packages = self.runs.attrs, json.loads(self.runs.attrs["packages"])
@@ -73,7 +78,7 @@ class Provenance:
             f'<tr><th scope="row">{escape(name)}</th><td><code>{escape(value)}</code></td></tr>'
             for name, value in self.rows().items()
         )
-        title = escape(self.rows()["recipe"])
+        title = escape(self.title)
         return (
             f'<details class="richness-provenance"><summary>Provenance: {title}</summary>'
             f'<div class="richness-scroll"><table><tbody>{rows}</tbody></table></div></details>'

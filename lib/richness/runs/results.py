@@ -60,6 +60,12 @@ def precomputed_path(name: str, scale: str) -> Path:
     return precomputed_folder() / scale / f"{name}.nc"
 
 
+def bench_path() -> Path:
+    """The stored report of ``richness bench``: the checkout's, or the wheel's copy of it."""
+    root = checkout()
+    return root / "benchmarks" / "results" / "bench.json" if root else _PACKAGE / "bench.json"
+
+
 def runs_folder() -> Path:
     """Where reruns, stores and other things not kept in git go: ``runs/`` of the checkout, or of the working folder."""
     return (checkout() or Path.cwd()) / "runs"

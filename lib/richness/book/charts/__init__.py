@@ -4,6 +4,7 @@ One visual language for all of them is in `charts.theme`, with the Altair config
 becomes rows is in `cells`.
 """
 
+from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
@@ -11,8 +12,12 @@ from richness.book.charts.ledger import LedgerTable, Reading, ledger_table, read
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
+    "BenchProvenance",
     "LedgerTable",
     "Reading",
+    "bench_costs",
+    "bench_ratios",
+    "bench_shares",
     "best_eta",
     "boundary_fits",
     "budgets",
@@ -21,5 +26,6 @@ __all__ = [
     "loss_curves",
     "portrait",
     "reading",
+    "stored_bench",
     "triangle",
 ]
