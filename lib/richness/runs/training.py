@@ -32,7 +32,7 @@ from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES, Setting, Snapshot, taken
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
-BLOCK_STEPS = 64  # and at most so many steps, since a diverged network costs up to a block
+BLOCK_STEPS = 32  # and at most so many steps: what a block needs is memory beside the networks
 DEVICE_SHARE = 0.6  # of an accelerator's free memory that one piece may take
 PROBE_CELLS = 4  # cells measured together: a stack waits for the one of them that converges last
 PROBE_BYTES = 2**30  # that they may take, about
