@@ -16,7 +16,7 @@ from benchmarks.report import Row
 from richness import Experiment
 from richness.data import Task
 from richness.runs.shards import LIMITS
-from richness.runs.training import BLOCK_BYTES, cores
+from richness.runs.training import BLOCK_BYTES, BLOCK_STEPS, cores
 
 WIDTH = 128
 ALONE: dict[str, Any] = {"unit": "processor seconds", "workers": {"ours": f"{cores()} threads"}, "sense": "at most"}
@@ -201,7 +201,9 @@ def arrays_mb(work: Experiment) -> float:
     """MB that one shard's networks and their losses fill, and a block of the stream, which is kept in two layouts."""
     cells = min(LIMITS["cpu"].cells, len(work.cells()))
     weights = sum(out * into for out, into in work.architecture.shapes)
-    return (cells * (4 * weights + 8 * (work.steps + 1)) + 2 * BLOCK_BYTES) / 1e6
+    a_step = 4 * work.batch_size * work.architecture.inputs
+    block = a_step * max(1, min(BLOCK_STEPS, BLOCK_BYTES // a_step))
+    return (cells * (4 * weights + 8 * (work.steps + 1)) + 2 * block) / 1e6
 
 
 def _turns(us: Contender, works: Sequence[Experiment], repeats: int) -> list[list[Lap]]:
