@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
+from richness.runs.engines import engine_for
 from richness.runs.execution import finished
 from richness.runs.experiment import Experiment
 from richness.runs.results import STATUS, narrowed, provenance, rounded, with_coordinates
@@ -194,6 +195,7 @@ def assemble(
     coordinates |= {dim: (dim, np.arange(1, size + 1)) for dim, size in sizes.items()}
     runs = xr.Dataset(data, coordinates, provenance(experiment, name, scale, *seconds))
     runs.attrs["device"] = "; ".join(sorted(devices))  # the workers', which this process need not have
+    runs.attrs["engine"] = engine_for(experiment).__name__.lower()
     if experiment.kept_probes:
         each, share = cost / max(measurements, 1), cost / max(seconds[1], 1e-9)
         for key, values in (("probe_seconds", each), ("probe_share", share)):

@@ -105,7 +105,8 @@ class Trainer:
         self.factor = schedule(experiment.schedule, experiment.warmup, experiment.steps)
         self._kind, self._map = engine_for(experiment, engine), pool.map if pool else map
         gamma, eta = torch.tensor(cells, dtype=torch.float64).T.contiguous()
-        bounds = _bounds(len(cells), self._largest_piece())
+        threads = getattr(pool, "_max_workers", 1)
+        bounds = _bounds(len(cells), self._largest_piece(), threads)
         self.pieces = [
             Piece(self._kind(experiment, self.start, gamma[a:b].clone(), eta[a:b].clone()), np.arange(a, b))
             for a, b in pairwise(bounds)
@@ -218,9 +219,10 @@ def cell_bytes(experiment: Experiment, dtype: torch.dtype) -> int:
     return dtype.itemsize * (weights * (2 + memories) + 3 * activations)
 
 
-def _bounds(count: int, largest: int) -> list[int]:
-    """Where to cut ``count`` cells into equal pieces of at most so many."""
-    pieces = max(1, -(-count // largest))
+def _bounds(count: int, largest: int, threads: int = 1) -> list[int]:
+    """Where to cut ``count`` cells into equal pieces of at most so many, as many for each thread."""
+    rounds = max(1, -(-count // (largest * threads)))
+    pieces = min(count, rounds * threads)
     return [round(k * count / pieces) for k in range(pieces + 1)]
 
 
