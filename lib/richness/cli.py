@@ -396,7 +396,7 @@ def _sweep_command() -> Callable[..., int]:
 
         Args:
             out: where the result goes (default: runs/sweep-<hash>.nc)
-            workers: processes to share the work
+            workers: processes to share the work; with 1, this process takes every core
             scheduler: of a Dask cluster to do the work, such as tcp://host:8786
         """
         described = _experiment({name: getattr(experiment, name) for name in Experiment.model_fields})
@@ -432,7 +432,7 @@ def _search_command() -> Callable[..., int]:
             per_decade: points a decade of the grid of η that boundaries are placed on
             guard: runs before a boundary that must show nothing
             out: where the cells that were run go (default: runs/search-<hash>.nc)
-            workers: processes to share the work
+            workers: processes to share the work; with 1, this process takes every core
             scheduler: of a Dask cluster to do the work, such as tcp://host:8786
         """
         from richness.runs import search as room
@@ -494,7 +494,7 @@ def _precompute_command() -> Callable[..., int]:
         Args:
             recipes: names of recipes
             scale: smoke (goes to runs/), laptop or paper
-            workers: processes to share the work
+            workers: processes to share the work; with 1, this process takes every core
             scheduler: of a Dask cluster to do the work, such as tcp://host:8786
             device: cpu, cuda or cuda:0 (default: the recipe's own)
             dry_run: only say what is stale
