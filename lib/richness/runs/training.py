@@ -130,7 +130,7 @@ class Trainer:
         if len(stacks) == 1:
             return stacks[0]
         layers = zip(*[s.weights for s in stacks], strict=True)
-        return Stack([torch.cat(layer) for layer in layers], torch.cat([s.gamma for s in stacks]), [])
+        return Stack([torch.cat(layer) for layer in layers], torch.cat([s.gamma for s in stacks]))
 
     def blocks(self) -> list[range]:
         """The steps 0 … T in blocks, cut before every step at which something is measured."""

@@ -108,23 +108,16 @@ class Compiled(Engine):
     def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):
         super().__init__(experiment, start, gamma, eta)
         self._shape = _Shape(experiment, start[0].dtype)
-        self._rows = self._shape.weights(self.weights)
-        self._memory = [[torch.zeros_like(w) for w in self._rows] for _ in range(self.optimizer.memories)]
+        self.weights = self._shape.weights(self.weights)  # rows filled up, and the diverged stay where they are
+        self.memory = [[torch.zeros_like(w) for w in self.weights] for _ in range(self.optimizer.memories)]
         self._alive = torch.arange(len(gamma))
         self._all = (gamma.contiguous(), eta.contiguous(), adam_epsilon(experiment, gamma).contiguous())
-        self._view()
-
-    def _view(self) -> None:
-        """Weights and memory of those alive, as tensors without the rows' padding."""
-        ins = [into for _, into in self.network.shapes]
-        index: Tensor | slice = slice(None) if len(self._alive) == len(self._all[0]) else self._alive
-        self.weights = [w[index, :, :into] for w, into in zip(self._rows, ins, strict=True)]
-        self.memory = [[m[index, :, :into] for m, into in zip(one, ins, strict=True)] for one in self._memory]
 
     @property
     def stack(self) -> Stack:
-        self._view()
-        return super().stack
+        ins = [into for _, into in self.network.shapes]
+        index: Tensor | slice = slice(None) if len(self._alive) == len(self._all[0]) else self._alive
+        return Stack([w[index, :, :into] for w, into in zip(self.weights, ins, strict=True)], self._gamma)
 
     @staticmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> _Prepared:
@@ -142,10 +135,10 @@ class Compiled(Engine):
         count = len(self._alive)
         loss = torch.empty(len(block), count, dtype=torch.float64)
         gamma, eta, epsilon = (ctypes.c_void_p(t.data_ptr()) for t in self._all)
-        memory = [m for one in self._memory for m in one]
+        memory = [m for one in self.memory for m in one]
         _call(
-            "train", self._rows[0].dtype, ctypes.byref(self._shape.plan), ctypes.byref(prepared.data), ctypes.c_long(count),
-            ctypes.c_void_p(self._alive.data_ptr()), _pointers(self._rows), _pointers(memory), gamma, eta, epsilon,
+            "train", self.weights[0].dtype, ctypes.byref(self._shape.plan), ctypes.byref(prepared.data), ctypes.c_long(count),
+            ctypes.c_void_p(self._alive.data_ptr()), _pointers(self.weights), _pointers(memory), gamma, eta, epsilon,
             ctypes.c_void_p(loss.data_ptr()),
         )  # fmt: skip
         return loss

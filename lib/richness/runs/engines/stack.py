@@ -55,16 +55,15 @@ class Stack:
     """Networks at one moment: what probes look at.
 
     Attributes:
-        weights: one tensor a layer, (cells, ...). gamma: (cells,). memory: the optimiser's, one list of layers for each.
+        weights: one tensor a layer, (cells, ...). gamma: (cells,).
     """
 
     weights: list[Tensor]
     gamma: Tensor
-    memory: list[list[Tensor]]
 
     def keep(self, index: Tensor | slice) -> Stack:
         """Those at ``index`` only."""
-        return Stack([w[index] for w in self.weights], self.gamma[index], [[m[index] for m in one] for one in self.memory])
+        return Stack([w[index] for w in self.weights], self.gamma[index])
 
     def __len__(self) -> int:
         return len(self.gamma)
@@ -109,7 +108,7 @@ class Engine(ABC):
     @property
     def stack(self) -> Stack:
         """The networks as they are now; the tensors may be those in training."""
-        return Stack(self.weights, self._gamma, self.memory)
+        return Stack(self.weights, self._gamma)
 
     def steps(self, block: Block) -> list[Step]:
         """The block's updates, for the optimisers of :mod:`richness.networks.optimizers`: one transfer to the device a block."""
