@@ -108,15 +108,14 @@ def test_when_every_cell_dies(small):
 def test_a_cell_that_dies_after_the_last_look_is_seen(small, monkeypatch, last):
     """Poison one cell's weights shortly before the end, between two looks at what is alive."""
     experiment = small(steps=47)
-    advance = Trainer.advance
+    start_on = Trainer.start_on
 
     def poisoned(self, block, prepared):
-        out = advance(self, block, prepared)
+        yield from start_on(self, block, prepared)
         if block.number == 46 - last:
             self.stack.weights[-1][1] = torch.inf
-        return out
 
-    monkeypatch.setattr(Trainer, "advance", poisoned)
+    monkeypatch.setattr(Trainer, "start_on", poisoned)
     monkeypatch.setattr(training, "BLOCK_STEPS", 1)
     history = train(experiment, 0, [(3.0, 0.1)] * 3)
     assert history.diverged_at.tolist() == [-1, 47 - last, -1]

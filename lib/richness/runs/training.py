@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -153,9 +153,13 @@ class Trainer:
         block = Block(x.to(self.dtype), y, factor, steps.start, len(factor), self.network.outputs)
         return block, self._kind.prepare(self.experiment, self.start, block)
 
+    def start_on(self, block: Block, prepared: Any) -> Iterator[Tensor]:
+        """Set the pieces going on a block's steps: each one's losses, float64 (steps, its cells), in order."""
+        return iter(self._map(lambda piece: piece.engine.advance(block, prepared), self.pieces))
+
     def advance(self, block: Block, prepared: Any) -> Tensor:
         """Take a block's steps; the losses before each, float64 (steps, cells in training)."""
-        return torch.cat(list(self._map(lambda piece: piece.engine.advance(block, prepared), self.pieces)), dim=1)
+        return torch.cat(list(self.start_on(block, prepared)), dim=1)
 
     def keep(self, alive: np.ndarray) -> None:
         """Drop the cells, of those in training, that are not ``alive``."""
@@ -268,22 +272,27 @@ def train(
         engine: see :mod:`richness.runs.engines`.
     """
     with _pool(threads) as pool:
-        return _train(Trainer(experiment, seed, cells, engine, pool), len(cells), tick, pool)
+        return _train(Trainer(experiment, seed, cells, engine, pool), len(cells), tick)
 
 
-def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None, pool: Executor | None) -> History:
+def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None) -> History:
     experiment, blocks = trainer.experiment, trainer.blocks()
     loss = np.full((experiment.steps + 1, count), np.nan)
     probed, names = {step: row for row, step in enumerate(experiment.probed_steps)}, experiment.kept_probes
     probes: dict[str, np.ndarray] = {}
     seconds = {name: np.zeros(count) for name in names}
 
-    for steps, (block, prepared) in zip(blocks, _drawn(trainer, blocks, pool), strict=True):
+    ahead: tuple[Block, Any] | None = None
+    for steps, following in zip(blocks, [*blocks[1:], None], strict=True):
+        block, prepared = ahead or trainer.draw(steps)
         if steps.start in probed:
             for name, (values, cost) in trainer.probe_all(names).items():
                 _enter(probes, name, values.numpy(), probed[steps.start], trainer.column, (len(probed), count))
                 seconds[name][trainer.column] += cost.numpy()
-        now = trainer.advance(block, prepared).cpu().numpy()
+        going = trainer.start_on(block, prepared)
+        # Drawn here while the pool's threads step: what they allocate for good is then only what steps need.
+        ahead = trainer.draw(following) if following else None
+        now = torch.cat(list(going), dim=1).cpu().numpy()
         finite = np.logical_and.accumulate(np.isfinite(now), axis=0)
         loss[steps.start : steps.stop, trainer.column] = np.where(finite, now, np.nan)
         if tick:
@@ -308,18 +317,6 @@ def _enter(
             "their number must not change in training"
         )
     whole[row][..., column] = np.moveaxis(values, 0, -1)
-
-
-def _drawn(trainer: Trainer, blocks: list[range], pool: Executor | None) -> Iterator[tuple[Block, Any]]:
-    """Each block's data, the next one being drawn while one is used."""
-    if pool is None:
-        yield from map(trainer.draw, blocks)
-        return
-    ahead: Future | None = None
-    for now, following in zip(blocks, [*blocks[1:], None], strict=True):
-        drawn = ahead.result() if ahead else trainer.draw(now)
-        ahead = pool.submit(trainer.draw, following) if following else None
-        yield drawn
 
 
 def live(experiment: Experiment, stop: threading.Event | None = None) -> Iterator[dict]:
