@@ -45,3 +45,16 @@ def chromium() -> Iterator[Any]:
         browser = running.chromium.launch(executable_path=program, headless=True, args=list(weighing.BROWSER_FLAGS))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def tidy_registries() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    from richness.runs.experiment import REGISTRIES  # brings torch, which most collections do not need
+
+    before = {kind: (dict(table), dict(table._added)) for kind, table in REGISTRIES.items()}
+    yield
+    for kind, (things, added) in before.items():
+        REGISTRIES[kind].clear()
+        REGISTRIES[kind].update(things)
+        REGISTRIES[kind]._added = added

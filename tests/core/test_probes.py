@@ -17,15 +17,7 @@ from richness.runs.training import Trainer, live, train
 
 ALL = tuple(PROBES)
 
-
-@pytest.fixture(autouse=True)
-def tidy():
-    """What a test registers is gone after it."""
-    before, added = dict(PROBES), dict(PROBES._added)
-    yield
-    PROBES.clear()
-    PROBES.update(before)
-    PROBES._added = added
+pytestmark = pytest.mark.usefixtures("tidy_registries")
 
 
 def trained(experiment, cells, steps=10):

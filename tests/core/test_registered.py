@@ -19,16 +19,7 @@ from richness.runs.experiment import REGISTRIES
 from richness.runs.registered import packed, unpacked
 from richness.runs.results import ResultError
 
-
-@pytest.fixture(autouse=True)
-def tidy():
-    """What a test registers is gone after it."""
-    before = {kind: (dict(table), dict(table._added)) for kind, table in REGISTRIES.items()}
-    yield
-    for kind, (things, added) in before.items():
-        REGISTRIES[kind].clear()
-        REGISTRIES[kind].update(things)
-        REGISTRIES[kind]._added = added
+pytestmark = pytest.mark.usefixtures("tidy_registries")
 
 
 def shallow(inputs, outputs, width, depth, activation):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from richness.runs.experiment import REGISTRIES
 from richness.runs.probes import PROBES
 
 PAGE = Path(__file__).parents[2] / "chapters" / "your-own.md"
@@ -16,15 +15,7 @@ EXAMPLES = dict(
     zip(("network", "task", "probe"), re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S), strict=True)
 )
 
-
-@pytest.fixture(autouse=True)
-def tidy():
-    before = {kind: (dict(table), dict(table._added)) for kind, table in REGISTRIES.items()}
-    yield
-    for kind, (things, added) in before.items():
-        REGISTRIES[kind].clear()
-        REGISTRIES[kind].update(things)
-        REGISTRIES[kind]._added = added
+pytestmark = pytest.mark.usefixtures("tidy_registries")
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)

@@ -23,11 +23,11 @@ class Autograd(Engine):
     def advance(self, block: Block, prepared: object) -> Tensor:
         assert isinstance(prepared, list)
         loss, steps, rows = LOSSES[self.experiment.loss], self.steps(block), []
-        for k, (x, y, at_start) in enumerate(zip(block.x, block.y, prepared, strict=True)):
+        for k, (x, y, raw_at_start) in enumerate(zip(block.x, block.y, prepared, strict=True)):
             moves = k < block.updates
             with torch.set_grad_enabled(moves):
                 leaves = [w.requires_grad_(moves) for w in self.weights]
-                losses = loss(centred(self.network.forward(leaves, x), at_start, self._gamma), y)
+                losses = loss(centred(self.network.forward(leaves, x), raw_at_start, self._gamma), y)
             rows.append(losses.detach().double())
             if moves:
                 gradients = torch.autograd.grad(losses.sum(), leaves)

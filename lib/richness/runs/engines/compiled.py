@@ -15,7 +15,7 @@ from richness.runs.engines.compiler import library
 from richness.runs.engines.stack import Block, Engine, Stack, adam_epsilon, layer_factors
 from richness.runs.experiment import Experiment
 
-_REAL = {torch.float32: ("float", ctypes.c_float), torch.float64: ("double", ctypes.c_double)}
+_REAL = {torch.float32: "float", torch.float64: "double"}
 
 
 class _Plan(ctypes.Structure):
@@ -72,10 +72,6 @@ class _Shape:
             *[t.data_ptr() for t in (self.sizes, self.leading, self.scale, self.factor)],
         )
 
-    def weights(self, stack: Sequence[Tensor]) -> list[Tensor]:
-        """Weights (cells, out, in) with rows of whole vectors."""
-        return [padded(w) for w in stack]
-
 
 @dataclass(frozen=True)
 class _Prepared:
@@ -90,7 +86,7 @@ def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array:
 def _call(name: str, dtype: torch.dtype, *arguments: object) -> None:
     kernel = library()
     assert kernel is not None
-    if getattr(kernel, f"{name}_{_REAL[dtype][0]}")(*arguments):
+    if getattr(kernel, f"{name}_{_REAL[dtype]}")(*arguments):
         raise MemoryError("no memory for the activations: use a smaller batch_size or width")
 
 
@@ -108,7 +104,7 @@ class Compiled(Engine):
     def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):
         super().__init__(experiment, start, gamma, eta)
         self._shape = _Shape(experiment, start[0].dtype)
-        self.weights = self._shape.weights(self.weights)  # rows filled up, and the diverged stay where they are
+        self.weights = [padded(w) for w in self.weights]  # rows filled up, and the diverged stay where they are
         self.memory = [[torch.zeros_like(w) for w in self.weights] for _ in range(self.optimizer.memories)]
         self._alive = torch.arange(len(gamma))
         self._all = (gamma.contiguous(), eta.contiguous(), adam_epsilon(experiment, gamma).contiguous())
@@ -123,7 +119,7 @@ class Compiled(Engine):
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> _Prepared:
         shape = _Shape(experiment, block.x.dtype)
         x, transposed, target = padded(block.columns), padded(block.x), padded(block.targets)
-        at_start, rows = torch.empty_like(target), shape.weights(start)
+        at_start, rows = torch.empty_like(target), [padded(w) for w in start]
         arguments = (_pointers(rows), ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(at_start.data_ptr()))
         _call("outputs", block.x.dtype, ctypes.byref(shape.plan), ctypes.c_long(len(block)), *arguments)
         kept = (x, transposed, target, at_start, block.factor)
@@ -144,5 +140,4 @@ class Compiled(Engine):
         return loss
 
     def keep(self, index: Tensor) -> None:
-        self._alive = self._alive[index]
-        self.gamma, self.eta, self._gamma = self.gamma[index], self.eta[index], self._gamma[index]
+        self._alive, self._gamma = self._alive[index], self._gamma[index]
