@@ -122,7 +122,7 @@ def test_the_headline_recipe_keeps_what_it_promises():
 @pytest.mark.parametrize(("gammas", "slope"), [("1e-4:3e-3:7", 2.0), ("1:1e2:9", 2 / 3)])
 def test_exponents_of_a_small_sweep(gammas, slope):
     """η_max of a quick depth-3 sweep on `digits8` lies in the bands of slopes seen before: 2.0 ± .06 and 2/3 ± .08."""
-    from richness.runs.recipes import eta_axis
+    from richness.runs.recipes.grids import eta_axis
 
     runs = sweep(
         Experiment(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import boundaries, claims, theory
+from richness.findings import boundaries, claims, portraits, solvable, theory
 from richness.runs import results
 
 Planted = Callable[..., xr.Dataset]
@@ -64,7 +64,7 @@ def test_one_window_of_two_is_partly(runs: xr.Dataset) -> None:
     bent = runs.copy()  # above γ = 100 nothing far up converges any more: the exponent holds in [1, 100] only
     ceiling = 40 * 100 ** (2 / 3) * (bent.gamma / 100) ** 0.2
     bent["late_loss"] = bent.late_loss.where((bent.gamma < 101) | (bent.eta < ceiling), bent.initial_loss)
-    one, other = (e for e in claims.exponents(bent) if e.id == "C2")
+    one, other = (e for e in portraits.exponents(bent) if e.id == "C2")
     assert one.holds and not other.holds
     assert verdicts(claims.ledger(load=lambda name: bent))["C2 rich"] == "partly"
     assert [claims.verdict(h) for h in ([True, True], [False, True], [False, False], [])] == [
@@ -84,14 +84,14 @@ def test_a_wide_interval_is_no_evidence() -> None:
 
 
 def test_theory_over_the_same_points(runs: xr.Dataset) -> None:
-    for one in claims.exponents(runs):
+    for one in portraits.exponents(runs):
         assert one.fit is not None
         if one.id == "C2":
             same = theory.slope(lambda g: theory.critical_eta(3, g), one.fit.gammas)
             assert one.theory == same and one.theory > one.predicted
         if one.part == "T":
             assert one.theory == one.predicted == -1
-    near, far = (e.theory for e in claims.exponents(runs) if e.id == "C2")
+    near, far = (e.theory for e in portraits.exponents(runs) if e.id == "C2")
     assert abs(near - 2 / 3) > 0.1 > abs(far - 2 / 3)
 
 
@@ -136,14 +136,14 @@ def test_the_model_is_judged_not_assumed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(theory, "critical_eta", critical)
     monkeypatch.setattr(theory, "escape_time", escape)
     monkeypatch.setattr(theory, "simulated_escape_time", lambda depth, gamma, loss: np.ones_like(gamma))
-    found = verdicts(claims._model_rows())
+    found = verdicts(solvable.rows())
     assert found["C17 boundary mse"] == "not-reproduced" and found["C17 escape mse"] == "partly"
 
 
 def test_verdicts_are_the_expected_ones() -> None:
     """A verdict that changes is news: look at why, then write it into precomputed/expected_verdicts.json."""
-    if not list(results.precomputed_folder().glob(f"*/{claims.PORTRAIT}.nc")):
-        pytest.skip(f"no portrait yet: richness precompute {claims.PORTRAIT}")
+    if not list(results.precomputed_folder().glob(f"*/{portraits.PORTRAIT}.nc")):
+        pytest.skip(f"no portrait yet: richness precompute {portraits.PORTRAIT}")
     found = verdicts(claims.ledger())
     assert found == json.loads(EXPECTED.read_text()), (
         f"expected in {EXPECTED.name}; found {json.dumps(found, indent=2)}"

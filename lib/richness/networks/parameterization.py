@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from richness.networks.optimizers import OPTIMIZERS
+
 # Below this γ the centred output is a small difference divided by a small number, and float32 no longer holds it.
 FLOAT64_BELOW = 1e-3
 DTYPE_REASON = (
@@ -31,16 +33,28 @@ DTYPE_REASON = (
 )
 
 
-def natural_eta(gamma: Any, depth: int) -> Any:
+def natural_eta(gamma: Any, depth: int, optimizer: str = "sgd") -> Any:
     """The step size's natural scale γ²(1 + γ)^(2/L − 2): γ² for γ ≪ 1, γ^(2/L) for γ ≫ 1.
 
-    The solvable model's stability limit is 2/L² times this; portraits are straightened by it.
+    The solvable model's stability limit is 2/L² times this; portraits are straightened by it. Where the step's length does not
+    follow the gradient's (SignSGD, Adam) it is the square root, γ(1 + γ)^(1/L − 1): γ for γ ≪ 1, γ^(1/L) for γ ≫ 1.
 
     Args:
         gamma: richness, a number or an array.
         depth: L, the number of weight layers.
+        optimizer: a key of ``OPTIMIZERS``.
     """
-    return gamma**2 * (1.0 + gamma) ** (2.0 / depth - 2.0)
+    scale = gamma**2 * (1.0 + gamma) ** (2.0 / depth - 2.0)
+    return scale**0.5 if OPTIMIZERS[optimizer].by_sign else scale
+
+
+def reach(gamma: Any, loss: str) -> Any:
+    """How far above the natural scale runs may still be finite and learn, up to a factor of order one: 1 for MSE.
+
+    Under cross-entropy gradients are bounded, so that a lazy run whose step is too long oscillates but does not diverge until
+    a single step moves the weights by order one: 1 + 1/γ.
+    """
+    return 1.0 + 1.0 / gamma if loss == "cross_entropy" else 1.0
 
 
 def dtype_for(gamma: float, asked: str = "auto") -> torch.dtype:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from richness import rng
-from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment, canonical
 from richness.runs.outcomes import APPROACHES
 
@@ -57,7 +56,7 @@ class Grid:
     def of(cls, experiment: Experiment, gamma: float, per_decade: int) -> Grid:
         """Within the experiment's smallest and largest η, and within its band."""
         phase = float(rng.uniforms(0, f"search/phase/{gamma!r}", 0, 1)[0])
-        natural = float(natural_eta(gamma, experiment.depth))
+        natural = float(experiment.natural_eta(gamma))
         low, high = experiment.etas[0], experiment.etas[-1]
         whole = cls(gamma, natural, phase, per_decade, 0, 0)
         ends = math.ceil(whole.place(low)), math.floor(whole.place(high))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from richness.data import TASKS, Task, task
 from richness.networks import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, Architecture, Network, build
-from richness.networks.parameterization import natural_eta, readout_scale
+from richness.networks.parameterization import natural_eta, reach, readout_scale
 from richness.registry import Registry
 from richness.runs.probes import PROBES
 
@@ -108,7 +108,8 @@ class Experiment(BaseModel):
     )
     device: str = Field("cpu", description="cpu, cuda or cuda:0")
     band: tuple[Positive, Positive] | None = Field(
-        None, description="run only cells with low ≤ η/[γ²(1+γ)^(2/L−2)] ≤ high; the others are not_run"
+        None,
+        description="run only cells with low ≤ η/natural η ≤ high, times 1 + 1/γ under cross_entropy; the others are not_run",
     )
     budgets: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
         (), description="shorter step counts at which the late loss is taken too"
@@ -190,11 +191,16 @@ class Experiment(BaseModel):
         prints = {f"{kind} {name}": REGISTRIES[kind].fingerprint(name) for kind, name in used}
         return {key: value for key, value in prints.items() if value is not None}
 
+    def natural_eta(self, gamma: Any) -> Any:
+        """The natural scale of η for this depth and optimiser."""
+        return natural_eta(gamma, self.depth, self.optimizer)
+
     def in_band(self, gamma: float, eta: float) -> bool:
         """Whether that cell is run."""
         if self.band is None:
             return True
-        return self.band[0] <= eta / natural_eta(gamma, self.depth) <= self.band[1]
+        share = eta / self.natural_eta(gamma)
+        return self.band[0] <= share <= self.band[1] * reach(gamma, self.loss)
 
     def cells(self) -> list[tuple[int, int]]:
         """(γ index, η index) of every cell that is run, the same for each seed."""

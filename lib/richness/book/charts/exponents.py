@@ -15,8 +15,8 @@ from richness.book.charts.cells import conditions, depth, last_step, records
 from richness.book.charts.plane import NAMES, boundary_rows, nothing, shape_legend
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
-from richness.findings.claims import Exponent
-from richness.findings.claims import exponents as all_exponents
+from richness.findings.evidence import Exponent
+from richness.findings.portraits import exponents as all_exponents
 
 #: Which parts of which claims speak of a boundary, and the side of the figure on which each stands.
 _SIDES = {
@@ -46,7 +46,7 @@ def boundary_fits(
 
     Args:
         name: eta_max (C1 and C2), eta_star (C5) or eta_min (C3; rich side only, at the longest budget).
-        exponents: from `richness.findings.claims.exponents`; computed from `runs` where not given.
+        exponents: from `richness.findings.portraits.exponents`; computed from `runs` where not given.
 
     Raises:
         ValueError: another name. Where the boundary was not seen, the figure says so in words.
