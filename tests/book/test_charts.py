@@ -415,7 +415,7 @@ def test_the_ledger_in_words() -> None:
     html = ledger._repr_html_()
     assert 'class="richness-badge verdict verdict-partly"' in html and ">partly reproduced<" in html
     assert ">not run<" in html and "not run in this edition" in html
-    assert '<a href="02-phase-portrait.html">C1, lazy</a>' in html
+    assert '<a href="02-phase-portrait.html#claim-c1-lazy">C1, lazy</a>' in html
     assert "largest convergent &lt;η&gt;" in html and "1.98 to 2.03" in html and "10⁻⁴ to 10⁻²" in html
     assert ledger.summary == "2 rows for 2 claims: 1 partly reproduced, 1 not run."
     with pytest.raises(ValueError, match="the verdict is one of"):

@@ -8,11 +8,12 @@ from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratio
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
-from richness.book.charts.ledger import LedgerTable, Reading, ledger_table, reading
+from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
     "BenchProvenance",
+    "Glance",
     "LedgerTable",
     "Reading",
     "bench_costs",
@@ -22,6 +23,7 @@ __all__ = [
     "boundary_fits",
     "budgets",
     "explorer",
+    "glance",
     "ledger_table",
     "loss_curves",
     "portrait",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -40,7 +41,8 @@ class LedgerTable:
 
     def _repr_html_(self) -> str:
         head = "".join(f'<th scope="col">{name}</th>' for name in _HEADINGS)
-        body = "\n".join(_row(row) for row in self.rows)
+        first = {row["id"]: place for place, row in reversed(list(enumerate(self.rows)))}
+        body = "\n".join(_row(row, first[row["id"]] == place) for place, row in enumerate(self.rows))
         return (
             '<div class="richness-table richness-ledger" tabindex="0" role="group" '
             'aria-label="The ledger, scrolls sideways">'
@@ -84,50 +86,64 @@ class Reading:
 
     rows: tuple[Mapping[str, Any], ...]
 
-    def _lines(self) -> list[tuple[str, str, str]]:
-        """(heading, sentence, verdict) of each part of a claim."""
-        lines = []
+    def _parts(self) -> list[tuple[Mapping[str, Any], str]]:
+        """(first row, sentence) of each part of a claim."""
+        parts = []
         for part in dict.fromkeys((row["id"], row["part"]) for row in self.rows):
             both = [row for row in self.rows if (row["id"], row["part"]) == part]
             measured = "; ".join(_measured_words(row) for row in both)
-            sentence = f"{both[0]['claim']}: predicted {_value(both[0]['predicted'])}; measured {measured}."
-            lines.append((part[0], sentence, str(both[0]["verdict"])))
-        return lines
+            parts.append(
+                (both[0], f"{both[0]['claim']}: predicted {_value(both[0]['predicted'])}; measured {measured}.")
+            )
+        return parts
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}, {sentence} {_WORDS[verdict]}" for name, sentence, verdict in self._lines())
+        return "\n".join(f"{name(row)}: {sentence} {_WORDS[row['verdict']]}" for row, sentence in self._parts())
 
     def _repr_html_(self) -> str:
         return "\n".join(
-            f'<p class="richness-reading"><strong>{name}</strong>, {escape(sentence)} {badge(verdict)}</p>'
-            for name, sentence, verdict in self._lines()
+            f'<p class="richness-reading" id="{anchor(row)}"><strong>{escape(name(row))}</strong>: {escape(sentence)} '
+            f"{badge(row['verdict'])}</p>"
+            for row, sentence in self._parts()
         )
 
 
 def reading(rows: Iterable[Mapping[str, Any]], *names: str) -> Reading:
-    """The ledger's rows of some claims, as sentences.
+    """The ledger's rows of some claims, as sentences, each with its badge; the ledger links to them.
 
     Args:
-        rows: of `richness.findings.claims.ledger`.
-        names: claims by id, such as ``"C1"``; all, if none is named.
+        rows: of `richness.findings.claims.ledger`, or of one topic.
+        names: claims by id, such as ``"C1"``, or by id and part, such as ``"C1 lazy"``; all, if none is named.
     """
-    return Reading(tuple(row for row in rows if not names or row["id"] in names))
+    wanted = set(names)
+    return Reading(tuple(row for row in rows if not wanted or {row["id"], f"{row['id']} {row['part']}"} & wanted))
+
+
+def name(row: Mapping[str, Any]) -> str:
+    """A row's name in words: the claim, and which part of it."""
+    return f"{row['id']}, {row['part']}" if row.get("part") and row["part"] != "whole" else str(row["id"])
+
+
+def anchor(row: Mapping[str, Any]) -> str:
+    """Where a chapter's reading of that part stands on its page."""
+    return re.sub(r"[^a-z0-9]+", "-", f"claim {row['id']} {row['part']}".lower()).strip("-")
 
 
 def _measured_words(row: Mapping[str, Any]) -> str:
-    if row.get("interval") is None:
-        return f"nothing ({row.get('reason') or 'no reason given'})"
-    low, high = row["interval"]
     window = row.get("window")
     over = f" over γ = {power_of_ten(float(window[0]))} to {power_of_ten(float(window[1]))}" if window else ""
+    if row.get("interval") is None:
+        seen = "nothing" if row.get("measured") is None else f"{_value(row['measured'])}{over}"
+        return f"{seen} ({row.get('reason') or 'no reason given'})"
+    low, high = row["interval"]
     return f"{_value(row['measured'])} [{_value(low)}, {_value(high)}]{over}"
 
 
-def _row(row: Mapping[str, Any]) -> str:
-    name = f"{row['id']}, {row['part']}" if row.get("part") and row["part"] != "whole" else str(row["id"])
-    link = escape(name)
+def _row(row: Mapping[str, Any], first: bool) -> str:
+    here = f' id="{str(row["id"]).lower()}"' if first else ""  # the glance leads to a claim's first row
+    link = escape(name(row))
     if row.get("chapter"):
-        link = f'<a href="{escape(str(row["chapter"]), quote=True)}.html">{link}</a>'
+        link = f'<a href="{escape(str(row["chapter"]), quote=True)}.html#{anchor(row)}">{link}</a>'
     interval = row.get("interval")
     evidence = (
         f"<td>{_value(interval[0])} to {_value(interval[1])}</td>"
@@ -137,7 +153,7 @@ def _row(row: Mapping[str, Any]) -> str:
     window = row.get("window")
     used = f"{power_of_ten(float(window[0]))} to {power_of_ten(float(window[1]))}" if window else "–"
     return (
-        f'<tr><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
+        f'<tr{here}><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
         f"<td>{badge(str(row['verdict']))}</td>"
         f"<td>{_value(row.get('predicted'))}</td><td>{_value(row.get('measured'))}</td>{evidence}"
         f"<td>{used}</td><td>{row.get('seeds') or '–'}</td></tr>"
@@ -148,3 +164,45 @@ def _value(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.3g}".replace("-", "−")
     return escape(str(value)) if value not in (None, "") else "–"
+
+
+# -- at a glance -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Glance:
+    """One line a claim: how many of its parts have which verdict."""
+
+    rows: tuple[Mapping[str, Any], ...]
+
+    def _counts(self) -> dict[str, dict[str, int]]:
+        parts = {(row["id"], row["part"]): row["verdict"] for row in self.rows}
+        return {
+            claim: {word: n for word in _WORDS if (n := sum(v == word for k, v in parts.items() if k[0] == claim))}
+            for claim in dict.fromkeys(row["id"] for row in self.rows)
+        }
+
+    def __repr__(self) -> str:
+        said = [
+            f"{claim}: " + ", ".join(f"{n} {_WORDS[word]}" for word, n in counts.items())
+            for claim, counts in self._counts().items()
+        ]
+        return "\n".join(said)
+
+    def _repr_html_(self) -> str:
+        lines = "\n".join(
+            f'<tr><th scope="row"><a href="#{claim.lower()}">{claim}</a></th><td>'
+            + " ".join(f"{n} × {badge(word)}" for word, n in counts.items())
+            + "</td></tr>"
+            for claim, counts in self._counts().items()
+        )
+        return (
+            '<div class="richness-table" tabindex="0" role="group" aria-label="Verdicts by claim, scrolls sideways">'
+            '<table><thead><tr><th scope="col">claim</th><th scope="col">parts by verdict</th></tr></thead>\n'
+            f"<tbody>\n{lines}\n</tbody></table></div>"
+        )
+
+
+def glance(rows: Iterable[Mapping[str, Any]]) -> Glance:
+    """The whole ledger in one line a claim."""
+    return Glance(tuple(rows))

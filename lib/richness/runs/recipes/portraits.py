@@ -12,7 +12,7 @@ DEPTHS = (2, 3, 4, 6)
 LOSSES = ("mse", "cross_entropy")
 OPTIMIZERS = ("sgd", "momentum", "signsgd", "adam")
 
-#: Where runs can be of interest at N = 64 and T = 2000, in units of the natural η (times its reach, upwards): from a little
+#: Where runs can be of interest at N = 64 and T of a thousand or two, in units of the natural η (times its reach, upwards): from a little
 #: below the smallest η that learns to a little above the largest that converges.
 BANDS: dict[tuple[str, str], tuple[float, float]] = {
     ("mse", "sgd"): (0.06, 2000.0),
@@ -56,7 +56,8 @@ def portrait(scale: str, depth: int = 3, loss: str = "mse", optimizer: str = "sg
         shared |= {"record_points": 12, "gammas": "1e-3:1e3:7", "etas": eta_axis(1e-9, 1e5, 1, at_least=3)}
         low, high = max(low, high / 300), high
     elif scale == "laptop":
-        shared |= {"width": 64, "batch_size": 64, "steps": 2000, "budgets": (500, 1000), "seeds": (0, 1, 2)}
+        steps = 2000 if optimizer == "sgd" else 1000
+        shared |= {"width": 64, "batch_size": 64, "steps": steps, "budgets": (steps // 4, steps // 2), "seeds": (0, 1, 2)}
         shared |= {"probe_points": 5, "record_points": 32, "gammas": "1e-4:1e4:33", "etas": eta_axis(1e-12, 1e8, 4)}
     else:
         shared |= {"width": 1024, "batch_size": 128, "steps": 10_000, "budgets": (1000, 3000), "seeds": (0, 1, 2)}
