@@ -8,6 +8,7 @@ from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratio
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
+from richness.book.charts.failures import loss_panels
 from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
 from richness.book.charts.plane import portrait, triangle
 
@@ -26,6 +27,7 @@ __all__ = [
     "glance",
     "ledger_table",
     "loss_curves",
+    "loss_panels",
     "portrait",
     "reading",
     "stored_bench",
