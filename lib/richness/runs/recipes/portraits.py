@@ -74,6 +74,39 @@ def _recipe(**fields: Any) -> Callable[[str], Experiment]:
     return lambda scale: portrait(scale, **fields)
 
 
+#: Portraits that differ from ``portrait_mlp3_mse`` in one thing each: the batch, the width, the step's schedule, the stream. The
+#: band of a stream follows its size of targets: the teacher and the staircase learn from far smaller η on than digits do.
+VARIATIONS: dict[str, dict[str, Any]] = {
+    "teacher": {"task": "teacher", "probes": ("loss",), "band": (0.004, 200.0)},
+    "staircase": {"task": "staircase", "probes": ("loss",), "band": (0.003, 100.0)},
+    "signsgd_teacher": {"optimizer": "signsgd", "task": "teacher", "probes": ("loss",), "band": (0.0012, 60.0)},
+    "adam_teacher": {"optimizer": "adam", "task": "teacher", "probes": ("loss",), "band": (0.0008, 150.0)},
+    "batch16": {"batch_size": 16, "gammas": "1e-3:1e3:25"},
+    "batch256": {"batch_size": 256, "gammas": "1e-3:1e3:25", "band": (0.5, 700.0)},
+    "cosine": {"schedule": "cosine", "gammas": "1e-3:1e3:25", "band": (0.2, 2000.0)},
+    "warmup": {"gammas": "1e-3:1e3:25", "band": (0.2, 2000.0)},
+    "width16": {"width": 16, "gammas": "1e-3:1e3:25", "band": (0.2, 1000.0)},
+    "width256": {"width": 256, "gammas": "1e-3:1e3:25", "band": (0.2, 1000.0)},
+}
+
+#: Of all steps, the share over which the schedule ``warmup`` rises.
+WARMUP_SHARE = 0.1
+
+
+def _variation(name: str) -> Callable[[str], Experiment]:
+    """The recipe of one of `VARIATIONS`; at smoke scale its γ are the few of every smoke portrait."""
+
+    def made(scale: str) -> Experiment:
+        changes = dict(VARIATIONS[name])
+        if scale != "laptop":
+            changes.pop("gammas", None)
+        if name == "warmup":
+            changes["warmup"] = int(WARMUP_SHARE * portrait(scale).steps)
+        return portrait(scale, **changes)
+
+    return made
+
+
 RECIPES: dict[str, Callable[[str], Experiment]] = {"phase_portrait_mlp3_mse": phase_portrait_mlp3_mse}
 RECIPES |= {
     portrait_name(depth, loss, optimizer): _recipe(depth=depth, loss=loss, optimizer=optimizer)
@@ -81,3 +114,4 @@ RECIPES |= {
     for loss in LOSSES
     for depth in DEPTHS
 }
+RECIPES |= {f"portrait_mlp3_mse_{name}": _variation(name) for name in VARIATIONS}
