@@ -21,7 +21,7 @@ from richness.registry import Registry
 
 Draw = Callable[[int, range, int, str, str], tuple[Tensor, Tensor]]
 TEST_SAMPLES = 2048  # fresh ones on which accuracy is measured where a task holds no real ones back
-UNSEEN_SAMPLES = 16_384  # fresh ones on which it is measured more closely
+UNSEEN_SAMPLES = 8_192  # fresh ones on which it is measured more closely
 
 
 @dataclass(frozen=True)

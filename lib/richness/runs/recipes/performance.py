@@ -9,7 +9,7 @@ from richness.runs.experiment import Experiment
 from richness.runs.recipes.grids import eta_axis
 
 #: Around the best η at every budget, in units of the natural η: wide enough that the best lies inside.
-BANDS = {"mse": (3.0, 150.0), "cross_entropy": (0.4, 8.0)}
+BANDS = {"mse": (4.0, 120.0), "cross_entropy": (0.5, 7.0)}
 
 #: Half decades up to T. Ten probed steps of 10⁴ are 0, 1, 3, 10 … 3162, 10⁴: accuracy is taken at each budget's last step.
 BUDGETS = (100, 316, 1000, 3162)
