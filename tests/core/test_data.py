@@ -107,3 +107,23 @@ def test_a_damaged_digit_file_is_refused(monkeypatch):
 def test_an_unknown_task_lists_the_known():
     with pytest.raises(ValueError, match=r"unknown task 'mnits'.*digits8"):
         task("mnits")
+
+
+def test_unseen_digits_come_from_the_held_out_ones(monkeypatch):
+    """With the deformation switched off they are held-out digits, and the stream's are none of them."""
+    images, _ = digits.load()
+    held_out = {image.numpy().tobytes() for image in images[digits.TRAINING :]}
+    drawn = []
+
+    def undeformed(grey, affine, noise):
+        drawn.extend((image * 255).round().to(torch.uint8).numpy().tobytes() for image in grey)
+        return grey
+
+    monkeypatch.setattr(digits, "deform", undeformed)
+    x, labels = task("digits").unseen()
+    unseen = set(drawn)
+    assert x.shape == (8192, 784) and labels.shape == (8192,) and labels.unique().numel() == 10
+    assert torch.equal(labels, task("digits8").unseen()[1])
+    drawn.clear()
+    task("digits").batch(0, 0, 512)
+    assert unseen <= held_out and len(drawn) == 512 and not unseen & set(drawn)

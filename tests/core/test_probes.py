@@ -273,3 +273,13 @@ def test_reading_a_result_with_a_probe_of_somebody_elses(small, tmp_path):
 def test_probes_of_the_table_are_documented():
     for name, probe in PROBES.items():
         assert isinstance(probe, Probe) and len(probe.about) > 20 and probe.units, name
+
+
+def test_unseen_accuracy_is_counted_in_parts_as_at_once(small):
+    trainer = trained(small(task="digits8"), [(1.0, 0.5), (1.0, 5.0)], steps=40)
+    x, labels = trainer.task.unseen()
+    with torch.no_grad():
+        f = trainer.outputs(trainer.stack, trainer.stack.weights, x)
+    counted = (f.argmax(dim=-1) == labels).to(torch.float64).mean(dim=1)
+    assert trainer.probe("unseen_accuracy").tolist() == pytest.approx(counted.tolist(), abs=2e-4)
+    assert counted.min() > 0.12 and counted[0] != counted[1]

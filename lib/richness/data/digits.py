@@ -136,16 +136,20 @@ def deform(grey: Tensor, affine: Tensor, noise: Tensor) -> Tensor:
 
 
 def stream(
-    seed: int, steps: range, batch_size: int, name: str, small: bool, device: str = "cpu"
+    seed: int, steps: range, batch_size: int, name: str, small: bool, device: str = "cpu", held_out: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Batches of freshly deformed digits, each a function of (seed, step) alone.
+
+    Args:
+        held_out: deform the 2,000 digits that are held out instead of the 8,000: for tests, never for training.
 
     Returns:
         Inputs float32 (steps, batch_size, 784 or 64), normalised; labels int64 (steps, batch_size).
     """
-    images, labels = (tensor.to(device) for tensor in load())
+    originals = slice(TRAINING, None) if held_out else slice(TRAINING)
+    images, labels = (tensor[originals].to(device) for tensor in load())
     n, count = batch_size, batch_size * len(steps)
-    which = rng.integers(seed, f"{name}/which", steps, n, TRAINING, device).reshape(-1)
+    which = rng.integers(seed, f"{name}/which", steps, n, len(images), device).reshape(-1)
     affine = rng.uniforms(seed, f"{name}/affine", steps, 5 * n, device).reshape(-1, 5)
     noise = rng.normals(seed, f"{name}/displacement", steps, 2 * CONTROL**2 * n, device).reshape(
         -1, 2, CONTROL, CONTROL

@@ -21,6 +21,7 @@ from richness.registry import Registry
 
 Draw = Callable[[int, range, int, str, str], tuple[Tensor, Tensor]]
 TEST_SAMPLES = 2048  # fresh ones on which accuracy is measured where a task holds no real ones back
+UNSEEN_SAMPLES = 8_192  # fresh ones on which it is measured more closely
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Task:
             (steps, B, K).
         held_out: real samples that never enter the stream: inputs (M, D), labels (M,); None where fresh samples serve.
         about: one sentence for captions.
+        draw_unseen: as ``draw``, from originals that never enter the stream, where it is made of originals.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Task:
     draw: Draw
     held_out: Callable[[], tuple[Tensor, Tensor]] | None
     about: str
+    draw_unseen: Draw | None = None
 
     def batches(self, seed: int, steps: range, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """Training batches of several steps at once: inputs (steps, B, D), labels (steps, B) or targets (steps, B, K)."""
@@ -70,6 +73,12 @@ class Task:
             inputs, targets = self.held_out()
             return inputs.to(device), targets.to(device)
         inputs, targets = self.draw(0, range(1), TEST_SAMPLES, f"{self.name}/test", device)
+        return inputs[0], targets[0]
+
+    def unseen(self, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """``UNSEEN_SAMPLES`` fresh ones like the stream's, from originals that it never sees: many, where `test` is few."""
+        draw = self.draw_unseen or self.draw
+        inputs, targets = draw(0, range(1), UNSEEN_SAMPLES, f"{self.name}/unseen", device)
         return inputs[0], targets[0]
 
 
@@ -117,9 +126,11 @@ def remembered(limit: int = 2**28) -> Iterator[None]:
         _memory = before
 
 
-def _digits(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+def _digits(
+    small: bool, held_out: bool, seed: int, steps: range, batch_size: int, name: str, device: str
+) -> tuple[Tensor, Tensor]:
     # Both digit tasks see the same deformed images: the name of the draws leaves the size out.
-    return digits.stream(seed, steps, batch_size, name.replace("digits8", "digits"), small, device)
+    return digits.stream(seed, steps, batch_size, name.replace("digits8", "digits"), small, device, held_out)
 
 
 TEACHER_INPUTS = 32
@@ -167,18 +178,20 @@ _SHIPPED = (
         digits.SIDE**2,
         10,
         True,
-        partial(_digits, False),
+        partial(_digits, False, False),
         partial(digits.held_out, False),
         "fresh deformations of 8,000 real MNIST digits, 28×28",
+        partial(_digits, False, True),
     ),
     Task(
         "digits8",
         64,
         10,
         True,
-        partial(_digits, True),
+        partial(_digits, True, False),
         partial(digits.held_out, True),
         "fresh deformations of 8,000 real MNIST digits, averaged to 8×8",
+        partial(_digits, True, True),
     ),
     Task(
         "teacher",

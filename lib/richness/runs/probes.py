@@ -15,6 +15,7 @@ from torch import Tensor
 
 from richness import measure
 from richness.data import Task
+from richness.data.streams import TEST_SAMPLES, UNSEEN_SAMPLES
 from richness.networks import LOSSES, MLP, Architecture, at_start
 from richness.networks.parameterization import centred
 from richness.registry import Registry
@@ -64,6 +65,13 @@ class Setting:
     @cached_property
     def test_at_start(self) -> Tensor:
         return self.raw_at_start(self.test_set[0])
+
+    @cached_property
+    def unseen_parts(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Fresh samples from originals that no training batch holds, in parts: inputs, labels and f̃(x; θ₀)."""
+        inputs, labels = self.task.unseen(self.device)
+        parts = zip(inputs.to(self.dtype).split(TEST_SAMPLES), labels.split(TEST_SAMPLES), strict=True)
+        return [(x, y, self.raw_at_start(x)) for x, y in parts]
 
     @cached_property
     def kernel_at_start(self) -> Tensor:
@@ -178,9 +186,16 @@ def _sharpness(now: Snapshot) -> Tensor:
 
 
 def _accuracy(now: Snapshot) -> Tensor:
-    x, labels = now.setting.test_set
+    return _share_right(now, *now.setting.test_set, now.setting.test_at_start)
+
+
+def _unseen_accuracy(now: Snapshot) -> Tensor:
+    return torch.stack([_share_right(now, *part) for part in now.setting.unseen_parts]).mean(dim=0)
+
+
+def _share_right(now: Snapshot, x: Tensor, labels: Tensor, at_start: Tensor) -> Tensor:
     with torch.no_grad():
-        f = centred(now.network.forward(now.weights, x), now.setting.test_at_start, now.gamma)
+        f = centred(now.network.forward(now.weights, x), at_start, now.gamma)
     return (f.argmax(dim=-1) == labels).to(torch.float64).mean(dim=1)
 
 
@@ -231,6 +246,12 @@ PROBES: Registry[Probe] = Registry(
             _sharpness, "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set", units="1/lr_raw", work=40
         ),
         "accuracy": Probe(_accuracy, "share of held-out real samples named rightly", needs=("classes",)),
+        "unseen_accuracy": Probe(
+            _unseen_accuracy,
+            f"share of {UNSEEN_SAMPLES:,} fresh deformations of the held-out samples named rightly",
+            needs=("classes",),
+            work=5,
+        ),
         "top_eigenvalues": Probe(
             _top_eigenvalues,
             f"the {LARGEST} largest Hessian eigenvalues of the loss as trained, raw weights, fixed probe set, descending",

@@ -12,6 +12,7 @@ import xarray as xr
 
 from richness.runs.experiment import Experiment
 from richness.runs.recipes import dynamics, laboratory, portraits
+from richness.runs.recipes import held_out, laboratory, performance, portraits
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
@@ -20,6 +21,8 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **portraits.RECIPES,
     **laboratory.RECIPES,
     **dynamics.RECIPES,
+    **performance.RECIPES,
+    **held_out.RECIPES,
 }
 
 
