@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from richness.findings import portraits, solvable
+from richness.findings import (
+    portraits,
+    solvable,
+)
 from richness.findings.evidence import FIELDS, VERDICTS, Claim, Exponent, Load, verdict, verdicts
 from richness.runs import results
 
 __all__ = ["CLAIMS", "FIELDS", "VERDICTS", "Exponent", "ledger", "verdict", "verdicts"]
 
 #: The topics, each with its ``CLAIMS`` and ``rows(load)``.
-TOPICS = (portraits, solvable)
+TOPICS = (
+    portraits,
+    solvable,
+)
 
 #: Claims that no topic measures yet.
 _OPEN = (

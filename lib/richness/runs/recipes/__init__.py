@@ -11,8 +11,13 @@ from collections.abc import Callable
 import xarray as xr
 
 from richness.runs.experiment import Experiment
-from richness.runs.recipes import dynamics, laboratory, portraits
-from richness.runs.recipes import held_out, laboratory, performance, portraits
+from richness.runs.recipes import (
+    dynamics,
+    held_out,
+    laboratory,
+    performance,
+    portraits,
+)
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
