@@ -1,11 +1,20 @@
 """Measurements of a black box, L(θ) or f(x; θ), for a stack of networks: no optimiser, no γ, no files."""
 
-from richness.measure.curvature import sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
+from richness.measure.curvature import (
+    binned,
+    sharpest_direction,
+    sharpness,
+    spectral_density,
+    symmetric_log_edges,
+    top_eigenvalues,
+    trace,
+)
 from richness.measure.features import drift, feature_rank, singular_values
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
 
 __all__ = [
     "alignment",
+    "binned",
     "drift",
     "feature_rank",
     "kernel_change",
@@ -15,6 +24,7 @@ __all__ = [
     "sharpness",
     "singular_values",
     "spectral_density",
+    "symmetric_log_edges",
     "top_eigenvalues",
     "trace",
 ]

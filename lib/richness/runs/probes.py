@@ -20,7 +20,9 @@ from richness.networks import LOSSES, MLP, Architecture, at_start
 from richness.networks.parameterization import centred
 from richness.registry import Registry
 
-LARGEST = 10  # eigenvalues and singular values that are kept
+LARGEST = 10  # singular values that are kept
+EIGENVALUES = 64  # of the Hessian's largest that are kept: rich networks have dozens that stand out
+DENSITY_EDGES = measure.symmetric_log_edges(1e-5, 10.0, 8)  # of the bins of the Hessian's density, in units of λ_max
 KERNEL_SAMPLES = 256  # of the probe set, on which kernels and features are measured: they cost its square
 KERNEL_BYTES = 2**28  # of derivatives held at once for the kernel of a network that has no factors
 
@@ -201,8 +203,15 @@ def _share_right(now: Snapshot, x: Tensor, labels: Tensor, at_start: Tensor) -> 
 
 def _top_eigenvalues(now: Snapshot) -> Tensor:
     count = sum(w[0].numel() for w in now.weights)
-    values = measure.top_eigenvalues(now.loss, now.weights, min(LARGEST, count), product=now.product)
-    return _filled([values], LARGEST)[:, 0]
+    values = measure.top_eigenvalues(now.loss, now.weights, min(EIGENVALUES, count), iterations=400, product=now.product)
+    return _filled([values], EIGENVALUES)[:, 0]
+
+
+def _spectral_density(now: Snapshot) -> Tensor:
+    density = measure.spectral_density(now.loss, now.weights, product=now.product)
+    largest = density.nodes.amax(dim=1, keepdim=True)
+    largest = torch.where(largest > 0, largest, torch.nan)  # nothing to measure by, where no direction curves upwards
+    return measure.binned(density._replace(nodes=density.nodes / largest), DENSITY_EDGES)
 
 
 def _trace(now: Snapshot) -> Tensor:
@@ -254,10 +263,17 @@ PROBES: Registry[Probe] = Registry(
         ),
         "top_eigenvalues": Probe(
             _top_eigenvalues,
-            f"the {LARGEST} largest Hessian eigenvalues of the loss as trained, raw weights, fixed probe set, descending",
+            f"the {EIGENVALUES} largest Hessian eigenvalues of the loss as trained, raw weights, fixed probe set, descending",
             ("eigenvalue",),
             "1/lr_raw",
-            work=200,
+            work=500,
+        ),
+        "spectral_density": Probe(
+            _spectral_density,
+            "share of the Hessian's eigenvalues in bins of λ/λ_max (their edges: DENSITY_EDGES), by stochastic Lanczos; loss as "
+            "trained, raw weights, fixed probe set",
+            ("bin",),
+            work=600,
         ),
         "trace": Probe(
             _trace, "trace of the Hessian of the loss as trained, raw weights, fixed probe set (Hutch++)", units="1/lr_raw", work=80

@@ -18,6 +18,7 @@ from richness.runs.recipes import (
     performance,
     portraits,
 )
+from richness.runs.recipes import curvature, laboratory, portraits
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
@@ -28,6 +29,7 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **dynamics.RECIPES,
     **performance.RECIPES,
     **held_out.RECIPES,
+    **curvature.RECIPES,
 }
 
 
