@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from richness.findings import portraits, solvable
+from richness.findings import performance, portraits, solvable
 from richness.findings.evidence import FIELDS, VERDICTS, Claim, Exponent, Load, verdict, verdicts
 from richness.runs import results
 
 __all__ = ["CLAIMS", "FIELDS", "VERDICTS", "Exponent", "ledger", "verdict", "verdicts"]
 
 #: The topics, each with its ``CLAIMS`` and ``rows(load)``.
-TOPICS = (portraits, solvable)
+TOPICS = (portraits, solvable, performance)
 
 #: Claims that no topic measures yet.
 _OPEN = (
@@ -29,7 +29,6 @@ _OPEN = (
     Claim("C12", "whole", "outlying eigenvalues of the Hessian", "about one a class when lazy, many when rich", ""),
     Claim("C13", "whole", "rich networks of different γ end as nearly the same function", "R² within groups above across", ""),
     Claim("C14", "whole", "rich networks of different γ have nearly the same features", "CKA within groups above across", ""),
-    Claim("C15", "whole", "best online accuracy against γ at several budgets", "as good at large γ, given the steps", ""),
 )  # fmt: skip
 
 CLAIMS: tuple[Claim, ...] = tuple(
