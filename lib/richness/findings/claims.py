@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from richness.findings import (
+    performance,
     portraits,
     solvable,
 )
@@ -20,6 +21,7 @@ __all__ = ["CLAIMS", "FIELDS", "VERDICTS", "Exponent", "ledger", "verdict", "ver
 #: The topics, each with its ``CLAIMS`` and ``rows(load)``.
 TOPICS = (
     portraits,
+    performance,
     solvable,
 )
 
@@ -35,7 +37,6 @@ _OPEN = (
     Claim("C12", "whole", "outlying eigenvalues of the Hessian", "about one a class when lazy, many when rich", ""),
     Claim("C13", "whole", "rich networks of different γ end as nearly the same function", "R² within groups above across", ""),
     Claim("C14", "whole", "rich networks of different γ have nearly the same features", "CKA within groups above across", ""),
-    Claim("C15", "whole", "best online accuracy against γ at several budgets", "as good at large γ, given the steps", ""),
 )  # fmt: skip
 
 CLAIMS: tuple[Claim, ...] = tuple(
