@@ -5,9 +5,11 @@ becomes rows is in `cells`.
 """
 
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
+from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
+from richness.book.charts.gallery import gallery
 from richness.book.charts.ledger import LedgerTable, Reading, ledger_table, reading
 from richness.book.charts.plane import portrait, triangle
 
@@ -15,16 +17,21 @@ __all__ = [
     "BenchProvenance",
     "LedgerTable",
     "Reading",
+    "all_boundaries",
     "bench_costs",
     "bench_ratios",
     "bench_shares",
     "best_eta",
     "boundary_fits",
     "budgets",
+    "closing",
     "explorer",
+    "exponents_by_depth",
+    "gallery",
     "ledger_table",
     "loss_curves",
     "portrait",
+    "ratios",
     "reading",
     "stored_bench",
     "triangle",
