@@ -5,11 +5,14 @@ becomes rows is in `cells`.
 """
 
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
+from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.failures import loss_panels
 from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
+from richness.book.charts.gallery import gallery
+from richness.book.charts.ledger import LedgerTable, Reading, ledger_table, reading
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
@@ -17,18 +20,23 @@ __all__ = [
     "Glance",
     "LedgerTable",
     "Reading",
+    "all_boundaries",
     "bench_costs",
     "bench_ratios",
     "bench_shares",
     "best_eta",
     "boundary_fits",
     "budgets",
+    "closing",
     "explorer",
     "glance",
+    "exponents_by_depth",
+    "gallery",
     "ledger_table",
     "loss_curves",
     "loss_panels",
     "portrait",
+    "ratios",
     "reading",
     "stored_bench",
     "triangle",
