@@ -19,6 +19,7 @@ from richness.runs.recipes import (
     portraits,
 )
 from richness.runs.recipes import curvature, laboratory, portraits
+from richness.runs.recipes import laboratory, model, portraits
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
@@ -30,6 +31,7 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **performance.RECIPES,
     **held_out.RECIPES,
     **curvature.RECIPES,
+    **model.RECIPES,
 }
 
 
