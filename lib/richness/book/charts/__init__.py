@@ -10,9 +10,8 @@ from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.failures import loss_panels
-from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
 from richness.book.charts.gallery import gallery
-from richness.book.charts.ledger import LedgerTable, Reading, ledger_table, reading
+from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
@@ -29,9 +28,9 @@ __all__ = [
     "budgets",
     "closing",
     "explorer",
-    "glance",
     "exponents_by_depth",
     "gallery",
+    "glance",
     "ledger_table",
     "loss_curves",
     "loss_panels",
