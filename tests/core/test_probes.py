@@ -17,7 +17,14 @@ from richness.runs.training import Trainer, live, train
 
 ALL = tuple(PROBES)
 
-pytestmark = pytest.mark.usefixtures("tidy_registries")
+pytestmark = pytest.mark.usefixtures("tidy_registries", "small_spectra")
+
+
+@pytest.fixture
+def small_spectra(monkeypatch):
+    """Few eigenvalues and a rough density: as many as a result holds would cost a minute here and show no more."""
+    monkeypatch.setattr(probes, "EIGENVALUES", 10)
+    monkeypatch.setattr(probes, "DENSITY_STEPS", 10)
 
 
 def trained(experiment, cells, steps=10):

@@ -22,6 +22,7 @@ from richness.registry import Registry
 
 LARGEST = 10  # singular values that are kept
 EIGENVALUES = 64  # of the Hessian's largest that are kept: rich networks have dozens that stand out
+DENSITY_STEPS, DENSITY_DIRECTIONS = 60, 4  # of stochastic Lanczos
 DENSITY_EDGES = measure.symmetric_log_edges(1e-5, 10.0, 8)  # of the bins of the Hessian's density, in units of λ_max
 KERNEL_SAMPLES = 256  # of the probe set, on which kernels and features are measured: they cost its square
 KERNEL_BYTES = 2**28  # of derivatives held at once for the kernel of a network that has no factors
@@ -203,12 +204,12 @@ def _share_right(now: Snapshot, x: Tensor, labels: Tensor, at_start: Tensor) -> 
 
 def _top_eigenvalues(now: Snapshot) -> Tensor:
     count = sum(w[0].numel() for w in now.weights)
-    values = measure.top_eigenvalues(now.loss, now.weights, min(EIGENVALUES, count), iterations=400, product=now.product)
+    values = measure.top_eigenvalues(now.loss, now.weights, min(EIGENVALUES, count), iterations=6 * EIGENVALUES, product=now.product)
     return _filled([values], EIGENVALUES)[:, 0]
 
 
 def _spectral_density(now: Snapshot) -> Tensor:
-    density = measure.spectral_density(now.loss, now.weights, product=now.product)
+    density = measure.spectral_density(now.loss, now.weights, DENSITY_STEPS, DENSITY_DIRECTIONS, product=now.product)
     largest = density.nodes.amax(dim=1, keepdim=True)
     largest = torch.where(largest > 0, largest, torch.nan)  # nothing to measure by, where no direction curves upwards
     return measure.binned(density._replace(nodes=density.nodes / largest), DENSITY_EDGES)
