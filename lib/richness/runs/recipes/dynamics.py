@@ -87,16 +87,16 @@ def steps_staircase_mlp3(scale: str) -> Experiment:
 
 
 def edge_of_stability_mlp3(scale: str) -> Experiment:
-    """γ from lazy to rich, each at two η: 14 times the natural one, and a third of that."""
+    """γ from lazy to rich, each at two η: 17 times the natural one, and a quarter of that."""
     sizes = _sizes(scale, width=64, batch_size=64, steps=3000, seeds=(0, 1, 2), record_points=60, probe_points=40)
-    pairs = [(gamma, share * natural_eta(gamma, 3)) for gamma in (0.1, 1.0, 10.0, 100.0) for share in (14.0, 14.0 / 3)]
+    pairs = [(gamma, share * natural_eta(gamma, 3)) for gamma in (0.1, 1.0, 10.0, 100.0) for share in (17.0, 17.0 / 4)]
     return Experiment(**sizes, **_pairs(3, *pairs), task="digits8", probes=CLOSELY)
 
 
 def edge_of_stability_mlp3_large_batch(scale: str) -> Experiment:
     """The same at eight times the batch size, rich side only: less noise, a crisper edge."""
     sizes = _sizes(scale, width=64, batch_size=512, steps=3000, seeds=(0, 1, 2), record_points=60, probe_points=32)
-    pairs = [(gamma, share * natural_eta(gamma, 3)) for gamma in (10.0, 100.0) for share in (14.0, 14.0 / 3)]
+    pairs = [(gamma, share * natural_eta(gamma, 3)) for gamma in (10.0, 100.0) for share in (17.0, 17.0 / 4)]
     return Experiment(**sizes, **_pairs(3, *pairs), task="digits8", probes=CLOSELY)
 
 
