@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from richness.book.lab import Lab
     from richness.data import register_task, task
+    from richness.findings.adviser import advise
     from richness.findings.claims import ledger
     from richness.measure import sharpness
     from richness.networks import register_network
+    from richness.networks.wrapper import Centred, maximal_update_
     from richness.runs.experiment import Experiment
     from richness.runs.probes import register_probe
     from richness.runs.recipes import obtain, recipe
@@ -44,16 +46,23 @@ _HOME = {
     "register_probe": "richness.runs.probes",
     # what came out
     "ledger": "richness.findings.claims",
+    "advise": "richness.findings.adviser",
+    # for a PyTorch model of your own
+    "Centred": "richness.networks.wrapper",
+    "maximal_update_": "richness.networks.wrapper",
     # what a reader touches
     "Lab": "richness.book.lab",
 }
 
 __all__ = [
+    "Centred",
     "Experiment",
     "Lab",
+    "advise",
     "ledger",
     "live",
     "load",
+    "maximal_update_",
     "obtain",
     "read",
     "recipe",
