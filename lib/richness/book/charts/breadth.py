@@ -366,7 +366,8 @@ def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None,
         f"{title} {definitions(*drawn)} All over natural η, {natural_words(*results)}. {_SPREAD} "
         f"Dashed: theory's slopes, at the measurement's height. {conditions(*results)}"
     )
-    table = pd.concat([boundary_table(frame.assign(kind="point")) for frame in frames if not frame.empty])
+    tables = [boundary_table(frame.assign(kind="point")) for frame in frames if not frame.empty]
+    table = pd.concat(tables, ignore_index=True)
     return figure(theme.finished(theme.beside(*panels)), summary, table, note, label)
 
 

@@ -97,7 +97,7 @@ def gallery(
         "dashed: theory's slopes, at the measurement's height. "
         f"Straightened: η over natural η, {natural_words(*results)}. {conditions(*results)}"
     )
-    table = pd.concat([boundary_table(frame) for frame in points])
+    table = pd.concat([boundary_table(frame) for frame in points], ignore_index=True)
     return figure(theme.finished(chart, wide=theme.WIDE), _gallery_summary(results), table, note, label)
 
 
