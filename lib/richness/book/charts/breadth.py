@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -30,6 +30,7 @@ from richness.book.charts.plane import (
     measured,
     nothing,
     shape_legend,
+    theory_lines,
 )
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
@@ -222,11 +223,11 @@ def _band(runs: xr.Dataset) -> pd.DataFrame:
     def scale(gamma: Any) -> Any:
         return gamma ** (2 / L)
 
-    frames = [boundary_rows(found.eta_max(runs), scale, "eta_max").assign(line="η_max")]
+    frames = [boundary_rows(found.eta_max(runs), scale, "eta_max").assign(line="η_max", budget=0)]
     smallest = found.eta_min(runs)
     for budget in smallest.budget.values:
         rows = boundary_rows(smallest.sel(budget=budget, drop=True), scale, "eta_min")
-        frames.append(rows.assign(line=f"η_min, T = {int(budget)}"))
+        frames.append(rows.assign(line=f"η_min, T = {int(budget)}", budget=int(budget)))
     rows = pd.concat(frames)
     rows = rows[rows.gamma >= 0.999].assign(L=L)
     for field in ("eta", "low", "high"):
@@ -244,7 +245,7 @@ def _band_panel(rows: pd.DataFrame) -> Any:
 
     depths = [int(L) for L in dict.fromkeys(rows.L)]
     start = 3 if 3 in depths else depths[0]
-    names = list(dict.fromkeys(rows.sort_values("boundary").line))
+    names = list(dict.fromkeys(rows.sort_values(["boundary", "budget"]).line))
     columns = ["L", "line", "gamma", "log_gamma", "eta", "low", "high"]
     base = alt.Chart(alt.InlineData(values=records(rows[columns], 3))).transform_filter("datum.L == L")
     symbols = ["triangle-up", "circle", "square", "diamond", "cross"][: len(names)]
@@ -312,9 +313,8 @@ def _tip_panel(tips: pd.DataFrame) -> Any:
     names = [f"L = {L}" for L in sorted(set(seen.L))]
     shown = seen.assign(line=[f"L = {L}" for L in seen.L], log_gamma=np.log10(seen.tip))
     data = alt.InlineData(values=records(shown[["line", "T", "tip", "low", "high", "log_gamma", "seeds"]]))
-    shape = alt.Shape(
-        "line:N", scale=alt.Scale(domain=names, range=_SYMBOLS[: len(names)]), legend=shape_legend(theme.RICH)
-    )
+    inside = alt.Legend(title=None, orient="bottom-right", symbolFillColor=theme.RICH, symbolStrokeColor="#222")
+    shape = alt.Shape("line:N", scale=alt.Scale(domain=names, range=_SYMBOLS[: len(names)]), legend=inside)
     fill = alt.Fill("log_gamma:Q", scale=theme.gamma_scale(), legend=None)
     bars = alt.Chart(data).mark_rule(strokeWidth=1.2).encode(x=x, y=y("low"), y2="high:Q")
     points = alt.Chart(data).mark_point(size=44, filled=False, stroke=theme.TEXT, strokeWidth=0.6)
@@ -338,11 +338,12 @@ def _closing_summary(tips: pd.DataFrame) -> str:
 
 def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
     """Every boundary over natural η against γ, a panel a result: η*, η_max, η_crit, η_min, under cross-entropy η_works."""
-    frames, panels = [], []
+    frames, lines = [], []
     for runs in results:
         ds, scale = measured(runs), natural(runs)
-        kept = [boundary_rows(ds[name], scale, name) for name in NAMES if name in ds]
-        frames.append(pd.concat([rows for rows in kept if not rows.empty] or kept).assign(**setting(runs)))
+        kept = {name: boundary_rows(ds[name], scale, name) for name in NAMES if name in ds}
+        frames.append(_joined(kept.values()).assign(**setting(runs)))
+        lines.append(theory_lines(kept, runs, 9))
     rows = pd.concat(frames)
     title = (caption or "The boundaries, apart.").rstrip()
     if rows.empty:
@@ -353,16 +354,20 @@ def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None,
         rows[field] = rows[field] / rows.natural
     drawn = [name for name in NAMES if name in set(rows.boundary)]
     gammas, etas = theme.span(rows.gamma, 1.3), theme.span([*rows.low, *rows.high], 2)
-    for runs in results:
+    panels = []
+    for runs, line in zip(results, lines, strict=True):
         one = setting(runs)
-        here = rows[(one["L"] == rows.L) & (rows.loss == one["loss"]) & (rows.optimizer == one["optimizer"])]
-        heading = f"{LOSS_NAMES[one['loss']]}, L = {one['L']}, {OPTIMIZER_NAMES[one['optimizer']]}: η ÷ natural η"
-        panels.append(_lines_panel(here, "boundary", NAMES, drawn, gammas, etas, heading, [SHAPES[n] for n in drawn]))
+        here = rows[(rows["L"] == one["L"]) & (rows.loss == one["loss"]) & (rows.optimizer == one["optimizer"])]
+        title_of = f"{LOSS_NAMES[one['loss']]}, L = {one['L']}, {OPTIMIZER_NAMES[one['optimizer']]}: η ÷ natural η"
+        panel = _lines_panel(here, "boundary", NAMES, drawn, gammas, etas, [SHAPES[n] for n in drawn], line)
+        panels.append(panel.properties(title=title_of))
     summary = " ".join(_boundary_words(runs) for runs in results)
     note = (
-        f"{title} {definitions(*drawn)} All over natural η, {natural_words(*results)}. {_SPREAD} {conditions(*results)}"
+        f"{title} {definitions(*drawn)} All over natural η, {natural_words(*results)}. {_SPREAD} "
+        f"Dashed: theory's slopes, at the measurement's height. {conditions(*results)}"
     )
-    table = pd.concat([boundary_table(frame.assign(kind="point")) for frame in frames if not frame.empty])
+    tables = [boundary_table(frame.assign(kind="point")) for frame in frames if not frame.empty]
+    table = pd.concat(tables, ignore_index=True)
     return figure(theme.finished(theme.beside(*panels)), summary, table, note, label)
 
 
@@ -379,6 +384,12 @@ def _boundary_words(runs: xr.Dataset) -> str:
     return f"{LOSS_NAMES[one['loss']]}, in units of η_max at the same γ, in the median: {said}."
 
 
+def _joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Those that are not empty, one below the other; an empty one where all are."""
+    every = list(frames)
+    return pd.concat([frame for frame in every if not frame.empty] or every)
+
+
 def _lines_panel(
     rows: pd.DataFrame,
     field: str,
@@ -386,44 +397,39 @@ def _lines_panel(
     drawn: Sequence[str],
     gammas: tuple[float, float],
     etas: tuple[float, float],
-    title: str,
     symbols: Sequence[str],
-    levels: Sequence[float] = (),
+    theory: pd.DataFrame,
 ) -> Any:
-    """Lines of points with bars against γ; dashed ``levels`` across."""
+    """A line of points with bars against γ for each kind of ``field``; ``theory`` (line, gamma, eta, natural) dashed."""
     x = alt.X("gamma:Q", scale=theme.log_scale(*gammas), axis=theme.log_axis("γ, richness", *gammas))
     y_scale, axis = theme.log_scale(*etas), theme.log_axis(None, *etas)
 
     def y(name: str) -> alt.Y:
         return alt.Y(f"{name}:Q", scale=y_scale, axis=axis)
 
+    layers: list[Any] = []
+    if not theory.empty:
+        dashed = alt.Chart(
+            alt.InlineData(values=records(theory.assign(eta=theory.eta / theory.natural)[["line", "gamma", "eta"]]))
+        )
+        mark = dashed.mark_line(strokeDash=[5, 3], strokeWidth=1.4, stroke=theme.TEXT, clip=True)
+        layers.append(mark.encode(x=x, y=y("eta"), detail="line:N"))
     shown = rows.assign(line=rows[field].map(words))
-    data = alt.InlineData(values=records(shown[["line", "gamma", "log_gamma", "eta", "low", "high"]], 3))
-    shape = alt.Shape(
-        "line:N",
-        scale=alt.Scale(domain=[words[name] for name in drawn], range=list(symbols)),
-        legend=shape_legend(theme.MIDDLE),
-    )
+    columns = ["line", "gamma", "log_gamma", "eta"]
+    wide = alt.InlineData(values=records(shown[shown.high > 1.001 * shown.low][["gamma", "low", "high"]], 3))
+    layers.append(alt.Chart(wide).mark_rule(strokeWidth=1.2).encode(x=x, y=y("low"), y2="high:Q"))
+    scale = alt.Scale(domain=[words[name] for name in drawn], range=list(symbols)[: len(drawn)])
+    shape = alt.Shape("line:N", scale=scale, legend=shape_legend(theme.MIDDLE))
     fill = alt.Fill("log_gamma:Q", scale=theme.gamma_scale(), legend=None)
     tooltip = [
         alt.Tooltip("line:N", title=" "),
         alt.Tooltip("gamma:Q", title="γ", format=".3~g"),
         alt.Tooltip("eta:Q", title="value", format=".3~g"),
     ]
-    rules = pd.DataFrame({"level": [float(level) for level in levels]})
-    layers: list[Any] = [
-        alt.Chart(data)
-        .mark_line(strokeWidth=1, opacity=0.4, stroke=theme.TEXT)
-        .encode(x=x, y=y("eta"), detail="line:N"),
-        alt.Chart(data).mark_rule(strokeWidth=1.2).encode(x=x, y=y("low"), y2="high:Q"),
-        alt.Chart(data)
-        .mark_point(size=30, filled=False, stroke=theme.TEXT, strokeWidth=0.6)
-        .encode(x=x, y=y("eta"), shape=shape, fill=fill, tooltip=tooltip),
-    ]
-    if len(rules):
-        dashed = alt.Chart(alt.InlineData(values=records(rules))).mark_rule(strokeDash=[5, 3], strokeWidth=1.4)
-        layers.insert(0, dashed.encode(y=y("level"), color=alt.value(theme.TEXT)))
-    return alt.layer(*layers).properties(width=theme.PLANE, height=220, title=title)
+    points = alt.Chart(alt.InlineData(values=records(shown[columns], 3)))
+    points = points.mark_point(size=30, filled=False, stroke=theme.TEXT, strokeWidth=0.6)
+    layers.append(points.encode(x=x, y=y("eta"), shape=shape, fill=fill, tooltip=tooltip))
+    return alt.layer(*layers).properties(width=theme.PLANE, height=220)
 
 
 # -- portraits compared with one ---------------------------------------------------------------------------------------
@@ -444,27 +450,26 @@ def ratios(
         base: the portrait to compare with. others: in words → portrait of the same γ.
         expected: boundary → ratios that theory expects, dashed.
     """
-    frames = []
-    for words, runs in others.items():
-        ds, mine = measured(runs), measured(base)
-        for name in names:
-            frames.append(_ratio_rows(ds[name], mine[name]).assign(boundary=name, run=words))
-    rows = pd.concat([frame for frame in frames if not frame.empty] or frames)
+    mine = measured(base)
+    frames = [
+        _ratio_rows(measured(runs)[name], mine[name]).assign(boundary=name, run=words)
+        for words, runs in others.items()
+        for name in names
+    ]
+    rows = _joined(frames)
     title = (caption or "Boundaries compared.").rstrip()
     if rows.empty:
         return nothing("The portraits have no γ at which both saw a boundary.", base, title, label)
     gammas = theme.span(rows.gamma, 1.3)
     levels = {name: [1.0, *(expected or {}).get(name, ())] for name in names}
     etas = theme.span([*rows.low, *rows.high, *(level for each in levels.values() for level in each)], 1.5)
-    kinds = list(others)
-    panels = [
-        _lines_panel(
-            rows[rows.boundary == name], "run", dict(zip(kinds, kinds, strict=True)), kinds, gammas, etas,
-            f"{NAMES[name]} ÷ that of the base", _SYMBOLS[: len(kinds)], levels[name],
-        )
-        for name in names
-        if (rows.boundary == name).any()
-    ]  # fmt: skip
+    kinds = {words: words for words in others}
+    panels = []
+    for name in names:
+        here = rows[rows.boundary == name]
+        if not here.empty:
+            panel = _lines_panel(here, "run", kinds, list(kinds), gammas, etas, _SYMBOLS, _levels(levels[name], gammas))
+            panels.append(panel.properties(title=f"{NAMES[name]} ÷ that of the base"))
     medians = rows.groupby(["run", "boundary"], sort=False).eta.median()
     told = "; ".join(f"{run}: {NAMES[str(name)]} {value:.2g}" for (run, name), value in medians.items())
     note = (
@@ -475,6 +480,12 @@ def ratios(
     table = table.rename(columns={**NAMES, "gamma": "γ", "run": "portrait"})
     summary = f"Medians over γ of the ratio to the base: {told}."
     return figure(theme.finished(theme.beside(*panels)), summary, table, note, label)
+
+
+def _levels(levels: Sequence[float], gammas: tuple[float, float]) -> pd.DataFrame:
+    """Horizontal lines, as `_lines_panel` takes theory's."""
+    rows = [{"line": str(level), "gamma": gamma, "eta": level, "natural": 1.0} for level in levels for gamma in gammas]
+    return pd.DataFrame(rows)
 
 
 def _ratio_rows(one: xr.DataArray, base: xr.DataArray) -> pd.DataFrame:

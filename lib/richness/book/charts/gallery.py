@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -82,6 +83,7 @@ def gallery(
     points = [_points(runs, one) for runs, one in zip(results, settings, strict=True)]
     columns = [row for table, one in zip(tables, settings, strict=True) for row in _columns(table, one)]
     plane = Plane.of(together, columns)
+    plane = replace(plane, zoom=_zoom(tables, settings, choices["loss"]))
     chosen = " && ".join(f"datum.{key} == {key}" for key, values in choices.items() if len(values) > 1) or "true"
     layers = [*_stretches(plane, chosen), *_marks(plane, pd.concat(points), chosen)]
     chart = alt.layer(*layers).properties(width=theme.PLANE, height=HEIGHT, title=plane.title)
@@ -95,8 +97,24 @@ def gallery(
         "dashed: theory's slopes, at the measurement's height. "
         f"Straightened: η over natural η, {natural_words(*results)}. {conditions(*results)}"
     )
-    table = pd.concat([boundary_table(frame) for frame in points])
+    table = pd.concat([boundary_table(frame) for frame in points], ignore_index=True)
     return figure(theme.finished(chart, wide=theme.WIDE), _gallery_summary(results), table, note, label)
+
+
+def _zoom(
+    tables: Sequence[pd.DataFrame], settings: Sequence[Mapping[str, Any]], losses: Sequence[str]
+) -> tuple[str, str]:
+    """The straightened plane's ends as expressions: each loss has its own, for cross-entropy reaches far higher."""
+    ends: list[str] = []
+    for smallest in (True, False):
+        words = ""
+        for loss in losses:
+            mine = pd.concat([table for table, one in zip(tables, settings, strict=True) if one["loss"] == loss])
+            end = (mine.eta_low / mine.natural).min() if smallest else (mine.eta_high / mine.natural).max()
+            last = loss == losses[-1]
+            words += f"{theme.significant(end)}" if last else f"loss == '{loss}' ? {theme.significant(end)} : "
+        ends.append(f"({words})")
+    return ends[0], ends[1]
 
 
 def _selects(choices: Mapping[str, Sequence[Any]]) -> list[alt.Parameter]:

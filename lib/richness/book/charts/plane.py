@@ -149,12 +149,16 @@ def theory_lines(points: Mapping[str, pd.DataFrame], runs: xr.Dataset, count: in
 
 @dataclass(frozen=True)
 class Plane:
-    """What the layers of one plane share: its rows, and the ranges of γ, η and η over natural η that they span."""
+    """What the layers of one plane share: its rows, and the ranges of γ, η and η over natural η that they span.
+
+    ``zoom``, where given, holds Vega's expressions for the ends of the straightened view.
+    """
 
     rows: list[dict[str, Any]]
     gamma: tuple[float, float]
     eta: tuple[float, float]
     straight: tuple[float, float]
+    zoom: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, table: pd.DataFrame, rows: list[dict[str, Any]]) -> Plane:
@@ -182,8 +186,8 @@ class Plane:
 
     def y(self, field: str) -> alt.Y:
         """η or η over natural η: the domain and the field follow the control ``view``."""
-        ends = zip(self.straight, self.eta, strict=True)
-        low, high = (alt.ExprRef(f"{STRAIGHTENED} ? {theme.significant(s)} : {theme.significant(r)}") for s, r in ends)
+        ends = zip(self.zoom or map(theme.significant, self.straight), self.eta, strict=True)
+        low, high = (alt.ExprRef(f"{STRAIGHTENED} ? {s} : {theme.significant(r)}") for s, r in ends)
         # both ends given: a domain read from data would redraw every cell whenever the chosen one changes
         scale = alt.Scale(type="log", domain=[low, high], nice=False)
         span = (min(self.straight[0], self.eta[0]), max(self.straight[1], self.eta[1]))
