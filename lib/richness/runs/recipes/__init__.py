@@ -11,7 +11,7 @@ from collections.abc import Callable
 import xarray as xr
 
 from richness.runs.experiment import Experiment
-from richness.runs.recipes import laboratory, portraits
+from richness.runs.recipes import laboratory, portraits, similarity
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
@@ -19,6 +19,7 @@ from richness.runs.sweep import Progress, sweep
 RECIPES: dict[str, Callable[[str], Experiment]] = {
     **portraits.RECIPES,
     **laboratory.RECIPES,
+    **similarity.RECIPES,
 }
 
 
