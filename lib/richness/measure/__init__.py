@@ -11,15 +11,23 @@ from richness.measure.curvature import (
 )
 from richness.measure.features import drift, feature_rank, singular_values
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
+from richness.measure.similarity import cka, from_triangle, gram, r_squared
 
 __all__ = [
     "alignment",
+<<<<<<< HEAD
     "binned",
+=======
+    "cka",
+>>>>>>> similarity
     "drift",
     "feature_rank",
+    "from_triangle",
+    "gram",
     "kernel_change",
     "ntk",
     "ntk_from_factors",
+    "r_squared",
     "sharpest_direction",
     "sharpness",
     "singular_values",

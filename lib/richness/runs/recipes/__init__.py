@@ -20,6 +20,7 @@ from richness.runs.recipes import (
 )
 from richness.runs.recipes import curvature, laboratory, portraits
 from richness.runs.recipes import laboratory, model, portraits
+from richness.runs.recipes import laboratory, portraits, similarity
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **held_out.RECIPES,
     **curvature.RECIPES,
     **model.RECIPES,
+    **similarity.RECIPES,
 }
 
 
