@@ -15,11 +15,8 @@ from richness.measure.similarity import cka, from_triangle, gram, r_squared
 
 __all__ = [
     "alignment",
-<<<<<<< HEAD
     "binned",
-=======
     "cka",
->>>>>>> similarity
     "drift",
     "feature_rank",
     "from_triangle",
