@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from richness.findings import (
+    curvature,
     performance,
     portraits,
     solvable,
@@ -22,6 +23,7 @@ __all__ = ["CLAIMS", "FIELDS", "VERDICTS", "Exponent", "ledger", "verdict", "ver
 TOPICS = (
     portraits,
     performance,
+    curvature,
     solvable,
 )
 
@@ -32,9 +34,6 @@ _OPEN = (
     Claim("C8", "whole", "after the plateau the loss falls in steps", "plateau length ∝ γ/η", ""),
     Claim("C9", "whole", "sharpness rises at the plateau's end to the edge of stability", "λ_max about 2/lr_raw", ""),
     Claim("C10", "whole", "rich runs collapse in τ = η·t/γ", "curves closer in τ than in t", ""),
-    Claim("C11", "lazy", "λ_max at the end of training, lazy side: slope in γ", -2.0, ""),
-    Claim("C11", "rich", "λ_max at the end of training, rich side: slope in γ", -2 / 3, ""),
-    Claim("C12", "whole", "outlying eigenvalues of the Hessian", "about one a class when lazy, many when rich", ""),
     Claim("C13", "whole", "rich networks of different γ end as nearly the same function", "R² within groups above across", ""),
     Claim("C14", "whole", "rich networks of different γ have nearly the same features", "CKA within groups above across", ""),
 )  # fmt: skip
