@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from richness.findings import (
+    curvature,
     dynamics,
     performance,
     portraits,
@@ -24,14 +25,12 @@ TOPICS = (
     portraits,
     performance,
     dynamics,
+    curvature,
     solvable,
 )
 
 #: Claims that no topic measures yet.
 _OPEN = (
-    Claim("C11", "lazy", "λ_max at the end of training, lazy side: slope in γ", -2.0, ""),
-    Claim("C11", "rich", "λ_max at the end of training, rich side: slope in γ", -2 / 3, ""),
-    Claim("C12", "whole", "outlying eigenvalues of the Hessian", "about one a class when lazy, many when rich", ""),
     Claim("C13", "whole", "rich networks of different γ end as nearly the same function", "R² within groups above across", ""),
     Claim("C14", "whole", "rich networks of different γ have nearly the same features", "CKA within groups above across", ""),
 )  # fmt: skip
