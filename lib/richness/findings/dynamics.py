@@ -24,6 +24,7 @@ from scipy.stats import t as student
 from richness.findings import theory
 from richness.findings.boundaries import CONVERGED_BELOW, STABLE_BELOW, Fit, Window
 from richness.findings.evidence import (
+    NOT_RUN,
     WITHIN,
     Claim,
     Exponent,
@@ -592,6 +593,19 @@ def _of(id: str, part: str) -> Claim:
     return next(claim for claim in CLAIMS if (claim.id, claim.part) == (id, part))
 
 
+def _result(load: Load, name: str, *probes: str) -> xr.Dataset | str:
+    """A recipe's result that holds its curves and these probes, or the reason why there is none."""
+    runs = obtained(load, name)
+    if isinstance(runs, str):
+        return runs
+    lacking = [variable for variable in ("loss", *probes) if variable not in runs]
+    return (
+        f"{NOT_RUN}: {name} holds no {', '.join(lacking)}; `richness precompute {name}` makes it anew"
+        if lacking
+        else runs
+    )
+
+
 def _measured(claim: Claim, cases: Sequence[tuple[Mean, Window, bool]], scale: str) -> list[dict[str, Any]]:
     """The rows of one part, one a case: a mean over seeds, the γ it is of, and whether the criterion holds there."""
     seen = [case for case in cases if case[0].seeds]
@@ -624,7 +638,7 @@ def _scale(runs: xr.Dataset) -> str:
 
 
 def _catapult_rows(load: Load) -> list[dict[str, Any]]:
-    claim, runs = _of("C6", "whole"), obtained(load, "catapult_mlp3_mse")
+    claim, runs = _of("C6", "whole"), _result(load, "catapult_mlp3_mse", "sharpness")
     if isinstance(runs, str):
         return [claim.row(reason=runs)]
     last = catapults(runs)["last"]
@@ -649,7 +663,7 @@ def _moved(mean: Mean, move: Callable[[float], float]) -> Mean:
 def _alignment_rows(load: Load) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for depth, name in ALIGNMENT.items():
-        claim, runs = _of("C7", f"L = {depth}"), obtained(load, name)
+        claim, runs = _of("C7", f"L = {depth}"), _result(load, name, "ntk_alignment")
         if isinstance(runs, str):
             made.append(claim.row(reason=runs))
             continue
@@ -665,7 +679,7 @@ def _alignment_rows(load: Load) -> list[dict[str, Any]]:
 def _plateau_rows(load: Load) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for stream, name in STREAMS.items():
-        runs = obtained(load, name)
+        runs = _result(load, name)
         claims = [_of("C8", _part("gamma", stream)), _of("C8", _part("eta", stream))]
         missing = _missing(claims, runs)
         if missing or isinstance(runs, str):
@@ -695,7 +709,7 @@ def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[E
 
 def _step_rows(load: Load) -> list[dict[str, Any]]:
     claim = _of("C8", "steps")
-    results = {stream: obtained(load, name) for stream, (name, _) in STEPS.items()}
+    results = {stream: _result(load, name) for stream, (name, _) in STEPS.items()}
     missing = _missing([claim], *results.values())
     if missing:
         return missing
@@ -716,7 +730,7 @@ def _edge_rows(load: Load) -> list[dict[str, Any]]:
     }
     made: list[dict[str, Any]] = []
     for part, settings in plan.items():
-        claim, results = _of("C9", part), [obtained(load, name) for name, _ in settings]
+        claim, results = _of("C9", part), [_result(load, name, "sharpness") for name, _ in settings]
         missing = _missing([claim], *results)
         if missing:
             made += missing
@@ -734,7 +748,7 @@ def _edge_rows(load: Load) -> list[dict[str, Any]]:
 
 
 def _collapse_rows(load: Load) -> list[dict[str, Any]]:
-    results = {stream: obtained(load, name) for stream, name in STREAMS.items()}
+    results = {stream: _result(load, name) for stream, name in STREAMS.items()}
     made: list[dict[str, Any]] = []
     for stream, runs in results.items():
         for name, level in COLLAPSE_LEVELS.items():
@@ -777,7 +791,7 @@ def score_ratio(runs: xr.Dataset) -> float:
 
 def _log_rows(load: Load) -> list[dict[str, Any]]:
     claim = _of("C10", "L = 2")
-    two, three = obtained(load, "collapse_mlp2"), obtained(load, STREAMS["digits8"])
+    two, three = _result(load, "collapse_mlp2"), _result(load, STREAMS["digits8"])
     missing = _missing([claim], two, three)
     if missing or isinstance(two, str) or isinstance(three, str):
         return missing or []

@@ -529,7 +529,9 @@ def _collapse_rows(runs: xr.Dataset, known: found.Collapse, place: int) -> list[
 
 def _collapse_panel(rows: list[dict[str, Any]], shown: str) -> Any:
     # one frame a stream, wide enough for most a: it stays still while the reader drags
-    frames = [_frame([row for row in rows if row["stream"] == stream]) for stream in sorted({r["stream"] for r in rows})]
+    frames = [
+        _frame([row for row in rows if row["stream"] == stream]) for stream in sorted({r["stream"] for r in rows})
+    ]
     lowest, highest = np.min(frames, axis=0), np.max(frames, axis=0)
     axis = theme.log_axis("t·η·γ⁻ᵃ, rescaled time", lowest[0], highest[1], every=1)
     x = alt.X("x:Q", scale=_of_stream(frames, 0), axis=axis)
