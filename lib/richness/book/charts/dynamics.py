@@ -283,7 +283,7 @@ def catapult_band(runs: xr.Dataset, *, caption: str | None = None, label: str | 
         shape = alt.Shape(
             "fate:N",
             scale=alt.Scale(domain=["catapulted and converged", "not"], range=["circle", "stroke"]),
-            legend=alt.Legend(title=None),
+            legend=alt.Legend(title=None, values=["catapulted and converged"]),
         )
         tooltip = [
             alt.Tooltip(f"{name}:Q", title=said, format=".3~g")
@@ -401,16 +401,19 @@ def _plateau_panel(rows: pd.DataFrame, across: str, up: str, name: str, title: s
     low, high = up.replace("mean", "min"), up.replace("mean", "max")
     ends, span = theme.span(rows[across], 1.2), theme.span([*rows[low], *rows[high]], 1.3)
     scale, axis = theme.log_scale(*span), theme.log_axis(None, *span)
-    xs = {"scale": theme.log_scale(*ends), "axis": theme.log_axis(name, *ends)}
+
+    def x(field: str) -> alt.X:
+        return alt.X(f"{field}:Q", scale=theme.log_scale(*ends), axis=theme.log_axis(name, *ends))
+
     drawn = alt.Chart(alt.InlineData(values=records(lines))).mark_line(
         strokeDash=[5, 3], strokeWidth=1.3, stroke=theme.TEXT, clip=True
     )
-    drawn = drawn.encode(x=alt.X("x:Q", **xs), y=alt.Y("y:Q", scale=scale, axis=axis), detail="L:N")
+    drawn = drawn.encode(x=x("x"), y=alt.Y("y:Q", scale=scale, axis=axis), detail="L:N")
     data = alt.InlineData(
         values=records(rows[["gamma", "eta", "L", "log_gamma", *dict.fromkeys([across, up, low, high])]])
     )
     bars = alt.Chart(data).mark_rule(strokeWidth=1.1).encode(
-        x=alt.X(f"{across}:Q", **xs), y=alt.Y(f"{low}:Q", scale=scale, axis=axis), y2=f"{high}:Q"
+        x=x(across), y=alt.Y(f"{low}:Q", scale=scale, axis=axis), y2=f"{high}:Q"
     )  # fmt: skip
     depths = list(dict.fromkeys(rows.L))
     shape = alt.Shape(
@@ -419,7 +422,7 @@ def _plateau_panel(rows: pd.DataFrame, across: str, up: str, name: str, title: s
         legend=alt.Legend(title=None),
     )
     marks = alt.Chart(data).mark_point(size=34, stroke=theme.TEXT, strokeWidth=0.6).encode(
-        x=alt.X(f"{across}:Q", **xs), y=alt.Y(f"{up}:Q", scale=scale, axis=axis), shape=shape,
+        x=x(across), y=alt.Y(f"{up}:Q", scale=scale, axis=axis), shape=shape,
         fill=alt.Fill("log_gamma:Q", scale=theme.gamma_scale(), legend=None),
     )  # fmt: skip
     return alt.layer(drawn, bars, marks).properties(width=theme.PLANE, height=210, title=title)
@@ -443,118 +446,147 @@ def collapse_figure(
     """
     sources = {"": runs} if isinstance(runs, xr.Dataset) else dict(runs)
     one, words = next(iter(sources.values())), (caption or "The collapse.").rstrip()
-    scores, rows, best = [], [], {}
-    for place, (name, result) in enumerate(sources.items()):
-        try:
-            known = found.collapse(result)
-        except ValueError as why:
-            return nothing(str(why), one, words, label)
-        best[name] = known
-        rows += _collapse_rows(result, known, name, place)
-        scores += [
-            {"stream": place, "a": float(a), "score": theme.significant(s)}
-            for a, s in zip(known.exponents, known.scores, strict=True)
-        ]
-    names = list(sources)
-    params = [
-        alt.param(
-            name="exponent", value=exponent,
-            bind=alt.binding_range(min=float(found.EXPONENTS[0]), max=float(found.EXPONENTS[-1]), step=0.025, name="a, exponent of γ"),
-        )
-    ]  # fmt: skip
-    if len(names) > 1:
-        bind = alt.binding_radio(options=list(range(len(names))), labels=names, name="stream")
-        params.append(alt.param(name="stream", value=0, bind=bind))
-    shown = "datum.stream == stream" if len(names) > 1 else "true"
-    left = _collapse_panel(rows, shown)
-    right = _score_panel(scores, best, shown, names)
-    chart = theme.beside(left, right).add_params(*params)
-    chart = chart.resolve_scale(color="independent", x="independent", y="independent")
-    said = [
-        f"{name + ': ' if name else ''}the spread is least at a = {known.best:.2f} [{known.interval[0]:.2f}, {known.interval[1]:.2f}], "
-        f"{known.at(1.0):.3f} decades at a = 1 and {known.at(0.0):.3f} at a = 0"
-        for name, known in best.items()
+    try:
+        known = {name: _scored(result) for name, result in sources.items()}
+    except ValueError as why:
+        return nothing(str(why), one, words, label)
+    rows = [
+        row for place, name in enumerate(sources) for row in _collapse_rows(sources[name], known[name][0][1], place)
     ]
-    table = pd.DataFrame(
-        [
-            {"stream": name, "a": float(a), "spread, decades": float(s)}
-            for name, k in best.items()
-            for a, s in zip(k.exponents, k.scores, strict=True)
-        ]
-    )
-    told = "; ".join(
-        f"{name}: {conditions(result)}" if name else conditions(result) for name, result in sources.items()
-    )
-    centre = theme.power_of_ten(_centre(next(iter(best.values())).gammas))
+    centre = theme.power_of_ten(_centre(next(iter(known.values()))[0][1].gammas))
+    shown, params = "true", [_exponent_slider(exponent)]
+    if len(sources) > 1:
+        bind = alt.binding_radio(options=list(range(len(sources))), labels=list(sources), name="stream")
+        shown, params = "datum.stream == stream", [*params, alt.param(name="stream", value=0, bind=bind)]
+    chart = theme.beside(_collapse_panel(rows, shown), _score_panel(known, shown)).add_params(*params)
+    chart = chart.resolve_scale(color="independent", x="independent", y="independent")
+    told = "; ".join(f"{name}: {conditions(r)}" if name else conditions(r) for name, r in sources.items())
     note = (
-        f"{words} Left, the smoothed loss over the initial one, first seed, the largest η run at each γ (all well below η_max), in "
-        f"t·η·γ^(−a), in units in which it is τ = ηt/γ at γ = {centre} for every a. Right, the spread of log10 loss over γ at equal "
-        "rescaled time, from where the first curve has lost 5 % to where the last is down to the lowest level that all reach; "
-        "root mean square over seeds; dashed: its minimum, with a band for the 95 % interval from resampling seeds and γ. "
-        f"Colour is γ. {told}"
+        f"{words} Left, the smoothed loss over the initial one, first seed, at each γ the largest η that was run, a quarter "
+        f"of η_max or less, in t·η·γ^(−a), in units in which it is τ = ηt/γ at γ = {centre} for every a. Right, the spread of "
+        "log10 loss over γ at equal rescaled time: its standard deviation over γ, root mean square over time and seeds, from "
+        "where the first curve has lost 5 % to where the last is down to the level named. Dashed: its minimum, with the 95 % "
+        f"interval from resampling seeds and γ. Colour is γ. {told}"
     )
-    return figure(theme.finished(chart), "; ".join(said).capitalize() + ".", table, note, label)
+    return figure(theme.finished(chart), _collapse_summary(known), _collapse_table(known), note, label)
+
+
+Scored = list[tuple[str, found.Collapse]]
+
+
+def _scored(runs: xr.Dataset) -> Scored:
+    """The collapse down to each level: (how the level is called, what was found)."""
+    return [(f"to {level:g} of it", found.collapse(runs, level=level)) for level in found.COLLAPSE_LEVELS.values()]
+
+
+def _exponent_slider(exponent: float) -> alt.Parameter:
+    low, high = float(found.EXPONENTS[0]), float(found.EXPONENTS[-1])
+    bind = alt.binding_range(min=low, max=high, step=0.025, name="a, the exponent of γ")
+    return alt.param(name="exponent", value=exponent, bind=bind)
+
+
+def _collapse_summary(known: Mapping[str, Scored]) -> str:
+    parts = [
+        f"{name + ', ' if name else ''}loss down {level}: the spread over γ is least at a = {one.best:.2f} "
+        f"({one.interval[0]:.2f} to {one.interval[1]:.2f}); {one.at(1.0):.3f} decades at a = 1, {one.at(0.0):.3f} at a = 0"
+        for name, scored in known.items()
+        for level, one in scored
+    ]
+    return "; ".join(parts) + "."
+
+
+def _collapse_table(known: Mapping[str, Scored]) -> pd.DataFrame:
+    frames = [
+        pd.DataFrame({"stream": name, "loss down": level, "a": one.exponents, "spread, decades": one.scores})
+        for name, scored in known.items()
+        for level, one in scored
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _centre(gammas: tuple[float, ...]) -> float:
     return float(np.exp(np.mean(np.log(gammas))))
 
 
-def _collapse_rows(runs: xr.Dataset, known: found.Collapse, name: str, place: int) -> list[dict[str, Any]]:
-    """One row a γ: its curve as lists, and log10 of γ over the centre of the γ."""
+def _collapse_rows(runs: xr.Dataset, known: found.Collapse, place: int) -> list[dict[str, Any]]:
+    """One row a γ: its curve as lists, its pace η/centre, and γ over the centre of the γ."""
     curves, steps = found.relative_loss(runs).isel(seed=0), runs.step.values.astype(int)
     kept = np.unique(np.linspace(1, steps.size - 1, _LOSS_POINTS).astype(int))
     centre = _centre(known.gammas)
     return [
         {
-            "stream": place, "gamma": theme.significant(gamma), "log_gamma": round(float(np.log10(gamma)), 3),
-            "rate": theme.significant(eta / centre, 6), "away": theme.significant(gamma / centre, 6), "t": steps[kept].tolist(),
+            "stream": place,
+            "gamma": theme.significant(gamma),
+            "log_gamma": round(float(np.log10(gamma)), 3),
+            "rate": theme.significant(eta / centre, 6),
+            "away": theme.significant(gamma / centre, 6),
+            "t": steps[kept].tolist(),
             "loss": [theme.significant(v) for v in curves.sel(gamma=gamma, eta=eta).values[kept]],
         }
         for gamma, eta in zip(known.gammas, known.etas, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _collapse_panel(rows: list[dict[str, Any]], shown: str) -> Any:
-    losses = _values(rows, "loss")
-    span = theme.span(losses, 1.1)
-    # where τ-like time lies: a decade either side of the curves' own τ, so that the frame stays still while the reader drags
-    taus = [row["rate"] / row["away"] * row["t"][-1] for row in rows]
-    ends = (min(taus) / 1e3, max(taus) * 2)
-    x = alt.X("x:Q", scale=theme.log_scale(*ends), axis=theme.log_axis("t·η·γ⁻ᵃ, rescaled time", *ends))
-    y = alt.Y("loss:Q", scale=theme.log_scale(*span), axis=theme.log_axis(None, *span))
+    # one frame a stream, wide enough for most a: it stays still while the reader drags
+    frames = [
+        _frame([row for row in rows if row["stream"] == stream]) for stream in sorted({r["stream"] for r in rows})
+    ]
+    lowest, highest = np.min(frames, axis=0), np.max(frames, axis=0)
+    axis = theme.log_axis("t·η·γ⁻ᵃ, rescaled time", lowest[0], highest[1], every=1)
+    x = alt.X("x:Q", scale=_of_stream(frames, 0), axis=axis)
+    y = alt.Y("loss:Q", scale=_of_stream(frames, 2), axis=theme.log_axis(None, lowest[2], highest[3], every=1))
     chart = alt.Chart(alt.InlineData(values=rows)).transform_filter(shown).transform_flatten(["t", "loss"])
-    chart = chart.transform_calculate(x="datum.t * datum.rate * pow(datum.away, -exponent)").transform_filter(
-        "isValid(datum.loss)"
-    )
-    line = chart.mark_line(strokeWidth=1.9, clip=True)
+    chart = chart.transform_calculate(x="datum.t * datum.rate * pow(datum.away, -exponent)")
+    line = chart.transform_filter("isValid(datum.loss)").mark_line(strokeWidth=1.9, clip=True)
     line = line.encode(x=x, y=y, color=theme.gamma_colour(legend=True), detail="gamma:N", order="t:Q")
     return line.properties(width=theme.PLANE, height=220, title="training loss ÷ initial")
 
 
-def _score_panel(scores: list[dict[str, Any]], best: dict[str, found.Collapse], shown: str, names: list[str]) -> Any:
-    base = alt.Chart(alt.InlineData(values=scores)).transform_filter(shown)
-    x = alt.X(
-        "a:Q",
-        scale=alt.Scale(domain=[0, float(found.EXPONENTS[-1])], nice=False),
-        axis=alt.Axis(title="a, exponent of γ", tickCount=6),
-    )
-    y = alt.Y("score:Q", scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(title=None, tickCount=4))
-    line = base.mark_line(stroke=theme.TEXT, strokeWidth=1.6).encode(x=x, y=y)
-    ends = [
-        {"stream": names.index(name), "a": known.best, "low": known.interval[0], "high": known.interval[1]}
-        for name, known in best.items()
+def _frame(rows: list[dict[str, Any]]) -> tuple[float, float, float, float]:
+    """The smallest and largest rescaled time and loss to be shown of a stream's curves."""
+    low, high = theme.span(_values(rows, "loss"), 1.1)
+    paces = [row["rate"] / row["away"] for row in rows]
+    start = max(paces) * max(row["t"][0] for row in rows)
+    return start, max(pace * row["t"][-1] for pace, row in zip(paces, rows, strict=True)) * 2, max(low, 1e-3), high
+
+
+def _of_stream(frames: list[tuple[float, float, float, float]], at: int) -> alt.Scale:
+    """A log scale whose ends are those of the stream that is shown."""
+    if len(frames) == 1:
+        return theme.log_scale(*frames[0][at : at + 2])
+    ends = [alt.ExprRef(f"{[theme.significant(frame[at + k]) for frame in frames]}[stream]") for k in (0, 1)]
+    return alt.Scale(type="log", domain=ends, nice=False)
+
+
+def _score_panel(known: Mapping[str, Scored], shown: str) -> Any:
+    names, levels = list(known), [level for level, _ in next(iter(known.values()))]
+    scores = [
+        {"stream": names.index(name), "level": level, "a": float(a), "score": theme.significant(s)}
+        for name, scored in known.items()
+        for level, one in scored
+        for a, s in zip(one.exponents, one.scores, strict=True)
     ]
-    minimum = alt.Chart(alt.InlineData(values=records(pd.DataFrame(ends)))).transform_filter(shown)
-    band = minimum.mark_rect(opacity=0.18, color=theme.MEASURED).encode(x=alt.X("low:Q"), x2="high:Q")
-    dashed = minimum.mark_rule(strokeDash=[5, 3], strokeWidth=1.4, color=theme.MEASURED).encode(x="a:Q")
-    here = base.transform_calculate(off="abs(datum.a - exponent)").transform_filter("datum.off < 0.0126").transform_window(
-        place="row_number()", sort=[alt.SortField("off")]
-    ).transform_filter("datum.place == 1")  # fmt: skip
-    dot = here.mark_point(size=70, color=theme.RICH, stroke=theme.TEXT, strokeWidth=0.8).encode(x=x, y=y)
+    least = [
+        {"stream": names.index(name), "level": level, "a": one.best, "low": one.interval[0], "high": one.interval[1]}
+        for name, scored in known.items()
+        for level, one in scored
+    ]
+    base = alt.Chart(alt.InlineData(values=scores)).transform_filter(shown)
+    scale = alt.Scale(domain=[0, float(found.EXPONENTS[-1])], nice=False)
+    x = alt.X("a:Q", scale=scale, axis=alt.Axis(title="a, the exponent of γ", tickCount=6))
+    y = alt.Y("score:Q", scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(title=None, tickCount=4))
+    width = alt.StrokeWidth(
+        "level:N", scale=alt.Scale(domain=levels, range=[2.2, 0.9][: len(levels)]), legend=alt.Legend(title="loss down")
+    )
+    line = base.mark_line(stroke=theme.TEXT).encode(x=x, y=y, strokeWidth=width)
+    minimum = alt.Chart(alt.InlineData(values=records(pd.DataFrame(least)))).transform_filter(shown)
+    band = minimum.mark_rect(opacity=0.25, color=theme.MEASURED).encode(x=alt.X("low:Q"), x2="high:Q")
+    dashed = minimum.mark_rule(strokeDash=[5, 3], color=theme.MEASURED).encode(x="a:Q", strokeWidth=width)
+    here = base.transform_filter(f"datum.level == '{levels[0]}' && abs(datum.a - exponent) < 0.0125")
+    dot = here.mark_point(size=70, stroke=theme.TEXT, strokeWidth=0.8, fill=theme.RICH).encode(x=x, y=y)
     value = here.mark_text(align="right", baseline="bottom", fontWeight="bold").encode(
         x=alt.value(theme.PLANE), y=alt.value(-5), text=alt.Text("score:Q", format=".3f")
     )
-    return alt.layer(band, dashed, line, dot, value).properties(
-        width=theme.PLANE, height=220, title="spread over γ, decades"
-    )
+    title = alt.TitleParams(text="spread over γ, decades of loss", frame="group", offset=5)
+    return alt.layer(band, dashed, line, dot, value).properties(width=theme.PLANE, height=220, title=title)
