@@ -12,6 +12,7 @@ from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.failures import loss_panels
 from richness.book.charts.gallery import gallery
 from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
+from richness.book.charts.model import model_boundaries, model_catapult, model_escape, model_overlay, model_single_index
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
@@ -34,6 +35,11 @@ __all__ = [
     "ledger_table",
     "loss_curves",
     "loss_panels",
+    "model_boundaries",
+    "model_catapult",
+    "model_escape",
+    "model_overlay",
+    "model_single_index",
     "portrait",
     "ratios",
     "reading",
