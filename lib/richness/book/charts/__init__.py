@@ -4,12 +4,14 @@ One visual language for all of them is in `charts.theme`, with the Altair config
 becomes rows is in `cells`.
 """
 
+from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.failures import loss_panels
 from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
+from richness.book.charts.performance import accuracy, leaving_eta, tuning_gamma
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "Glance",
     "LedgerTable",
     "Reading",
+    "accuracy",
+    "advice",
     "bench_costs",
     "bench_ratios",
     "bench_shares",
@@ -25,11 +29,15 @@ __all__ = [
     "budgets",
     "explorer",
     "glance",
+    "judged",
+    "leaving_eta",
     "ledger_table",
     "loss_curves",
     "loss_panels",
     "portrait",
+    "question",
     "reading",
     "stored_bench",
     "triangle",
+    "tuning_gamma",
 ]
