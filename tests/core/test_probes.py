@@ -17,7 +17,14 @@ from richness.runs.training import Trainer, live, train
 
 ALL = tuple(PROBES)
 
-pytestmark = pytest.mark.usefixtures("tidy_registries")
+pytestmark = pytest.mark.usefixtures("tidy_registries", "small_spectra")
+
+
+@pytest.fixture
+def small_spectra(monkeypatch):
+    """Few eigenvalues and a rough density: as many as a result holds would cost a minute here and show no more."""
+    monkeypatch.setattr(probes, "EIGENVALUES", 10)
+    monkeypatch.setattr(probes, "DENSITY_STEPS", 10)
 
 
 def trained(experiment, cells, steps=10):
@@ -58,7 +65,7 @@ def test_curvature_probes_are_those_of_the_dense_hessian(small):
     experiment = small(width=3, depth=3, activation="tanh", dtype="float64", probe_samples=24)
     trainer = trained(experiment, [(0.5, 0.02), (3.0, 0.1), (3.0, 0.3)])
     spectrum = torch.linalg.eigvalsh(hessians(trainer))
-    top = spectrum.flip(1)[:, : probes.LARGEST]
+    top = spectrum.flip(1)[:, : probes.EIGENVALUES]
     scale = top[:, :1]
     assert ((trainer.probe("sharpness") - top[:, 0]).abs() < 1e-3 * scale[:, 0]).all()
     assert ((trainer.probe("top_eigenvalues") - top).abs() < 1e-3 * scale).all()
@@ -146,7 +153,7 @@ def test_every_probe_has_its_place_in_a_result(small, tmp_path):
         assert runs[name].dims == (*shared, *PROBES[name].dims), name
         assert runs[name].attrs["long_name"] == PROBES[name].about and runs[name].attrs["units"]
     assert runs.singular_values.sizes["layer"] == 4 and runs.drift.sizes["hidden"] == 3
-    assert runs.eigenvalue.values.tolist() == list(range(1, 11))
+    assert runs.eigenvalue.values.tolist() == list(range(1, probes.EIGENVALUES + 1))
     unprobed = [s for s in experiment.recorded_steps if s not in experiment.probed_steps]
     assert unprobed and runs.trace.sel(step=unprobed).isnull().all()
     assert (runs.top_eigenvalues.diff("eigenvalue").sel(step=8) <= 0).all()

@@ -43,9 +43,8 @@ def test_every_claim_has_a_row_with_exactly_the_public_fields(rows: list[dict[st
 
 def test_planted_exponents_are_reproduced(rows: list[dict[str, Any]]) -> None:
     found = verdicts(rows)
-    assert {key for key, value in found.items() if value == "reproduced"} == MEASURED | {
-        f"C17 {kind} {loss}" for kind in ("boundary", "escape") for loss in theory.LOSSES
-    }
+    reproduced = {key for key, value in found.items() if value == "reproduced" and "linear" not in key}
+    assert reproduced == MEASURED | {f"C17 {claim.part}" for claim in solvable.CLAIMS if "linear" not in claim.part}
     for key in MEASURED:
         two = [row for row in rows if f"{row['id']} {row['part']}" == key]
         assert len(two) == 2 and two[0]["window"] != two[1]["window"]
@@ -56,7 +55,7 @@ def test_planted_exponents_are_reproduced(rows: list[dict[str, Any]]) -> None:
 def test_other_exponents_are_not(planted: Planted) -> None:
     runs = planted(lazy=1.5, rich=0.9, in_budget=-0.5, rich_min=0.9)
     found = verdicts(claims.ledger(load=lambda name: runs))
-    wrong = {key for key, value in found.items() if value == "not-reproduced"}
+    wrong = {key for key, value in found.items() if value == "not-reproduced" and "linear" not in key}
     assert wrong == {"C1 lazy", "C2 rich", "C3 gamma", "C3 T", "C5 lazy", "C5 rich"}
 
 
@@ -136,7 +135,7 @@ def test_the_model_is_judged_not_assumed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(theory, "critical_eta", critical)
     monkeypatch.setattr(theory, "escape_time", escape)
     monkeypatch.setattr(theory, "simulated_escape_time", lambda depth, gamma, loss: np.ones_like(gamma))
-    found = verdicts(solvable.rows())
+    found = verdicts(solvable.ratio_rows())
     assert found["C17 boundary mse"] == "not-reproduced" and found["C17 escape mse"] == "partly"
 
 

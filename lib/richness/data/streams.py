@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from richness import rng
-from richness.data import digits
+from richness.data import digits, photos
 from richness.registry import Registry
 
 Draw = Callable[[int, range, int, str, str], tuple[Tensor, Tensor]]
@@ -133,6 +133,10 @@ def _digits(
     return digits.stream(seed, steps, batch_size, name.replace("digits8", "digits"), small, device, held_out)
 
 
+def _photos(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    return photos.stream(seed, steps, batch_size, name.replace("photos16", "photos"), small, device)
+
+
 TEACHER_INPUTS = 32
 TEACHER_STRENGTHS = (4.0, 2.0, 1.0, 0.5)
 
@@ -192,6 +196,24 @@ _SHIPPED = (
         partial(digits.held_out, True),
         "fresh deformations of 8,000 real MNIST digits, averaged to 8×8",
         partial(_digits, True, True),
+    ),
+    Task(
+        "photos",
+        3 * photos.SIDE**2,
+        len(photos.PHOTOS),
+        True,
+        partial(_photos, False),
+        partial(photos.held_out, False),
+        "fresh 32×32 colour crops of ten photographs, told apart by photograph",
+    ),
+    Task(
+        "photos16",
+        3 * photos.SMALL**2,
+        len(photos.PHOTOS),
+        True,
+        partial(_photos, True),
+        partial(photos.held_out, True),
+        "fresh 32×32 colour crops of ten photographs, averaged to 16×16, told apart by photograph",
     ),
     Task(
         "teacher",

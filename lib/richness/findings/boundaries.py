@@ -2,9 +2,10 @@ r"""From a portrait to its boundaries, and from a boundary to an exponent with a
 
 What counts as converged, learned or stable is decided in `richness.runs.outcomes`, and can be had from here.
 
-Four boundaries, each an η at every γ and seed:
+Five boundaries, each an η at every γ and seed:
 
 * `eta_max`: the largest η that converges;
+* `eta_works`: the largest η at which the network still classifies, however its loss oscillates;
 * `eta_min`: the smallest η that has learned when a budget of steps is spent;
 * `eta_crit`: the onset of instability, where the early loss first overshoots;
 * `eta_star`: the best η.
@@ -31,10 +32,14 @@ from richness.runs.outcomes import (
     CONVERGED_BELOW,
     LEARNED_BELOW,
     STABLE_BELOW,
+    WORKING,
+    WORKS_ABOVE,
+    Approach,
     converged,
     dead,
     learned,
     stable,
+    works,
 )
 from richness.runs.results import STATUS
 
@@ -47,6 +52,7 @@ __all__ = [
     "RICH_WINDOWS_T",
     "STABLE_BELOW",
     "STAR_WITHIN",
+    "WORKS_ABOVE",
     "Fit",
     "boundaries",
     "converged",
@@ -55,10 +61,13 @@ __all__ = [
     "eta_max",
     "eta_min",
     "eta_star",
+    "eta_works",
     "fit",
     "fit_budget",
     "learned",
     "stable",
+    "tip",
+    "works",
 ]
 
 Window = tuple[float, float]
@@ -121,9 +130,9 @@ class _Grid:
         return np.take_along_axis(values, self.order.reshape(self.order.shape + (1,) * (values.ndim - 3)), axis=1)
 
 
-def _first(runs: xr.Dataset, name: str, definition: str) -> xr.DataArray:
+def _first(runs: xr.Dataset, name: str, definition: str, approach: Approach | None = None) -> xr.DataArray:
     """The boundary between the first run that shows the event, as η comes from its side, and the run before it."""
-    approach = APPROACHES[name]
+    approach = approach or APPROACHES[name]
     grid = _Grid.of(runs, approach.coming)
     event = grid.sort(approach.event(runs))
     log_eta = np.broadcast_to(grid.log_eta.reshape(grid.log_eta.shape + (1,) * (event.ndim - 3)), event.shape)
@@ -168,6 +177,20 @@ def eta_max(runs: xr.Dataset) -> xr.DataArray:
         above it) and ``absent`` (nothing converged at all at that γ and seed).
     """
     return _first(runs, "eta_max", f"largest η with status ok and late loss < {CONVERGED_BELOW} × initial loss")
+
+
+def eta_works(runs: xr.Dataset) -> xr.DataArray:
+    """The largest η that works, (gamma, seed): between the topmost cell that `works` and the next one above it.
+
+    The paper's largest η under cross-entropy, slope 1 on the lazy side: gradients are bounded there, so that a run can
+    oscillate far above `eta_crit` without diverging. Its loss may stay above the initial one; what it has learned is told
+    by its accuracy. Returns as `eta_max` does.
+
+    Raises:
+        ValueError: the accuracy was not recorded.
+    """
+    definition = f"largest η with status ok and held-out accuracy at the last step > {WORKS_ABOVE}"
+    return _first(runs, "eta_works", definition, WORKING)
 
 
 def eta_min(runs: xr.Dataset) -> xr.DataArray:
@@ -230,16 +253,52 @@ def _lowest_point(log_eta: np.ndarray, late: np.ndarray, good: np.ndarray, best:
     return float(log_eta[best]), float(neighbours / 4)
 
 
+def tip(runs: xr.Dataset) -> xr.DataArray:
+    """Where the band closes: the γ from which on no η has learned within a budget, (seed, budget).
+
+    Coming up in γ from 1 (or from the first γ at which something learned), between the last γ at which some η `learned`
+    and the next. No line is drawn on: the tip is seen or it is not.
+
+    Returns:
+        γ, with the coordinate ``half_cell`` (decades of γ) and attrs ``definition`` and ``censored`` (something learned at
+        the largest γ of all: the tip lies beyond); NaN there, and where nothing learned anywhere.
+    """
+    axis = "trial" if "trial" in runs.dims else "eta"
+    found = learned(runs).any(axis).transpose("gamma", "seed", "budget").values
+    log_gamma = np.log10(runs.gamma.values.astype(np.float64))
+    position, half_cell = np.full((2, *found.shape[1:]), np.nan)
+    censored = 0
+    for place in np.ndindex(found.shape[1:]):
+        some = np.flatnonzero(found[(slice(None), *place)] & (log_gamma > -1e-6))
+        if some.size == 0:
+            continue
+        stretch = some[0] + int(
+            np.argmin(np.append(found[(slice(some[0], None), *place)], False))
+        )  # the first that closed
+        if stretch == log_gamma.size:
+            censored += 1
+            continue
+        position[place] = (log_gamma[stretch - 1] + log_gamma[stretch]) / 2
+        half_cell[place] = (log_gamma[stretch] - log_gamma[stretch - 1]) / 2
+    dims = ("seed", "budget")
+    coords = {"seed": runs.seed.values, "budget": _budgets(runs), "half_cell": (dims, half_cell)}
+    attrs = {
+        "long_name": "tip",
+        "definition": f"γ from 1 upwards beyond which no η has late loss at the budget < {LEARNED_BELOW} × initial loss",
+        "units": "1",
+        "censored": censored,
+    }
+    return xr.DataArray(10.0**position, coords=coords, dims=dims, name="tip", attrs=attrs)
+
+
 def boundaries(runs: xr.Dataset) -> xr.Dataset:
-    """All four boundaries in one Dataset: ``eta_max``, ``eta_crit``, ``eta_star`` over (gamma, seed), ``eta_min`` with
-    ``budget`` besides.
+    """All boundaries in one Dataset: ``eta_max``, ``eta_crit``, ``eta_star`` over (gamma, seed), ``eta_min`` with
+    ``budget`` besides, and ``eta_works`` where the accuracy was recorded.
 
     ``half_cell`` is left out, since it differs between them.
     """
-    return xr.Dataset({found.name: found.drop_vars("half_cell") for found in (each(runs) for each in _ALL)})
-
-
-_ALL = (eta_max, eta_min, eta_crit, eta_star)
+    measured = (eta_max, eta_min, eta_crit, eta_star, *((eta_works,) if "accuracy" in runs else ()))
+    return xr.Dataset({found.name: found.drop_vars("half_cell") for found in (each(runs) for each in measured)})
 
 
 # -- exponents ---------------------------------------------------------------------------------------------------------

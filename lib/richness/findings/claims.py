@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from richness.findings import performance, portraits, solvable
+from richness.findings import (
+    dynamics,
+    performance,
+    portraits,
+    solvable,
+)
 from richness.findings.evidence import FIELDS, VERDICTS, Claim, Exponent, Load, verdict, verdicts
 from richness.runs import results
 
 __all__ = ["CLAIMS", "FIELDS", "VERDICTS", "Exponent", "ledger", "verdict", "verdicts"]
 
 #: The topics, each with its ``CLAIMS`` and ``rows(load)``.
-TOPICS = (portraits, solvable, performance)
+TOPICS = (
+    portraits,
+    performance,
+    dynamics,
+    solvable,
+)
 
 #: Claims that no topic measures yet.
 _OPEN = (
-    Claim("C6", "whole", "lazy side, MSE: catapults a little above 2/λ₀", "a band of about a factor 2 in η", ""),
-    Claim("C7", "whole", "rich side: the kernel aligns while the loss is flat", "alignment's half-rise before the loss's", ""),
-    Claim("C8", "whole", "after the plateau the loss falls in steps", "plateau length ∝ γ/η", ""),
-    Claim("C9", "whole", "sharpness rises at the plateau's end to the edge of stability", "λ_max about 2/lr_raw", ""),
-    Claim("C10", "whole", "rich runs collapse in τ = η·t/γ", "curves closer in τ than in t", ""),
     Claim("C11", "lazy", "λ_max at the end of training, lazy side: slope in γ", -2.0, ""),
     Claim("C11", "rich", "λ_max at the end of training, rich side: slope in γ", -2 / 3, ""),
     Claim("C12", "whole", "outlying eigenvalues of the Hessian", "about one a class when lazy, many when rich", ""),

@@ -1,9 +1,10 @@
-"""From portraits to the ledger: C1 to C5, and C16."""
+"""From portraits to exponents, and to the ledger: C1 to C5, and C16."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,83 +13,181 @@ import xarray as xr
 from richness.findings import boundaries, theory
 from richness.findings.boundaries import Window
 from richness.findings.evidence import Claim, Exponent, Load, exponent, exponent_rows, obtained
+from richness.networks.optimizers import OPTIMIZERS
 
-__all__ = ["CLAIMS", "PORTRAIT", "exponents", "rows"]
+__all__ = ["CLAIMS", "PORTRAIT", "SOURCES", "Source", "exponents", "predicted", "rows", "slopes"]
 
-#: The recipe from which C1, C2, C3 and C5 are computed, and the chapter that shows it.
+#: The recipe from which the headline's C1, C2, C3 and C5 are computed, and the chapters that show portraits.
 PORTRAIT = "phase_portrait_mlp3_mse"
-CHAPTER = "02-phase-portrait"
+CHAPTER, OPTIMIZERS_CHAPTER = "02-phase-portrait", "08-optimizers"
+
+#: (boundary, side) → the claim that says its exponent, where steps follow the gradient.
+_CLAIMED = {
+    ("eta_max", "lazy"): ("C1", "lazy"),
+    ("eta_max", "rich"): ("C2", "rich"),
+    ("eta_star", "lazy"): ("C5", "lazy"),
+    ("eta_star", "rich"): ("C5", "rich"),
+    ("eta_min", "rich"): ("C3", "gamma"),
+    ("eta_min", "T"): ("C3", "T"),
+    ("eta_crit", "lazy"): ("C4", "onset"),
+    ("eta_works", "lazy"): ("C4", "largest"),
+    ("eta_works", "rich"): ("C2", "rich"),
+}
+#: Of one loss alone. Under cross-entropy, on the lazy side, the largest η by the loss and the best one are no power laws; under
+#: MSE a run that oscillates so far above η_crit diverges.
+_MSE_ONLY, _ENTROPY_ONLY = (("C1", "lazy"), ("C5", "lazy")), (("C4", "largest"),)
 
 
-def _claim(id: str, part: str, sentence: str, chapter: str = CHAPTER) -> Claim:
-    return Claim(id, part, sentence, theory.predicted_exponent(id, 3, part), chapter)
+# -- exponents ---------------------------------------------------------------------------------------------------------
 
 
-CLAIMS = (
-    _claim("C1", "lazy", "largest convergent η, lazy side, MSE: slope in γ"),
-    _claim("C2", "rich", "largest convergent η, rich side: slope in γ"),
-    _claim("C3", "gamma", "smallest η that learns within T steps, rich side: slope in γ"),
-    _claim("C3", "T", "smallest η that learns within T steps, rich side: slope in T"),
-    _claim("C4", "onset", "cross-entropy, lazy side, onset of instability: slope in γ"),
-    _claim("C4", "largest", "cross-entropy, lazy side, largest convergent η: slope in γ"),
-    _claim("C5", "lazy", "best η, lazy side: slope in γ"),
-    _claim("C5", "rich", "best η, rich side: slope in γ"),
-    _claim("C16", "lazy", "Adam and SignSGD, lazy side: the band's slope in γ", "08-optimizers"),
-    _claim("C16", "rich", "Adam and SignSGD, rich side: the band's slope in γ", "08-optimizers"),
-)
+def predicted(boundary: str, side: str, loss: str = "mse", optimizer: str = "sgd") -> tuple[str, str] | None:
+    """The claim and part that predict the exponent of a boundary, or None where the paper predicts none.
+
+    Args:
+        boundary: ``"eta_max"``, ``"eta_works"``, ``"eta_star"``, ``"eta_min"`` or ``"eta_crit"``.
+        side: ``"lazy"`` or ``"rich"``: the exponent in γ; ``"T"``: that of η_min in the budget.
+        loss, optimizer: of the portrait. Where steps do not follow the gradient (SignSGD, Adam), C16 speaks of the whole
+            band: of every boundary but ``"eta_works"``.
+    """
+    claimed = _CLAIMED.get((boundary, side))
+    if OPTIMIZERS[optimizer].by_sign:
+        if boundary == "eta_works" or side == "T":
+            return claimed if side == "T" else None
+        return "C16", side
+    return None if claimed in (_ENTROPY_ONLY if loss == "mse" else _MSE_ONLY) else claimed
+
+
+def slopes(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
+    """A boundary's exponent in its two windows, each with theory's slope over the same γ.
+
+    Args:
+        runs: a portrait; its recipe gives depth, loss and optimiser.
+        boundary, side: as for :func:`predicted`. η_min's slope in γ is taken at the longest budget.
+
+    Raises:
+        ValueError: the paper predicts no exponent there. A boundary that was not seen gives an `Exponent` with a reason.
+    """
+    made = json.loads(runs.attrs["recipe"])
+    depth, loss, optimizer = int(made["depth"]), str(made["loss"]), str(made.get("optimizer", "sgd"))
+    claimed = predicted(boundary, side, loss, optimizer)
+    if claimed is None:
+        raise ValueError(
+            f"no exponent is predicted for {boundary}, {side} side, under {loss} with {optimizer}; "
+            f"with SGD and MSE there are those of {', '.join(sorted({f'{b} {s}' for b, s in _CLAIMED}))}."
+        )
+    value = theory.predicted_exponent(claimed[0], depth, claimed[1])
+    windows = _windows(boundary, side)
+    try:
+        found = getattr(boundaries, boundary)(runs)
+    except ValueError as why:
+        return [Exponent(*claimed, value, float("nan"), window, None, str(why)) for window in windows]
+    if side != "T" and "budget" in found.dims:
+        found = found.isel(budget=-1)
+    model = None if OPTIMIZERS[optimizer].by_sign or side == "T" else _model(boundary, side, depth, loss)
+    fit = boundaries.fit_budget if side == "T" else boundaries.fit
+    return [exponent(*claimed, value, found, window, model, fit) for window in windows]
+
+
+def _windows(boundary: str, side: str) -> tuple[Window, Window]:
+    if side == "lazy":
+        return boundaries.LAZY_WINDOWS
+    if side == "T":
+        return boundaries.RICH_WINDOWS_T
+    return boundaries.RICH_WINDOWS_MIN if boundary == "eta_min" else boundaries.RICH_WINDOWS
+
+
+def _model(boundary: str, side: str, depth: int, loss: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The solvable model's boundary as a function of γ."""
+    if boundary == "eta_min":
+        # under MSE, the f at which the model's loss counts as learned
+        level = 1 - float(np.sqrt(boundaries.LEARNED_BELOW)) if loss == "mse" else theory.ESCAPE_LEVEL
+        return lambda gamma: theory.escape_time(depth, gamma, loss, level)
+    if boundary == "eta_works" and side == "lazy":
+        return lambda gamma: theory.simulated_boundary(depth, gamma, loss, criterion="bounded")
+    return lambda gamma: theory.critical_eta(depth, gamma, loss)
 
 
 def exponents(runs: xr.Dataset) -> list[Exponent]:
-    """C1, C2, C3 and C5 from a portrait with budgets, each in its two windows, with theory's slope over the same γ.
+    """C1, C2, C3 and C5 from a portrait under MSE with budgets, each in its two windows."""
+    asked = (
+        ("eta_max", "lazy"), ("eta_max", "rich"), ("eta_min", "rich"), ("eta_min", "T"), ("eta_star", "lazy"),
+        ("eta_star", "rich"),
+    )  # fmt: skip
+    return [found for boundary, side in asked for found in slopes(runs, boundary, side)]
 
-    Args:
-        runs: a portrait; its recipe gives depth and loss. C3's slope in γ is taken at the longest budget.
-    """
-    recipe = json.loads(runs.attrs["recipe"])
-    depth, loss = int(recipe["depth"]), str(recipe["loss"])
-    level = 1 - float(np.sqrt(boundaries.LEARNED_BELOW))  # the f at which the model's MSE counts as learned
-    largest, best, smallest = boundaries.eta_max(runs), boundaries.eta_star(runs), boundaries.eta_min(runs)
 
-    def critical(gamma: np.ndarray) -> np.ndarray:
-        return theory.critical_eta(depth, gamma, loss)
+# -- the ledger --------------------------------------------------------------------------------------------------------
 
-    def minimal(gamma: np.ndarray) -> np.ndarray:
-        return theory.escape_time(depth, gamma, loss, level)
 
-    lazy, rich, rich_min = boundaries.LAZY_WINDOWS, boundaries.RICH_WINDOWS, boundaries.RICH_WINDOWS_MIN
-    longest = smallest.isel(budget=-1)
-    plan: list[tuple[str, str, xr.DataArray, tuple[Window, Window], Callable[[np.ndarray], np.ndarray] | None]] = [
-        ("C1", "lazy", largest, lazy, critical),
-        ("C2", "rich", largest, rich, critical),
-        ("C3", "gamma", longest, rich_min, minimal),
-        ("C3", "T", smallest, boundaries.RICH_WINDOWS_T, None),
-        ("C5", "lazy", best, lazy, critical),
-        ("C5", "rich", best, rich, critical),
-    ]
+@dataclass(frozen=True)
+class Source:
+    """Where a claim's part comes from: a boundary of a recipe's portrait, on one side."""
+
+    claim: Claim
+    recipe: str
+    boundary: str
+    side: str
+
+
+def _source(
+    id: str, part: str, boundary: str, side: str, sentence: str, recipe: str, depth: int = 3, chapter: str = CHAPTER
+) -> Source:
+    value = theory.predicted_exponent(id, depth, part.split()[0])
+    return Source(
+        Claim(id, part, f"{sentence}: slope in {'T' if side == 'T' else 'γ'}", value, chapter), recipe, boundary, side
+    )
+
+
+def _depths(id: str, side: str, sentence: str) -> list[Source]:
+    """The largest convergent η at the other depths, on 8×8 digits."""
     return [
-        exponent(
-            claim,
-            part,
-            theory.predicted_exponent(claim, depth, part),
-            boundary,
-            window,
-            model,
-            boundaries.fit_budget if part == "T" else boundaries.fit,
+        _source(id, f"{side} L={L}", "eta_max", side, f"{sentence}, L = {L}", f"portrait_mlp{L}_mse", L)
+        for L in (2, 4, 6)
+    ]
+
+
+_LARGEST, _LEARNS = "largest convergent η", "smallest η that learns within T steps, rich side"
+_ENTROPY, _BAND = "portrait_mlp3_cross_entropy", "largest convergent η"
+
+SOURCES: tuple[Source, ...] = (
+    _source("C1", "lazy", "eta_max", "lazy", f"{_LARGEST}, lazy side, MSE", PORTRAIT),
+    *_depths("C1", "lazy", f"{_LARGEST}, lazy side, MSE"),
+    _source("C2", "rich", "eta_max", "rich", f"{_LARGEST}, rich side", PORTRAIT),
+    *_depths("C2", "rich", f"{_LARGEST}, rich side, MSE"),
+    _source("C2", "rich cross_entropy", "eta_max", "rich", f"{_LARGEST}, rich side, cross-entropy", _ENTROPY),
+    _source("C2", "rich teacher", "eta_max", "rich", f"{_LARGEST}, rich side, linear teacher", "portrait_mlp3_mse_teacher"),
+    _source("C2", "rich momentum", "eta_max", "rich", f"{_LARGEST}, rich side, momentum", "portrait_mlp3_mse_momentum",
+            chapter=OPTIMIZERS_CHAPTER),
+    _source("C3", "gamma", "eta_min", "rich", _LEARNS, PORTRAIT),
+    _source("C3", "T", "eta_min", "T", _LEARNS, PORTRAIT),
+    _source("C4", "onset", "eta_crit", "lazy", "cross-entropy, lazy side, onset of instability", _ENTROPY),
+    _source("C4", "largest", "eta_works", "lazy", "cross-entropy, lazy side, largest η that still classifies", _ENTROPY),
+    _source("C5", "lazy", "eta_star", "lazy", "best η, lazy side", PORTRAIT),
+    _source("C5", "rich", "eta_star", "rich", "best η, rich side", PORTRAIT),
+    *(
+        _source("C16", f"{side}{part}", "eta_max", side, f"{words}, {side} side, {_BAND}", f"portrait_mlp3_mse_{recipe}",
+                chapter=OPTIMIZERS_CHAPTER)
+        for part, words, recipe in (
+            ("", "SignSGD", "signsgd"), (" adam", "Adam", "adam"), (" teacher", "SignSGD, linear teacher", "signsgd_teacher"),
         )
-        for claim, part, boundary, windows, model in plan
-        for window in windows
-    ]
+        for side in ("lazy", "rich")
+    ),
+)  # fmt: skip
+
+CLAIMS: tuple[Claim, ...] = tuple(source.claim for source in SOURCES)
 
 
-def rows(load: Load) -> list[dict[str, Any]]:
-    """The ledger's rows that rest on portraits."""
-    claims = [claim for claim in CLAIMS if claim.id in ("C1", "C2", "C3", "C5")]
-    runs = obtained(load, PORTRAIT)
-    if isinstance(runs, str):
-        return [claim.row(reason=runs) for claim in claims]
-    scale, found = str(runs.attrs.get("scale", "")), exponents(runs)
-    return [
-        row
-        for claim in claims
-        for row in exponent_rows(claim, [one for one in found if (one.id, one.part) == (claim.id, claim.part)], scale)
-    ]
+def rows(load: Load, chapter: str | None = None) -> list[dict[str, Any]]:
+    """The ledger's rows that rest on portraits; of one chapter alone where its stem is given."""
+    asked = [source for source in SOURCES if chapter in (None, source.claim.chapter)]
+    known = {name: obtained(load, name) for name in dict.fromkeys(source.recipe for source in asked)}
+    found: list[dict[str, Any]] = []
+    for source in asked:
+        runs = known[source.recipe]
+        if isinstance(runs, str):
+            found.append(source.claim.row(reason=runs))
+        else:
+            scale = str(runs.attrs.get("scale", ""))
+            found += exponent_rows(source.claim, slopes(runs, source.boundary, source.side), scale)
+    return found

@@ -1,20 +1,35 @@
 """Measurements of a black box, L(θ) or f(x; θ), for a stack of networks: no optimiser, no γ, no files."""
 
-from richness.measure.curvature import sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
+from richness.measure.curvature import (
+    binned,
+    sharpest_direction,
+    sharpness,
+    spectral_density,
+    symmetric_log_edges,
+    top_eigenvalues,
+    trace,
+)
 from richness.measure.features import drift, feature_rank, singular_values
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
+from richness.measure.similarity import cka, from_triangle, gram, r_squared
 
 __all__ = [
     "alignment",
+    "binned",
+    "cka",
     "drift",
     "feature_rank",
+    "from_triangle",
+    "gram",
     "kernel_change",
     "ntk",
     "ntk_from_factors",
+    "r_squared",
     "sharpest_direction",
     "sharpness",
     "singular_values",
     "spectral_density",
+    "symmetric_log_edges",
     "top_eigenvalues",
     "trace",
 ]

@@ -129,7 +129,7 @@ def top_eigenvalues(
         loss, weights, product: as in :func:`sharpness`.
         k: how many, from 1 to the number of parameters P.
         tolerance: a network is done when the estimated error of each of the k is below ``tolerance`` × the largest modulus
-            among them.
+            among them, which is looked at after k products and then each time that there are an eighth more.
         iterations: at most so many products; at least k are done.
 
     Returns:
@@ -144,10 +144,16 @@ def top_eigenvalues(
         raise ValueError(f"k must be from 1 to the {size} parameters of a network, got {k}")
     start = _mixed(gradient(loss, weights))
     value, done = np.full((len(start), k), np.nan), np.zeros(len(start), dtype=bool)
-    for space in lanczos(_product(loss, weights, product), start, max(iterations, k)):
+    last, due = (
+        min(max(iterations, k), size),
+        k,
+    )  # many Ritz values cost more than a few products: not looked at each time
+    for space in lanczos(_product(loss, weights, product), start, last):
         done |= space.broken
-        if space.beta.shape[1] < k:
+        known = space.beta.shape[1]
+        if known < min(due, last):
             continue
+        due = known + max(1, known // 8)
         ritz, vectors = np.linalg.eigh(space.tridiagonal)
         value[~done] = ritz[~done, : -k - 1 : -1]
         done |= _converged(space, ritz, vectors[:, -1], k, tolerance)
@@ -251,6 +257,33 @@ def smoothed(density: Density, grid: Tensor, width: float) -> Tensor:
     distance = (grid[:, None] - density.nodes[:, None, :]) / width
     bump = torch.exp(-0.5 * distance**2) / (width * math.sqrt(2 * math.pi))
     return (bump * density.weights[:, None, :]).sum(dim=2)
+
+
+def symmetric_log_edges(smallest: float, largest: float, a_decade: int) -> np.ndarray:
+    """Borders of bins that are log-spaced on both sides of 0: −largest … −smallest, smallest … largest, float64.
+
+    Args:
+        smallest, largest: where the logarithmic parts begin and end; the bin from −smallest to smallest holds 0.
+        a_decade: bins a decade.
+    """
+    points = round(a_decade * math.log10(largest / smallest)) + 1
+    side = np.geomspace(smallest, largest, points)
+    return np.concatenate([-side[::-1], side])
+
+
+def binned(density: Density, edges: np.ndarray) -> Tensor:
+    """The weight of a density's points between neighbouring edges; points beyond the outermost count in the last bin there.
+
+    Args:
+        density: ``Density`` of n points. edges: (B + 1,), ascending, the same for all networks.
+
+    Returns:
+        (cells, B): the shares of all eigenvalues, which sum to 1; NaN where the density is.
+    """
+    inner = torch.as_tensor(edges[1:-1]).to(density.nodes)
+    place = torch.bucketize(density.nodes.contiguous(), inner)
+    bins = density.weights.new_zeros(len(place), len(inner) + 1).scatter_add_(1, place, density.weights)
+    return torch.where(torch.isnan(density.nodes).any(dim=1, keepdim=True), torch.nan, bins)
 
 
 def gradient(loss: Loss, weights: list[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from richness.networks.general import (
     Network,
     Parameter,
     at_start,
+    embedding,
     hidden_bias,
     hidden_weight,
     readout_bias,
@@ -18,11 +19,13 @@ from richness.networks.general import (
 from richness.networks.losses import LOSSES
 from richness.networks.mlp import ACTIVATIONS, MLP
 from richness.networks.optimizers import OPTIMIZERS, SCHEDULES
+from richness.networks.resnet import resnet
+from richness.networks.vit import vit
 from richness.registry import Registry
 
 Build = Callable[[int, int, int, int, str], Architecture]  # inputs, outputs, width, depth, activation
 
-NETWORKS: Registry[Build] = Registry("network", {"mlp": MLP, "cnn": cnn})
+NETWORKS: Registry[Build] = Registry("network", {"mlp": MLP, "cnn": cnn, "resnet": resnet, "vit": vit})
 
 
 def register_network(name: str, build: Build, *, version: str | None = None) -> None:
@@ -94,9 +97,12 @@ __all__ = [
     "at_start",
     "build",
     "cnn",
+    "embedding",
     "hidden_bias",
     "hidden_weight",
     "readout_bias",
     "readout_weight",
     "register_network",
+    "resnet",
+    "vit",
 ]

@@ -114,6 +114,14 @@ def readout_bias(name: str, outputs: int, width: int) -> Parameter:
     return Parameter(name, (outputs,), hidden_scale(width), 1, zero=True)
 
 
+def embedding(name: str, places: int, units: int) -> Parameter:
+    """One vector for each place or symbol, (places, units), of order one: a table that is looked up, a fan_in of 1.
+
+    One entry meets a gradient of order 1/N, as a bias does: its step N·η moves it by order η.
+    """
+    return Parameter(name, (places, units), 1.0, 1)
+
+
 @dataclass(frozen=True)
 class Network:
     """An architecture: its parameters, and what one network does with them.

@@ -1,7 +1,7 @@
-r"""What became of a run: converged, learned, stable or dead, and which η each boundary is told by.
+r"""What became of a run: converged, learned, stable, working or dead, and which η each boundary is told by.
 
-What counts as converged, learned or stable is decided here and nowhere else (`CONVERGED_BELOW`, `LEARNED_BELOW`,
-`STABLE_BELOW`): a search needs it to choose its next runs, and `richness.findings.boundaries` to read them. "Not NaN" is
+What counts as converged, learned, stable or working is decided here and nowhere else (`CONVERGED_BELOW`, `LEARNED_BELOW`,
+`STABLE_BELOW`, `WORKS_ABOVE`): a search needs it to choose its next runs, and `richness.findings.boundaries` to read them. "Not NaN" is
 no test of convergence: at large η many ReLU networks are finite and dead, with exactly the initial loss.
 """
 
@@ -23,6 +23,9 @@ LEARNED_BELOW = 0.6
 
 #: Stable: the loss never above this multiple of the initial one in the first 60 steps.
 STABLE_BELOW = 1.2
+
+#: Works: finite throughout, and this share of the held-out samples right at the last step: thrice chance, with ten classes.
+WORKS_ABOVE = 0.3
 
 
 def converged(runs: xr.Dataset) -> xr.DataArray:
@@ -53,6 +56,23 @@ def overshot(runs: xr.Dataset) -> xr.DataArray:
     return (runs.status != STATUS["not_run"]) & ~stable(runs)
 
 
+def works(runs: xr.Dataset) -> xr.DataArray:
+    """Boolean mask (gamma, eta, seed): status ok and accuracy on held-out samples at the last step > `WORKS_ABOVE`.
+
+    Weaker than `converged`. Under cross-entropy a lazy run whose step is far too long goes on oscillating with a loss above
+    the initial one, and classifies well all the while.
+
+    Raises:
+        ValueError: the accuracy was not recorded.
+    """
+    if "accuracy" not in runs:
+        raise ValueError(
+            "whether a network works is told by its accuracy, and that was not recorded: "
+            'run a task of classes with probes=("loss", "accuracy").'
+        )
+    return (runs.status == STATUS["ok"]) & (runs.accuracy.isel(step=-1, drop=True) > WORKS_ABOVE)
+
+
 def dead(runs: xr.Dataset) -> xr.DataArray:
     """Boolean mask (gamma, eta, seed): finite throughout, and yet not converged (dead, stuck, or too slow)."""
     return (runs.status == STATUS["ok"]) & ~converged(runs)
@@ -80,3 +100,6 @@ APPROACHES = {
     "eta_min": Approach(learned, +1, LEARNED_BELOW),
     "eta_crit": Approach(overshot, +1, None),
 }
+
+#: The largest η at which a network still works, from above too. A search does not look for it: it measures no accuracy.
+WORKING = Approach(works, -1, None)

@@ -20,8 +20,14 @@ from richness.networks import LOSSES, MLP, Architecture, at_start
 from richness.networks.parameterization import centred
 from richness.registry import Registry
 
-LARGEST = 10  # eigenvalues and singular values that are kept
+LARGEST = 10  # singular values that are kept
+EIGENVALUES = 64  # of the Hessian's largest that are kept: rich networks have dozens that stand out
+DENSITY_STEPS, DENSITY_DIRECTIONS = 60, 4  # of stochastic Lanczos
+DENSITY_EDGES = measure.symmetric_log_edges(1e-5, 10.0, 8)  # of the bins of the Hessian's density, in units of λ_max
 KERNEL_SAMPLES = 256  # of the probe set, on which kernels and features are measured: they cost its square
+COMPARED_SAMPLES = 128  # held-out ones on which a result keeps f, so that networks can be compared
+GRAM_SAMPLES = 64  # and of these, on which it keeps every layer's Gram matrix: its size grows as their square
+OUTPUT_BITS, GRAM_BITS = 8, 5  # of mantissa that these keep: relative rounding 1/512 and 1/64, which move no R² or CKA by 1e-3
 KERNEL_BYTES = 2**28  # of derivatives held at once for the kernel of a network that has no factors
 
 
@@ -149,6 +155,12 @@ class Snapshot:
             return self.network.hidden(self.weights, self.inputs[:KERNEL_SAMPLES])
 
 
+    @cached_property
+    def compared(self) -> Tensor:
+        """The inputs on which networks are compared: the first ``COMPARED_SAMPLES`` of the held-out set, (n, D)."""
+        return self.setting.test_set[0][:COMPARED_SAMPLES]
+
+
 def kernel(network: Architecture, weights: list[Tensor], x: Tensor) -> Tensor:
     """The NTK of f̃, summed over outputs: (cells, batch, batch). Through the layers' factors where the network has them."""
     if isinstance(network, MLP):
@@ -201,8 +213,15 @@ def _share_right(now: Snapshot, x: Tensor, labels: Tensor, at_start: Tensor) -> 
 
 def _top_eigenvalues(now: Snapshot) -> Tensor:
     count = sum(w[0].numel() for w in now.weights)
-    values = measure.top_eigenvalues(now.loss, now.weights, min(LARGEST, count), product=now.product)
-    return _filled([values], LARGEST)[:, 0]
+    values = measure.top_eigenvalues(now.loss, now.weights, min(EIGENVALUES, count), iterations=6 * EIGENVALUES, product=now.product)
+    return _filled([values], EIGENVALUES)[:, 0]
+
+
+def _spectral_density(now: Snapshot) -> Tensor:
+    density = measure.spectral_density(now.loss, now.weights, DENSITY_STEPS, DENSITY_DIRECTIONS, product=now.product)
+    largest = density.nodes.amax(dim=1, keepdim=True)
+    largest = torch.where(largest > 0, largest, torch.nan)  # nothing to measure by, where no direction curves upwards
+    return measure.binned(density._replace(nodes=density.nodes / largest), DENSITY_EDGES)
 
 
 def _trace(now: Snapshot) -> Tensor:
@@ -231,6 +250,25 @@ def _drift(now: Snapshot) -> Tensor:
     return torch.stack(measure.drift(now.features, now.setting.features_at_start), dim=1)
 
 
+def _outputs(now: Snapshot) -> Tensor:
+    with torch.no_grad():
+        return _coarse(now.outputs(now.weights, now.compared), OUTPUT_BITS)
+
+
+def _gram(now: Snapshot) -> Tensor:
+    with torch.no_grad():
+        layers = now.network.hidden(now.weights, now.compared[:GRAM_SAMPLES])
+    grams = [measure.gram(h) for h in layers]
+    rows, columns = torch.triu_indices(*grams[0].shape[1:], device=grams[0].device)
+    return _coarse(torch.stack([gram[:, rows, columns] for gram in grams], dim=1), GRAM_BITS)
+
+
+def _coarse(values: Tensor, bits: int) -> Tensor:
+    """The mantissa rounded to so many bits: many numbers, of which none matters alone, in half the bytes."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp(torch.round(mantissa * 2**bits) / 2**bits, exponent)
+
+
 def _filled(rows: list[Tensor], count: int) -> Tensor:
     """The first ``count`` of each, (cells, rows, count), NaN where a row has fewer."""
     cut = [row[:, :count] for row in rows]
@@ -254,10 +292,17 @@ PROBES: Registry[Probe] = Registry(
         ),
         "top_eigenvalues": Probe(
             _top_eigenvalues,
-            f"the {LARGEST} largest Hessian eigenvalues of the loss as trained, raw weights, fixed probe set, descending",
+            f"the {EIGENVALUES} largest Hessian eigenvalues of the loss as trained, raw weights, fixed probe set, descending",
             ("eigenvalue",),
             "1/lr_raw",
-            work=200,
+            work=500,
+        ),
+        "spectral_density": Probe(
+            _spectral_density,
+            "share of the Hessian's eigenvalues in bins of λ/λ_max (their edges: DENSITY_EDGES), by stochastic Lanczos; loss as "
+            "trained, raw weights, fixed probe set",
+            ("bin",),
+            work=600,
         ),
         "trace": Probe(
             _trace, "trace of the Hessian of the loss as trained, raw weights, fixed probe set (Hutch++)", units="1/lr_raw", work=80
@@ -283,6 +328,14 @@ PROBES: Registry[Probe] = Registry(
             _drift,
             f"change of every hidden layer's pre-activations since step 0 over their size then, {_ON_SOME}",
             ("hidden",),
+            needs=("hidden",),
+        ),
+        "outputs": Probe(_outputs, f"f, the centred network's outputs, on the first {COMPARED_SAMPLES} held-out samples", ("sample", "output")),
+        "gram": Probe(
+            _gram,
+            "upper triangle, row by row, of every hidden layer's Gram matrix of pre-activations, hᵀh/units, centred, on the first "
+            f"{GRAM_SAMPLES} held-out samples",
+            ("hidden", "pair"),
             needs=("hidden",),
         ),
     },

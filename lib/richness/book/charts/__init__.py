@@ -6,10 +6,12 @@ becomes rows is in `cells`.
 
 from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
+from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.failures import loss_panels
+from richness.book.charts.gallery import gallery
 from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
 from richness.book.charts.performance import accuracy, leaving_eta, tuning_gamma
 from richness.book.charts.plane import portrait, triangle
@@ -21,13 +23,17 @@ __all__ = [
     "Reading",
     "accuracy",
     "advice",
+    "all_boundaries",
     "bench_costs",
     "bench_ratios",
     "bench_shares",
     "best_eta",
     "boundary_fits",
     "budgets",
+    "closing",
     "explorer",
+    "exponents_by_depth",
+    "gallery",
     "glance",
     "judged",
     "leaving_eta",
@@ -36,6 +42,7 @@ __all__ = [
     "loss_panels",
     "portrait",
     "question",
+    "ratios",
     "reading",
     "stored_bench",
     "triangle",

@@ -7,6 +7,7 @@ is below 0.8 of its initial loss, *learned* if below 0.6, and *dead* if it staye
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray as xr
 
 from richness.book.charts.theme import significant
 from richness.findings.boundaries import CONVERGED_BELOW, LEARNED_BELOW
+from richness.networks.optimizers import OPTIMIZERS
 from richness.networks.parameterization import FLOAT64_BELOW, natural_eta
 
 OK, DIVERGED, NOT_RUN = 0, 1, 2
@@ -26,22 +28,61 @@ def recipe(runs: xr.Dataset) -> dict[str, Any]:
     return dict(json.loads(runs.attrs.get("recipe", "{}")))
 
 
-def conditions(runs: xr.Dataset) -> str:
-    """Under what a result was measured, for a caption: loss, task, network, N, B, T, seeds and conventions."""
+_LOSSES = {"mse": "MSE (mean over batch and classes)", "cross_entropy": "cross-entropy (mean over the batch)"}
+LOSS_NAMES = {"mse": "MSE", "cross_entropy": "cross-entropy"}
+OPTIMIZER_NAMES = {"sgd": "SGD", "momentum": "SGD with momentum", "signsgd": "SignSGD", "adam": "Adam"}
+
+
+def conditions(*results: xr.Dataset) -> str:
+    """Under what results were measured, for a caption: loss, task, network, N, B, T, seeds and conventions.
+
+    Of several results, what differs between them is listed with "or".
+    """
+    every = [_conditions(runs) for runs in results]
+    parts = [" or ".join(dict.fromkeys(filter(None, alternatives))) for alternatives in zip(*every, strict=True)]
+    return "; ".join(filter(None, parts)) + "."
+
+
+def _conditions(runs: xr.Dataset) -> list[str]:
     made, seeds = recipe(runs), [int(s) for s in np.atleast_1d(runs.seed.values)]
-    loss = {"mse": "MSE (mean over batch and classes)", "cross_entropy": "cross-entropy (mean over the batch)"}
-    network = f"{str(made.get('network', 'network')).upper()} of L = {made.get('depth', '?')} weight layers"
-    parts = [
-        loss.get(str(made.get("loss")), str(made.get("loss", "loss not recorded"))),
+    optimizer = str(made.get("optimizer", "optimizer?"))
+    by_sign = optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].by_sign
+    raw = "the readout's raw step is η, the other layers' η/√fan_in" if by_sign else "lr_raw = N·η"
+    return [
+        _LOSSES.get(str(made.get("loss")), str(made.get("loss", "loss not recorded"))),
         f"task {made.get('task', 'not recorded')}, fresh samples every step",
-        f"{network}, width N = {made.get('width', '?')}, {made.get('activation', 'activation not recorded')}",
-        f"{str(made.get('optimizer', 'optimizer?')).upper()}, B = {made.get('batch_size', '?')}",
+        f"{str(made.get('network', 'network')).upper()} of L = {made.get('depth', '?')} weight layers",
+        f"width N = {made.get('width', '?')}, {made.get('activation', 'activation not recorded')}",
+        OPTIMIZER_NAMES.get(optimizer, optimizer) + _schedule(made),
+        f"B = {made.get('batch_size', '?')}",
         f"T = {last_step(runs)} steps",
         f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))})",
-        *_precision(runs),
-        "η is the width-free step size, lr_raw = N·η",
+        *(_precision(runs) or [""]),
+        f"η is the width-free step size, {raw}",
     ]
-    return "; ".join(parts) + "."
+
+
+def _schedule(made: dict[str, Any]) -> str:
+    """What the optimiser's name leaves unsaid: β, and the schedule of the step size."""
+    said = f" (β = {made['momentum']:g})" if made.get("optimizer") == "momentum" and "momentum" in made else ""
+    if made.get("warmup"):
+        said += f", linear warm-up over {made['warmup']} steps"
+    if made.get("schedule", "constant") != "constant":
+        said += f", {made['schedule']} decay to 0"
+    return said
+
+
+def natural(runs: xr.Dataset) -> Callable[[Any], Any]:
+    """The natural scale of η as a function of γ, for the depth and optimiser of a result."""
+    L, optimizer = depth(runs), str(recipe(runs).get("optimizer", "sgd"))
+    return lambda gamma: natural_eta(gamma, L, optimizer)
+
+
+def natural_words(*results: xr.Dataset) -> str:
+    """That scale as a formula, for a caption."""
+    kinds = {OPTIMIZERS[str(recipe(runs).get("optimizer", "sgd"))].by_sign for runs in results}
+    formulas = {False: "γ²(1+γ)^(2/L−2)", True: "γ(1+γ)^(1/L−1) where steps go by the sign"}
+    return " and ".join(formulas[kind] for kind in sorted(kinds))
 
 
 def _precision(runs: xr.Dataset) -> list[str]:
@@ -74,6 +115,12 @@ def depth(runs: xr.Dataset) -> int:
     return int(made["depth"])
 
 
+def setting(runs: xr.Dataset) -> dict[str, Any]:
+    """What tells one portrait from another: ``L``, ``loss`` and ``optimizer``."""
+    made = recipe(runs)
+    return {"L": depth(runs), "loss": made.get("loss", "mse"), "optimizer": made.get("optimizer", "sgd")}
+
+
 def edges(centres: np.ndarray) -> np.ndarray:
     """Borders of log-spaced cells, shape (n + 1,): geometric means of neighbours, mirrored at both ends."""
     logs = np.log10(centres)
@@ -87,7 +134,7 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
     """One row for every cell that was run, ascending in γ, then η.
 
     Columns: ``gamma, eta, log_gamma, log_eta`` (log10), the cell's borders ``gamma_low, gamma_high, eta_low,
-    eta_high``, ``natural`` (natural_eta at that γ and depth), ``row`` (the η's place on its axis), ``late`` (late loss
+    eta_high``, ``natural`` (`natural` at that γ), ``row`` (the η's place on its axis), ``late`` (late loss
     over initial loss, mean over the seeds that stayed finite; NaN if none did), ``state`` (learned, converged, dead or
     diverged), the counts ``seeds, diverged``, ``place`` (indices into the result) and ``hatch`` (1 for
     every third of a stretch of cells of one fate). A cell is *diverged* where more
@@ -105,7 +152,7 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
     rows = []
     gammas = runs["gamma"].values.astype(float)
     gamma_edges = edges(gammas)
-    L = depth(runs)
+    scale = natural(runs)
     for i, gamma in enumerate(gammas):
         here = counts.isel(gamma=i)
         etas = np.asarray(here["eta"].values, dtype=float)
@@ -125,7 +172,7 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
                     "gamma_high": gamma_edges[i + 1],
                     "eta_low": eta_edges[row],
                     "eta_high": eta_edges[row + 1],
-                    "natural": float(natural_eta(gamma, L)),
+                    "natural": float(scale(gamma)),
                     "row": row,
                     "late": float(here["late"].values[j]),
                     "seeds": seeds,

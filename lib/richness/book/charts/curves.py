@@ -11,10 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from richness.book.charts import theme
-from richness.book.charts.cells import cells, conditions, depth, records
+from richness.book.charts.cells import cells, conditions, natural, records
 from richness.book.charts.plane import measured
 from richness.book.figure import Figure, figure
-from richness.networks.parameterization import natural_eta
 
 #: Of η_max, where a run is taken if none is named: far enough below to be calm, near enough to learn.
 SHARE = 0.25
@@ -64,7 +63,7 @@ def _default(runs: xr.Dataset) -> list[tuple[float, float]]:
     top = measured(runs)["eta_max"].median("seed")
     gammas = top["gamma"].values.astype(float)
     if not np.isfinite(top.values).any():  # nothing converged: natural η is still a run
-        return [(float(g), float(natural_eta(g, depth(runs)))) for g in gammas[:: max(1, len(gammas) // 5)]]
+        return [(float(g), float(natural(runs)(g))) for g in gammas[:: max(1, len(gammas) // 5)]]
     seen = gammas[np.isfinite(top.values)]
     powers = [g for g in seen if abs(np.log10(g) - round(np.log10(g))) < 1e-3]
     picked = [g for g in powers if round(np.log10(g)) % 2 == 0]

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.book.charts import theme
-from richness.book.charts.cells import OK, cells, conditions, last_step, recipe, records
+from richness.book.charts.cells import OK, cells, conditions, last_step, natural_words, recipe, records
 from richness.book.charts.plane import CELLS, HEIGHT, Plane, cell_layers, view_param
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
@@ -284,8 +284,8 @@ def _note(words: str, runs: xr.Dataset, seed: int) -> str:
         f"{words.rstrip()} Left, the plane: colour is the late loss over the initial loss, mean over seeds; "
         "×: diverged (more than half of the seeds); dot: finite, but not converged, "
         f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); "
-        "blank: not run. Straightened: η over natural η, "
-        "γ²(1+γ)^(2/L−2). Right: the run under the pointer, else the one clicked or set by the sliders, which take the "
+        f"blank: not run. Straightened: η over natural η, {natural_words(runs)}. "
+        "Right: the run under the pointer, else the one clicked or set by the sliders, which take the "
         f"nearest run; the curves are of seed {seed} alone, an actual run, from step 1 on; λ_max is the largest "
         "eigenvalue of the Hessian of the loss as trained, in raw parameters, over its stability line 2/lr_raw (red). "
         f"Orange is rich (γ > 1), blue lazy. {conditions(runs)}"

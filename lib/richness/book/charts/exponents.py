@@ -11,19 +11,13 @@ import pandas as pd
 import xarray as xr
 
 from richness.book.charts import theme
-from richness.book.charts.cells import conditions, depth, last_step, records
+from richness.book.charts.cells import conditions, last_step, natural, natural_words, records, setting
 from richness.book.charts.plane import NAMES, boundary_rows, nothing, shape_legend
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
 from richness.findings.evidence import Exponent
-from richness.findings.portraits import exponents as all_exponents
+from richness.findings.portraits import predicted, slopes
 
-#: Which parts of which claims speak of a boundary, and the side of the figure on which each stands.
-_SIDES = {
-    "eta_max": {"lazy": ("C1", "lazy"), "rich": ("C2", "rich")},
-    "eta_star": {"lazy": ("C5", "lazy"), "rich": ("C5", "rich")},
-    "eta_min": {"rich": ("C3", "gamma")},
-}
 _INK = {"lazy": theme.LAZY, "rich": theme.RICH}
 _SPREAD = "Bars run from the lowest to the highest seed; points are geometric means over seeds."
 
@@ -45,20 +39,26 @@ def boundary_fits(
     points. The table also holds theory's slope over the very same γ, since the exact formulas bend.
 
     Args:
-        name: eta_max (C1 and C2), eta_star (C5) or eta_min (C3; rich side only, at the longest budget).
-        exponents: from `richness.findings.portraits.exponents`; computed from `runs` where not given.
+        name: eta_max (C1 and C2), eta_star (C5), eta_min (C3; rich side only, at the longest budget), under cross-entropy
+            eta_crit and eta_works (C4); of optimisers that step by the sign, all but the last (C16).
+        exponents: from `richness.findings.portraits.slopes`; computed from `runs` where not given.
 
     Raises:
-        ValueError: another name. Where the boundary was not seen, the figure says so in words.
+        ValueError: no exponent of that boundary is claimed. Where it was not seen, the figure says so in words.
     """
-    if name not in _SIDES:
-        raise ValueError(f"no exponent is claimed for {name!r}; expected one of {', '.join(_SIDES)}")
-    rows = boundary_rows(_boundary(runs, name), depth(runs), name)
+    one = setting(runs)
+    keys = {side: predicted(name, side, one["loss"], one["optimizer"]) for side in ("lazy", "rich")}
+    keys = {side: key for side, key in keys.items() if key is not None}
+    if not keys:
+        raise ValueError(f"no exponent is claimed for {name!r}; expected one of {', '.join(NAMES)}")
+    rows = boundary_rows(_boundary(runs, name), natural(runs), name)
     words = (caption or f"The exponents of {NAMES[name]}.").rstrip()
     if rows.empty:
         return nothing(f"{NAMES[name]} was seen at no γ: its neighbours were not run.", runs, words, label)
-    known = all_exponents(runs) if exponents is None else exponents
-    asked = {side: [e for e in known if (e.id, e.part) == key] for side, key in _SIDES[name].items()}
+    if exponents is None:
+        asked = {side: slopes(runs, name, side) for side in keys}
+    else:
+        asked = {side: [e for e in exponents if (e.id, e.part) == key] for side, key in keys.items()}
     panels = [_panel(rows, name, side, fits) for side, fits in asked.items() if len(_side(rows, side)) > 1]
     if not panels:
         return nothing(f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim.", runs, words, label)
@@ -210,10 +210,10 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     smallest = found.eta_min(runs)
     if "budget" not in smallest.dims or smallest.sizes["budget"] < 2:
         raise ValueError("expected a result with two budgets or more; run the sweep with budgets=(250, 500, 1000).")
-    L = depth(runs)
+    scale = natural(runs)
     frames = []
     for budget in smallest["budget"].values:
-        rows = boundary_rows(smallest.sel(budget=budget, drop=True), L, "eta_min")
+        rows = boundary_rows(smallest.sel(budget=budget, drop=True), scale, "eta_min")
         frames.append(rows.assign(T=int(budget), budget=f"T = {int(budget)}"))
     rows = pd.concat(frames)
     rows = rows[rows.gamma >= 0.999]
@@ -282,8 +282,8 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
 
     Where they were not seen at the same γ, the figure says so in words.
     """
-    L = depth(runs)
-    points = {name: boundary_rows(_boundary(runs, name), L, name) for name in ("eta_max", "eta_star")}
+    scale = natural(runs)
+    points = {name: boundary_rows(_boundary(runs, name), scale, name) for name in ("eta_max", "eta_star")}
     both = points["eta_max"].merge(points["eta_star"], on="gamma", suffixes=("_max", "_star"))
     if both.empty:
         why = "There is no γ at which both η_max and η* were seen."
@@ -324,8 +324,8 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
     )
     words = (caption or "The best η beside the largest that converges.").rstrip()
     note = (
-        f"{words} {_definition(runs, 'eta_max')} {_definition(runs, 'eta_star')} Both over natural η, γ²(1+γ)^(2/L−2). "
-        f"{_SPREAD} T = {last_step(runs)}. {conditions(runs)}"
+        f"{words} {_definition(runs, 'eta_max')} {_definition(runs, 'eta_star')} "
+        f"Both over natural η, {natural_words(runs)}. {_SPREAD} T = {last_step(runs)}. {conditions(runs)}"
     )
     table = pd.DataFrame({"γ": both.gamma, "η_max": both.eta_max, "η*": both.eta_star, "η* ÷ η_max": ratio})
     return figure(theme.finished(chart, wide=theme.WIDE), summary, table, note, label)

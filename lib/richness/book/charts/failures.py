@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -68,7 +69,7 @@ def _smooth(values: np.ndarray, whole: int) -> list[tuple[int, float]]:
     return [(end, float(np.mean(values[start : end + 1]))) for start, end in zip(starts, ends, strict=True)]
 
 
-def _panel(title: str, curves: Mapping[str, np.ndarray], limits: tuple[float, float]) -> alt.LayerChart:
+def _panel(title: str, curves: Mapping[str, np.ndarray], limits: tuple[float, float]) -> Any:
     rows, ends = [], []
     for name, loss in curves.items():
         steps, values = _within(np.asarray(loss, dtype=float), limits[1])

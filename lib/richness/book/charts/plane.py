@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,28 @@ import pandas as pd
 import xarray as xr
 
 from richness.book.charts import theme
-from richness.book.charts.cells import cells, conditions, depth, last_step, recipe, records
+from richness.book.charts.cells import (
+    LOSS_NAMES,
+    OPTIMIZER_NAMES,
+    cells,
+    conditions,
+    depth,
+    last_step,
+    natural,
+    natural_words,
+    recipe,
+    records,
+)
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
-from richness.networks.parameterization import natural_eta
+from richness.findings.portraits import predicted
+from richness.findings.theory import predicted_exponent
 
 HEIGHT = 300
-NAMES = {"eta_max": "η_max", "eta_crit": "η_crit", "eta_star": "η*", "eta_min": "η_min"}
-_SHAPES = {"eta_max": "triangle-up", "eta_crit": "square", "eta_star": "circle", "eta_min": "triangle-down"}
+NAMES = {"eta_works": "η_works", "eta_max": "η_max", "eta_crit": "η_crit", "eta_star": "η*", "eta_min": "η_min"}
+SHAPES = {
+    "eta_works": "diamond", "eta_max": "triangle-up", "eta_crit": "square", "eta_star": "circle", "eta_min": "triangle-down",
+}  # fmt: skip
 VIEWS = ("raw", "straightened")
 CELLS = alt.NamedData(name="cells")
 STRAIGHTENED = "view == 'straightened'"
@@ -30,16 +44,21 @@ STRAIGHTENED = "view == 'straightened'"
 
 
 def measured(runs: xr.Dataset, budget: int | None = None) -> xr.Dataset:
-    """The four boundaries of a result, (gamma, seed); η_min at one budget (default: the whole run)."""
+    """The boundaries of a result, (gamma, seed); η_min at one budget (default: the whole run).
+
+    η_works under cross-entropy only: under MSE it hardly differs from η_max.
+    """
     ds = found.boundaries(runs)
+    if recipe(runs).get("loss", "mse") == "mse":
+        ds = ds.drop_vars("eta_works", errors="ignore")
     return ds.sel(budget=budget or last_step(runs)) if "budget" in ds.dims else ds
 
 
-def boundary_rows(boundary: xr.DataArray, L: int, name: str | None = None) -> pd.DataFrame:
+def boundary_rows(boundary: xr.DataArray, scale: Callable[[Any], Any], name: str | None = None) -> pd.DataFrame:
     """One row for every γ at which a boundary was seen.
 
     Columns: ``boundary, gamma, log_gamma, eta`` (geometric mean over seeds), ``low, high`` (smallest and largest seed),
-    ``seeds`` (how many saw it) and ``natural``.
+    ``seeds`` (how many saw it) and ``natural`` (`scale` at that γ).
     """
     values = np.asarray(boundary.transpose("gamma", "seed").values, dtype=float)
     rows = []
@@ -55,7 +74,7 @@ def boundary_rows(boundary: xr.DataArray, L: int, name: str | None = None) -> pd
                     "low": float(seen.min()),
                     "high": float(seen.max()),
                     "seeds": int(seen.size),
-                    "natural": float(natural_eta(gamma, L)),
+                    "natural": float(scale(gamma)),
                 }
             )
     columns = ["boundary", "gamma", "log_gamma", "eta", "low", "high", "seeds", "natural"]
@@ -63,7 +82,13 @@ def boundary_rows(boundary: xr.DataArray, L: int, name: str | None = None) -> pd
 
 
 def predicted_line(
-    rows: pd.DataFrame, slope: float, window: tuple[float, float], over: tuple[float, float], L: int, name: str
+    rows: pd.DataFrame,
+    slope: float,
+    window: tuple[float, float],
+    over: tuple[float, float],
+    scale: Callable[[Any], Any],
+    name: str,
+    points: int = 13,
 ) -> pd.DataFrame:
     """A line of a predicted slope, through the measured points' centre in `window`, drawn `over` a range of γ.
 
@@ -73,23 +98,48 @@ def predicted_line(
     if inside.empty:
         return pd.DataFrame(columns=["line", "gamma", "eta", "natural"])
     centre, height = inside.log_gamma.mean(), np.log10(inside.eta).mean()
-    gammas = np.geomspace(*over, 13)
+    gammas = np.geomspace(*over, points)
     etas = 10 ** (height + slope * (np.log10(gammas) - centre))
-    return pd.DataFrame({"line": name, "gamma": gammas, "eta": etas, "natural": natural_eta(gammas, L)})
+    return pd.DataFrame({"line": name, "gamma": gammas, "eta": etas, "natural": scale(gammas)})
 
 
-def plane_lines(points: Mapping[str, pd.DataFrame], L: int, gammas: np.ndarray, mse: bool = True) -> pd.DataFrame:
-    """Theory's slopes for the plane: η_max 2 (1 under cross-entropy) lazy and 2/L rich, η_min 1 rich."""
-    low, high = float(gammas.min()), float(gammas.max())
-    lazy, rich, rich_min = found.LAZY_WINDOWS[0], found.RICH_WINDOWS[0], found.RICH_WINDOWS_MIN[0]
+def definitions(*names: str) -> str:
+    """What boundaries are, for a caption."""
+    words = {
+        "eta_max": f"η_max: largest η that converges (late loss < {found.CONVERGED_BELOW} of the initial one).",
+        "eta_works": f"η_works: largest η that is finite and right on more than {found.WORKS_ABOVE:.0%} of held-out samples.",
+        "eta_min": f"η_min: smallest η that has learned (late loss < {found.LEARNED_BELOW}).",
+        "eta_crit": f"η_crit: largest η whose loss stays within {found.STABLE_BELOW} of the initial one for 60 steps.",
+        "eta_star": "η*: lowest late loss.",
+    }
+    return " ".join(words[name] for name in names)
+
+
+def boundary_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The boundaries of one portrait, one row a γ."""
+    dots = frame[frame.kind == "point"]
+    wide = dots.pivot_table(index=["L", "loss", "optimizer", "gamma"], columns="boundary", values="eta").reset_index()
+    wide = wide.assign(loss=wide.loss.map(LOSS_NAMES), optimizer=wide.optimizer.map(OPTIMIZER_NAMES))
+    return wide.rename(columns={**NAMES, "gamma": "γ", "optimizer": "optimiser"})
+
+
+_DRAWN_LINES = (("eta_max", "lazy"), ("eta_works", "lazy"), ("eta_max", "rich"), ("eta_min", "rich"))
+
+
+def theory_lines(points: Mapping[str, pd.DataFrame], runs: xr.Dataset, count: int = 13) -> pd.DataFrame:
+    """Theory's slopes for the measured boundaries: η_max lazy and rich, η_min rich, under cross-entropy η_works lazy."""
+    made, L, scale = recipe(runs), depth(runs), natural(runs)
+    low, high = float(runs["gamma"].min()), float(runs["gamma"].max())
+    ends = {"lazy": (low, min(0.1, high)), "rich": (max(1.0, low), high)}
+    windows = {"lazy": (low, found.LAZY_WINDOWS[0][1]), "rich": found.RICH_WINDOWS[0]}
     lines = []
-    if low < 0.1:
-        name = "η_max ∝ γ²" if mse else "η_max ∝ γ"
-        lines.append(predicted_line(points["eta_max"], 2.0 if mse else 1.0, (low, lazy[1]), (low, 0.1), L, name))
-    if high > 1:
-        over = (1.0, high)
-        lines.append(predicted_line(points["eta_max"], 2 / L, rich, over, L, f"η_max ∝ γ^(2/{L})"))
-        lines.append(predicted_line(points["eta_min"], 1.0, rich_min, over, L, "η_min ∝ γ"))
+    for name, side in _DRAWN_LINES:
+        claimed = predicted(name, side, made.get("loss", "mse"), made.get("optimizer", "sgd"))
+        if claimed is None or name not in points or ends[side][0] >= ends[side][1]:
+            continue
+        slope = predicted_exponent(claimed[0], L, claimed[1])
+        window = found.RICH_WINDOWS_MIN[0] if name == "eta_min" else windows[side]
+        lines.append(predicted_line(points[name], slope, window, ends[side], scale, f"{NAMES[name]} {side}", count))
     kept = [line for line in lines if not line.empty]
     return pd.concat(kept) if kept else pd.DataFrame(columns=["line", "gamma", "eta", "natural"])
 
@@ -99,12 +149,16 @@ def plane_lines(points: Mapping[str, pd.DataFrame], L: int, gammas: np.ndarray, 
 
 @dataclass(frozen=True)
 class Plane:
-    """What the layers of one plane share: its rows, and the ranges of γ, η and η over natural η that they span."""
+    """What the layers of one plane share: its rows, and the ranges of γ, η and η over natural η that they span.
+
+    ``zoom``, where given, holds Vega's expressions for the ends of the straightened view.
+    """
 
     rows: list[dict[str, Any]]
     gamma: tuple[float, float]
     eta: tuple[float, float]
     straight: tuple[float, float]
+    zoom: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, table: pd.DataFrame, rows: list[dict[str, Any]]) -> Plane:
@@ -132,8 +186,8 @@ class Plane:
 
     def y(self, field: str) -> alt.Y:
         """η or η over natural η: the domain and the field follow the control ``view``."""
-        ends = zip(self.straight, self.eta, strict=True)
-        low, high = (alt.ExprRef(f"{STRAIGHTENED} ? {theme.significant(s)} : {theme.significant(r)}") for s, r in ends)
+        ends = zip(self.zoom or map(theme.significant, self.straight), self.eta, strict=True)
+        low, high = (alt.ExprRef(f"{STRAIGHTENED} ? {s} : {theme.significant(r)}") for s, r in ends)
         # both ends given: a domain read from data would redraw every cell whenever the chosen one changes
         scale = alt.Scale(type="log", domain=[low, high], nice=False)
         span = (min(self.straight[0], self.eta[0]), max(self.straight[1], self.eta[1]))
@@ -153,7 +207,7 @@ def view_param(view: str) -> alt.Parameter:
     return alt.param(name="view", value=view, bind=bind)
 
 
-def _placed(chart: Any, *fields: str) -> Any:
+def placed(chart: Any, *fields: str) -> Any:
     """Fields of η as drawn: `field_y`, raw or divided by natural η."""
     return chart.transform_calculate(
         **{f"{field}_y": f"{STRAIGHTENED} ? datum.{field} / datum.natural : datum.{field}" for field in fields}
@@ -171,7 +225,7 @@ def cell_layers(plane: Plane, tooltip: bool = True) -> tuple[alt.Chart, list[alt
         alt.Color("late:Q", scale=theme.late_loss_scale(), legend=legend),
     )
     cells_layer = (
-        _placed(alt.Chart(CELLS), "eta_low", "eta_high")
+        placed(alt.Chart(CELLS), "eta_low", "eta_high")
         .mark_rect(strokeWidth=0, invalid=None)
         .encode(
             x=plane.x_cell,
@@ -194,7 +248,7 @@ def _glyphs(plane: Plane, state: str) -> alt.Chart:
     marked = alt.Chart(CELLS).transform_filter(f"datum.state == '{state}' && ({STRAIGHTENED} || datum.hatch)")
     mark: dict[str, Any] = cross if state == "diverged" else dot
     opacity = 0.6 if state == "diverged" else 0.8
-    return _placed(marked, "eta").mark_point(**mark, opacity=opacity).encode(x=plane.x, y=plane.y("eta_y"))
+    return placed(marked, "eta").mark_point(**mark, opacity=opacity).encode(x=plane.x, y=plane.y("eta_y"))
 
 
 def _cell_tooltip() -> list[alt.Tooltip]:
@@ -212,7 +266,7 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
     """Measured boundaries as points with intervals over seeds, theory's slopes dashed."""
     layers: list[alt.Chart] = []
     if not lines.empty:
-        theory = _placed(alt.Chart(alt.InlineData(values=records(lines))), "eta")
+        theory = placed(alt.Chart(alt.InlineData(values=records(lines))), "eta")
         halo = {
             "stroke": "#808080",
             "strokeWidth": 3.4,
@@ -222,16 +276,16 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
             layers.append(theory.mark_line(clip=True, **style).encode(x=plane.x, y=plane.y("eta_y"), detail="line:N"))
     if not points.empty:
         data = alt.InlineData(values=records(points))
-        bars = _placed(alt.Chart(data), "low", "high").mark_rule(strokeWidth=1.2, color=theme.MEASURED, clip=True)
+        bars = placed(alt.Chart(data), "low", "high").mark_rule(strokeWidth=1.2, color=theme.MEASURED, clip=True)
         layers.append(bars.encode(x=plane.x, y=plane.y("low_y"), y2="high_y:Q"))
         drawn = [name for name in NAMES if name in set(points.boundary)]
         shape = alt.Shape(
             "boundary:N",
-            scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[_SHAPES[n] for n in drawn]),
+            scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[SHAPES[n] for n in drawn]),
             legend=shape_legend(theme.MEASURED),
         )
         named = points.assign(boundary=points.boundary.map(NAMES))
-        marks = _placed(alt.Chart(alt.InlineData(values=records(named))), "eta")
+        marks = placed(alt.Chart(alt.InlineData(values=records(named))), "eta")
         marks = marks.mark_point(size=32, filled=False, strokeWidth=0.7, clip=True)
         tooltip = [
             alt.Tooltip("boundary:N", title="boundary"),
@@ -272,9 +326,9 @@ def portrait(
         ValueError: no cell was run, or the attributes carry no recipe.
     """
     table = cells(runs)
-    L = depth(runs)
+    scale = natural(runs)
     marked = measured(runs, budget) if boundaries is None else boundaries
-    points = {str(name): boundary_rows(marked[name], L, str(name)) for name in marked.data_vars if name in NAMES}
+    points = {str(name): boundary_rows(marked[name], scale, str(name)) for name in marked.data_vars if name in NAMES}
     lines = theory_lines(points, runs)
     plane = Plane.of(table, records(_shown(table)))
     base, glyphs = cell_layers(plane)
@@ -284,14 +338,6 @@ def portrait(
     chart = theme.finished(chart.add_params(view_param(view)).properties(datasets=plane.data), wide=theme.WIDE)
     words = caption or "The phase portrait. "
     return figure(chart, _portrait_summary(table, points), _portrait_table(points, table), _legend(words, runs), label)
-
-
-def theory_lines(points: Mapping[str, pd.DataFrame], runs: xr.Dataset) -> pd.DataFrame:
-    """Theory's slopes for the boundaries that were measured; see `plane_lines`."""
-    if "eta_max" not in points or "eta_min" not in points:
-        return pd.DataFrame(columns=["line", "gamma", "eta", "natural"])
-    gammas = runs["gamma"].values.astype(float)
-    return plane_lines(points, depth(runs), gammas, recipe(runs).get("loss", "mse") == "mse")
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -307,8 +353,8 @@ def _legend(words: str, runs: xr.Dataset) -> str:
         "seeds, with bars from the lowest to the highest seed; dashed: theory's slopes, at the measurement's height. "
         f"η_max: largest η that converges (late < {found.CONVERGED_BELOW} of initial loss). η_min: smallest η that has "
         f"learned (late < {found.LEARNED_BELOW}). η_crit: largest η whose loss stays within {found.STABLE_BELOW} of "
-        "the initial one in the first 60 steps. η*: lowest late loss. Straightened: η over natural η, "
-        f"γ²(1+γ)^(2/L−2). {conditions(runs)}"
+        "the initial one in the first 60 steps. η*: lowest late loss. "
+        f"Straightened: η over natural η, {natural_words(runs)}. {conditions(runs)}"
     )
 
 
@@ -370,15 +416,13 @@ def triangle(
     """
     L, steps = depth(runs), budget or last_step(runs)
     marked = measured(runs, budget) if boundaries is None else boundaries
-    points = {name: boundary_rows(marked[name], L, name) for name in ("eta_max", "eta_min")}
-    points = {name: rows.assign(natural=rows.gamma ** (2 / L)) for name, rows in points.items()}
+    points = {name: boundary_rows(marked[name], _rich_scale(L), name) for name in ("eta_max", "eta_min")}
     both = points["eta_max"].merge(points["eta_min"], on=["gamma", "natural"], suffixes=("_max", "_min"))
     both = both[both.gamma >= 0.999]
     if len(both) < 2:
         why = f"The triangle needs η_max and η_min at two γ ≥ 1 or more; here both were seen at {len(both)}."
         return nothing(why, runs, caption or "The triangle of optimizability.", label)
     tip, lines = _tip(points, L, float(both.gamma.max()))
-    lines = lines.assign(natural=lines.gamma ** (2 / L))
     low, high = 1.0, max(float(both.gamma.max()), tip if np.isfinite(tip) else 0) * 1.5
     span = theme.span(
         [*(both.eta_min / both.natural), *(both.eta_max / both.natural), *(lines.eta / lines.natural)], 1.6
@@ -412,6 +456,11 @@ def triangle(
     return figure(theme.finished(chart, wide=theme.WIDE), _triangle_summary(table, tip), table, note, label)
 
 
+def _rich_scale(L: int) -> Callable[[Any], Any]:
+    """The asymptote of the largest convergent η, γ^(2/L), by which the triangle is straightened."""
+    return lambda gamma: gamma ** (2 / L)
+
+
 def nothing(why: str, runs: xr.Dataset, words: str, label: str | None) -> Figure:
     """A figure that says in words why there is nothing to draw: a small run shows that too, and a chapter goes on."""
     text = alt.Chart(alt.InlineData(values=textwrap.wrap(why, 44))).transform_window(line="row_number()")
@@ -427,7 +476,7 @@ def _tip(points: Mapping[str, pd.DataFrame], L: int, seen: float) -> tuple[float
     rich, rich_min = found.RICH_WINDOWS[0], found.RICH_WINDOWS_MIN[0]
     slopes = (2 / L, 1.0)
     ends = [
-        predicted_line(points[name], slope, window, (1.0, seen), L, NAMES[name])
+        predicted_line(points[name], slope, window, (1.0, seen), _rich_scale(L), NAMES[name])
         for name, slope, window in zip(("eta_max", "eta_min"), slopes, (rich, rich_min), strict=True)
     ]
     if any(end.empty for end in ends):
@@ -437,7 +486,7 @@ def _tip(points: Mapping[str, pd.DataFrame], L: int, seen: float) -> tuple[float
     tip = 10 ** (gap / closing) if closing > 1e-9 else float("inf")
     reach = (1.0, min(max(tip, 1.01), 1e12) if np.isfinite(tip) else seen)
     drawn = [
-        predicted_line(points[name], slope, window, reach, L, NAMES[name])
+        predicted_line(points[name], slope, window, reach, _rich_scale(L), NAMES[name])
         for name, slope, window in zip(("eta_max", "eta_min"), slopes, (rich, rich_min), strict=True)
     ]
     return float(tip), pd.concat(drawn)
@@ -463,7 +512,7 @@ def _interval_points(rows: pd.DataFrame, x: alt.X, y: Any) -> list[alt.Chart]:
     drawn = [name for name in NAMES if name in set(rows.boundary)]
     shape = alt.Shape(
         "boundary:N",
-        scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[_SHAPES[n] for n in drawn]),
+        scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[SHAPES[n] for n in drawn]),
         legend=shape_legend(theme.RICH),
     )
     bars = alt.Chart(data).mark_rule(strokeWidth=1.2).encode(x=x, y=y("y_low"), y2="y_high:Q")

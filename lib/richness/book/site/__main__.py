@@ -1,4 +1,4 @@
-"""``python -m richness.book.site build | serve | weigh``: make the website, look at it, weigh it."""
+"""``python -m richness.book.site build | serve | weigh | print``: make the website, look at it, weigh it, print it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--clean", action="store_true", help="forget everything built before")
     serve = commands.add_parser("serve", help="serve _build/html on localhost")
     serve.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
+    commands.add_parser("print", help="the whole book as one PDF, _build/book.pdf")
     weigh = commands.add_parser("weigh", help="what each page's first view weighs, in kB of gzip")
     weigh.add_argument("--limit", type=float, default=500.0, help="fail above this many kB (default: 500)")
     return top
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from richness.book.site.serving import serve
 
             return serve(options.port)
+        if options.command == "print":
+            from richness.book.site.printing import bind
+
+            return bind()
         from richness.book.site.weighing import weigh
 
         return weigh(options.limit)

@@ -11,7 +11,16 @@ from collections.abc import Callable
 import xarray as xr
 
 from richness.runs.experiment import Experiment
-from richness.runs.recipes import held_out, laboratory, performance, portraits
+from richness.runs.recipes import (
+    dynamics,
+    held_out,
+    laboratory,
+    performance,
+    portraits,
+)
+from richness.runs.recipes import curvature, laboratory, portraits
+from richness.runs.recipes import laboratory, model, portraits
+from richness.runs.recipes import laboratory, portraits, similarity
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
@@ -19,8 +28,12 @@ from richness.runs.sweep import Progress, sweep
 RECIPES: dict[str, Callable[[str], Experiment]] = {
     **portraits.RECIPES,
     **laboratory.RECIPES,
+    **dynamics.RECIPES,
     **performance.RECIPES,
     **held_out.RECIPES,
+    **curvature.RECIPES,
+    **model.RECIPES,
+    **similarity.RECIPES,
 }
 
 

@@ -24,15 +24,13 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
+from richness.findings.theory.common import LOSSES, check, largest_good, positive
 from richness.networks.parameterization import natural_eta
 
 __all__ = [
@@ -49,16 +47,12 @@ __all__ = [
     "minimum",
     "minimum_sharpness",
     "output",
-    "predicted_exponent",
     "simulate",
     "simulated_boundary",
     "simulated_escape_time",
-    "slope",
     "transverse_sharpness",
     "triangle_tip",
 ]
-
-LOSSES = ("mse", "cross_entropy")
 
 #: The output f at which the plateau counts as left: half way to the target (MSE: a quarter of the initial loss).
 ESCAPE_LEVEL = 0.5
@@ -79,20 +73,6 @@ _NODES, _WEIGHTS = (array / 2 for array in np.polynomial.legendre.leggauss(128))
 _NODES = _NODES + 0.5
 
 
-def _positive(name: str, value: ArrayLike) -> np.ndarray:
-    array = np.asarray(value, dtype=np.float64)
-    if not np.all(np.isfinite(array) & (array > 0)):
-        raise ValueError(f"{name} must be positive and finite, got {value!r}; pass values such as 1e-3 or 10.")
-    return array
-
-
-def _check(depth: int, loss: str = "mse") -> None:
-    if isinstance(depth, bool) or depth != int(depth) or depth < 2:
-        raise ValueError(f"depth must be a whole number of weights, 2 or more, got {depth!r}.")
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}.")
-
-
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1.0 + np.tanh(0.5 * x))  # never overflows
 
@@ -104,7 +84,7 @@ def _residual(f: np.ndarray, loss: str) -> np.ndarray:
 
 def loss_value(f: ArrayLike, loss: str = "mse") -> np.ndarray:
     """The loss at output ``f``: ½ (f − 1)², or the cross-entropy in nats. Same shape as ``f``."""
-    _check(2, loss)
+    check(2, loss)
     f = np.asarray(f, dtype=np.float64)
     if loss == "mse":
         return 0.5 * (f - 1.0) ** 2
@@ -114,14 +94,14 @@ def loss_value(f: ArrayLike, loss: str = "mse") -> np.ndarray:
 
 def output(w: ArrayLike, depth: int, gamma: ArrayLike) -> np.ndarray:
     """The network's output f(w) = (w^L − 1)/γ, broadcast over ``w`` and ``gamma``."""
-    _check(depth)
-    return (np.asarray(w, dtype=np.float64) ** depth - 1.0) / _positive("gamma", gamma)
+    check(depth)
+    return (np.asarray(w, dtype=np.float64) ** depth - 1.0) / positive("gamma", gamma)
 
 
 def minimum(depth: int, gamma: ArrayLike) -> np.ndarray:
     """Where both losses are smallest: w* = (1+γ)^{1/L}."""
-    _check(depth)
-    return (1.0 + _positive("gamma", gamma)) ** (1.0 / depth)
+    check(depth)
+    return (1.0 + positive("gamma", gamma)) ** (1.0 / depth)
 
 
 def minimum_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.ndarray:
@@ -129,9 +109,9 @@ def minimum_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.nda
 
     Slope −2 in γ on the lazy side, −2/L on the rich side. L separate weights: 1/L of it.
     """
-    _check(depth, loss)
+    check(depth, loss)
     curvature = 1.0 if loss == "mse" else _TARGET_PROBABILITY * (1 - _TARGET_PROBABILITY)
-    return curvature * depth**2 / natural_eta(_positive("gamma", gamma), depth)
+    return curvature * depth**2 / natural_eta(positive("gamma", gamma), depth)
 
 
 def initial_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.ndarray:
@@ -140,8 +120,8 @@ def initial_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.nda
     MSE: L²/γ² − L(L−1)/γ, negative once γ > L/(L−1): the rich side starts near a saddle. Cross-entropy: the first term
     times σ′(0) = ¼, the second times |σ(0) − p₁| = 0.231. L separate weights: 1/L of it.
     """
-    _check(depth, loss)
-    gamma = _positive("gamma", gamma)
+    check(depth, loss)
+    gamma = positive("gamma", gamma)
     curvature, residual = (1.0, 1.0) if loss == "mse" else (0.25, _TARGET_PROBABILITY - 0.5)
     return curvature * depth**2 / gamma**2 - residual * depth * (depth - 1) / gamma
 
@@ -151,8 +131,8 @@ def transverse_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.
 
     Cross-entropy: 0.231/γ. Here nothing is to be divided by L.
     """
-    _check(depth, loss)
-    return (1.0 if loss == "mse" else _TARGET_PROBABILITY - 0.5) / _positive("gamma", gamma)
+    check(depth, loss)
+    return (1.0 if loss == "mse" else _TARGET_PROBABILITY - 0.5) / positive("gamma", gamma)
 
 
 def critical_eta(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.ndarray:
@@ -178,10 +158,10 @@ def escape_time(depth: int, gamma: ArrayLike, loss: str = "mse", level: float = 
     Raises:
         ValueError: for γ ≤ 0, a level outside (0, 1), an unknown loss, or a depth below 2.
     """
-    _check(depth, loss)
+    check(depth, loss)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1 (the target), got {level!r}.")
-    gamma = _positive("gamma", gamma)
+    gamma = positive("gamma", gamma)
     end = np.log1p(gamma * level)[..., None]
     s = end * _NODES
     pull = -_residual(np.expm1(s) / gamma[..., None], loss)
@@ -195,8 +175,8 @@ def escape_time_asymptote(depth: int, gamma: ArrayLike, loss: str = "mse") -> np
     For L > 2 the correction falls only as γ^{−(L−2)/L}: 19 % at γ = 100, L = 3. Cross-entropy: divided by
     |σ(0) − p₁| = 0.231, that is 4.3 times longer.
     """
-    _check(depth, loss)
-    gamma = _positive("gamma", gamma)
+    check(depth, loss)
+    gamma = positive("gamma", gamma)
     time = gamma / 4 * np.log1p(gamma) if depth == 2 else gamma / (depth * (depth - 2))
     return time if loss == "mse" else time / (_TARGET_PROBABILITY - 0.5)
 
@@ -263,10 +243,10 @@ def simulate(
         loss: ``"mse"`` or ``"cross_entropy"``.
         record: also keep the loss at every step.
     """
-    _check(depth, loss)
+    check(depth, loss)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}.")
-    gamma, eta = np.broadcast_arrays(_positive("gamma", gamma), _positive("eta", eta))
+    gamma, eta = np.broadcast_arrays(positive("gamma", gamma), positive("eta", eta))
     w, power = np.ones(gamma.shape), np.ones(gamma.shape)  # power = w^{L−1}
     f, lowest, highest = np.zeros((3, *gamma.shape))
     pace = eta * depth / gamma
@@ -314,37 +294,19 @@ def simulated_boundary(
     """
     if criterion not in ("converged", "bounded"):
         raise ValueError(f"criterion must be converged or bounded, got {criterion!r}.")
-    gamma = np.atleast_1d(_positive("gamma", gamma))
+    gamma = np.atleast_1d(positive("gamma", gamma))
     scale = natural_eta(gamma, depth)
     # bounded gradients (cross-entropy) carry a lazy run on to η ∝ γ, which is γ⁻¹ above the natural scale
     top = np.maximum(30.0, 300.0 / gamma) if criterion == "bounded" and loss != "mse" else np.full(gamma.shape, 30.0)
 
-    def scan(gamma: np.ndarray, low: np.ndarray, high: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
-        etas = np.geomspace(low, high, points, axis=-1)
-        return _last_good(etas, _good(simulate(depth, gamma[:, None], etas, steps, loss), criterion))
+    def good(etas: np.ndarray, at: np.ndarray) -> np.ndarray:
+        return _good(simulate(depth, gamma[at, None], etas, steps, loss), criterion)
 
-    low, high = scan(gamma, scale * 0.01, scale * top, 64)
-    seen = np.isfinite(low)
-    low, high = low[seen], high[seen]
-    for _ in range(refinements):
-        low, high = scan(gamma[seen], low, high, 17)
-    boundary = np.full(seen.shape, np.nan)
-    boundary[seen] = np.sqrt(low * high)
-    return boundary
+    return largest_good(good, scale * 0.01, scale * top, refinements=refinements)
 
 
 def _good(run: Simulation, criterion: str) -> np.ndarray:
     return np.abs(run.output - 1.0) < CONVERGED_WITHIN if criterion == "converged" else run.status == 0
-
-
-def _last_good(etas: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The last η of the first good stretch and the bad η above it, along the last axis; NaN where there is none."""
-    start = np.argmax(good, axis=-1)
-    bad_after = ~good & (np.arange(good.shape[-1]) > start[..., None])
-    stop = np.argmax(bad_after, axis=-1)
-    seen = good.any(-1) & bad_after.any(-1)
-    low, high = (np.take_along_axis(etas, np.maximum(at, 0)[..., None], -1)[..., 0] for at in (stop - 1, stop))
-    return np.where(seen, low, np.nan), np.where(seen, high, np.nan)
 
 
 def simulated_escape_time(
@@ -354,7 +316,7 @@ def simulated_escape_time(
 
     The crossing is interpolated between two steps; NaN where it was not reached within 1.5 × ``steps``.
     """
-    gamma = np.atleast_1d(_positive("gamma", gamma))
+    gamma = np.atleast_1d(positive("gamma", gamma))
     eta = escape_time(depth, gamma, loss, level) / steps
     w, f, time = np.ones(gamma.shape), np.zeros(gamma.shape), np.full(gamma.shape, np.nan)
     for step in range(int(1.5 * steps)):
@@ -365,61 +327,3 @@ def simulated_escape_time(
         if not np.isnan(time).any():
             break
     return time
-
-
-# -- exponents ---------------------------------------------------------------------------------------------------------
-
-
-def slope(function: Callable[[np.ndarray], Any], gammas: ArrayLike) -> float:
-    """Theory's least-squares slope of log10 function(γ) against log10 γ, at exactly the γ given.
-
-    The exact formulas bend, so a measured slope is only to be compared with theory's over the same points:
-    ``slope(lambda gamma: critical_eta(3, gamma), fit.gammas)``.
-
-    Raises:
-        ValueError: for fewer than two different γ, or values that are not positive and finite.
-    """
-    gammas = _positive("gammas", gammas).ravel()
-    if np.unique(gammas).size < 2:
-        raise ValueError(f"a slope needs at least two different γ, got {gammas.tolist()}.")
-    values = _positive("the function's values", function(gammas))
-    x = np.log10(gammas) - np.log10(gammas).mean()
-    return float(x @ np.log10(values) / (x @ x))
-
-
-#: (claim, part) → the predicted exponent as a function of the depth L.
-_EXPONENTS: dict[tuple[str, str], Callable[[int], Fraction]] = {
-    ("C1", "lazy"): lambda depth: Fraction(2),
-    ("C2", "rich"): lambda depth: Fraction(2, depth),
-    ("C3", "gamma"): lambda depth: Fraction(1),
-    ("C3", "T"): lambda depth: Fraction(-1),
-    ("C4", "onset"): lambda depth: Fraction(2),
-    ("C4", "largest"): lambda depth: Fraction(1),
-    ("C5", "lazy"): lambda depth: Fraction(2),
-    ("C5", "rich"): lambda depth: Fraction(2, depth),
-    ("C11", "lazy"): lambda depth: Fraction(-2),
-    ("C11", "rich"): lambda depth: Fraction(-2, depth),
-    ("C16", "lazy"): lambda depth: Fraction(1),
-    ("C16", "rich"): lambda depth: Fraction(1, depth),
-}
-
-
-def predicted_exponent(claim: str, depth: int, part: str | None = None) -> float:
-    """The exponent of γ (or of T, for C3's part ``"T"``) that a claim predicts for depth L.
-
-    Args:
-        claim: the ledger's id, such as ``"C2"``.
-        depth: number of weight layers L.
-        part: ``"lazy"``, ``"rich"``, ``"gamma"``, ``"T"``, ``"onset"``, ``"largest"``; may be left out where the claim
-            predicts a single exponent (C1, C2), and is ``"gamma"`` for C3 when left out.
-
-    Raises:
-        ValueError: for a claim or part without an exponent.
-    """
-    _check(depth)
-    parts = [name for identity, name in _EXPONENTS if identity == claim]
-    chosen = part if part is not None else ("gamma" if claim == "C3" else (parts[0] if len(parts) == 1 else None))
-    if chosen not in parts:
-        known = ", ".join(f"{identity} {name}" for identity, name in _EXPONENTS)
-        raise ValueError(f"claim {claim!r}, part {part!r} predicts no exponent; those that do: {known}.")
-    return float(_EXPONENTS[claim, chosen](depth))

@@ -1,0 +1,63 @@
+"""What ``precomputed/`` holds: every recipe at laptop scale, of today's hash, from a clean commit, dense and small enough."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from richness.runs import results
+from richness.runs.recipes import RECIPES, recipe
+
+LAPTOP = results.precomputed_folder() / "laptop"
+PORTRAITS = sorted(name for name in RECIPES if name.startswith(("phase_portrait", "portrait_mlp", "portrait_cnn")))
+
+
+@pytest.fixture(scope="module")
+def attributes() -> dict[str, dict]:
+    """name → attributes of every stored result, without its numbers."""
+    found = {}
+    for path in sorted(LAPTOP.glob("*.nc")):
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            found[path.stem] = dict(stored.attrs)
+    return found
+
+
+def test_every_recipe_is_stored_and_nothing_else(attributes: dict[str, dict]) -> None:
+    assert sorted(attributes) == sorted(RECIPES)
+
+
+def test_none_is_stale(attributes: dict[str, dict]) -> None:
+    stale = [name for name, attrs in attributes.items() if attrs["recipe_hash"] != recipe(name, "laptop").hash]
+    assert not stale, f"run: richness precompute {' '.join(stale)}"
+
+
+def test_each_comes_from_a_clean_commit(attributes: dict[str, dict]) -> None:
+    assert not [name for name, attrs in attributes.items() if attrs["git_dirty"] or not attrs["git_commit"]]
+
+
+def test_a_clone_stays_small() -> None:
+    sizes = {path.stem: path.stat().st_size / 1e6 for path in LAPTOP.glob("*.nc")}
+    assert max(sizes.values()) < 5 and sum(sizes.values()) < 60, sizes
+
+
+def test_two_cores_make_them_all_in_four_hours(attributes: dict[str, dict]) -> None:
+    """The CPU seconds that are on record, not a clock of today."""
+    assert sum(float(attrs["cpu_seconds"]) for attrs in attributes.values()) < 2 * 4 * 3600
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_portraits_are_dense(name: str) -> None:
+    """≥ 4 γ and ≥ 8 η a decade, incommensurate; three seeds."""
+    experiment = recipe(name, "laptop")
+    gamma, eta = (np.diff(np.log10(values)) for values in (experiment.gammas, experiment.etas))
+    assert (gamma < 0.2501).all() and (eta < 0.1251).all() and len(experiment.seeds) >= 3
+    assert abs(gamma[0] / eta[0] - round(gamma[0] / eta[0])) > 0.01
+
+
+def test_recipes_travel_with_their_results(attributes: dict[str, dict]) -> None:
+    for name, attrs in attributes.items():
+        kept, made = json.loads(attrs["recipe"]), recipe(name, "laptop")
+        assert kept["depth"] == made.depth and kept["task"] == made.task and attrs["scale"] == "laptop"
