@@ -452,5 +452,6 @@ def judge_all(names: Iterable[str], load: Load | None = None) -> pd.DataFrame:
             rules[key] = rule(*key, load)
         described = {"recipe": name, "loss": made.loss, "optimizer": made.optimizer, "depth": made.depth}
         described |= {"width": made.width, "batch_size": made.batch_size, "steps": made.steps, "task": made.task}
+        described |= {"activation": made.activation}
         frames.append(judge(runs, rules[key]).assign(**described))
     return pd.concat(frames, ignore_index=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy.stats import t as student
 
@@ -25,6 +26,7 @@ __all__ = [
     "RECIPES",
     "REFERENCE",
     "Difference",
+    "against_reference",
     "best_gamma",
     "budgets_probed",
     "difference",
@@ -203,6 +205,25 @@ def untuned(best: xr.Dataset, gammas: tuple[float, ...] = (0.01, REFERENCE, 100.
         for gamma in gammas
         if 0.9 * low <= gamma <= 1.1 * high
     }
+
+
+def against_reference(runs: xr.Dataset, gamma: float = 100.0, reference: float = REFERENCE) -> pd.DataFrame:
+    """Accuracy at ``gamma`` less that at the reference, each at its best η, by every measure of accuracy that the result holds.
+
+    Returns:
+        One row for every probe and budget: ``probe, T, accuracy`` (mean over seeds, at ``gamma``), ``reference`` (the same there),
+        ``difference, low, high`` (paired over seeds, 95 %).
+    """
+    rows = []
+    for probe in (name for name in ("accuracy", "unseen_accuracy") if name in runs):
+        best = tuned(runs, probe)
+        for budget in best.budget.values:
+            here = best.sel(budget=budget)
+            first, second = _at(here, gamma).accuracy, _at(here, reference).accuracy
+            gap = difference(first, second)
+            row = {"probe": probe, "T": int(budget), "accuracy": float(first.mean()), "reference": float(second.mean())}
+            rows.append(row | {"difference": gap.mean, "low": gap.interval[0], "high": gap.interval[1]})
+    return pd.DataFrame(rows)
 
 
 # -- an η that is left behind ------------------------------------------------------------------------------------------

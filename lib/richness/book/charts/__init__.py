@@ -4,6 +4,7 @@ One visual language for all of them is in `charts.theme`, with the Altair config
 becomes rows is in `cells`.
 """
 
+from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.curves import loss_curves
@@ -13,6 +14,7 @@ from richness.book.charts.failures import loss_panels
 from richness.book.charts.gallery import gallery
 from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
 from richness.book.charts.model import model_boundaries, model_catapult, model_escape, model_overlay, model_single_index
+from richness.book.charts.performance import accuracy, leaving_eta, tuning_gamma
 from richness.book.charts.plane import portrait, triangle
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Glance",
     "LedgerTable",
     "Reading",
+    "accuracy",
+    "advice",
     "all_boundaries",
     "bench_costs",
     "bench_ratios",
@@ -32,6 +36,8 @@ __all__ = [
     "exponents_by_depth",
     "gallery",
     "glance",
+    "judged",
+    "leaving_eta",
     "ledger_table",
     "loss_curves",
     "loss_panels",
@@ -41,8 +47,10 @@ __all__ = [
     "model_overlay",
     "model_single_index",
     "portrait",
+    "question",
     "ratios",
     "reading",
     "stored_bench",
     "triangle",
+    "tuning_gamma",
 ]
