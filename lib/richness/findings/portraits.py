@@ -33,9 +33,9 @@ _CLAIMED = {
     ("eta_works", "lazy"): ("C4", "largest"),
     ("eta_works", "rich"): ("C2", "rich"),
 }
-#: Of one loss alone. Under cross-entropy, on the lazy side, the largest η by the loss and the best one are no power laws; under
-#: MSE a run that oscillates so far above η_crit diverges.
-_MSE_ONLY, _ENTROPY_ONLY = (("C1", "lazy"), ("C5", "lazy")), (("C4", "largest"),)
+#: Of one loss alone. Under cross-entropy, on the lazy side, the largest η by the loss and the best one are no power laws; C4
+#: speaks of cross-entropy only.
+_MSE_ONLY, _ENTROPY_ONLY = (("C1", "lazy"), ("C5", "lazy")), (("C4", "onset"), ("C4", "largest"))
 
 
 # -- exponents ---------------------------------------------------------------------------------------------------------
