@@ -160,6 +160,7 @@ SOURCES: tuple[Source, ...] = (
     _source("C2", "rich momentum", "eta_max", "rich", f"{_LARGEST}, rich side, momentum", "portrait_mlp3_mse_momentum",
             chapter=OPTIMIZERS_CHAPTER),
     _source("C3", "gamma", "eta_min", "rich", _LEARNS, PORTRAIT),
+    _source("C3", "gamma teacher", "eta_min", "rich", f"{_LEARNS}, linear teacher", "portrait_mlp3_mse_teacher"),
     _source("C3", "T", "eta_min", "T", _LEARNS, PORTRAIT),
     _source("C4", "onset", "eta_crit", "lazy", "cross-entropy, lazy side, onset of instability", _ENTROPY),
     _source("C4", "largest", "eta_works", "lazy", "cross-entropy, lazy side, largest η that still classifies", _ENTROPY),
