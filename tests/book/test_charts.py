@@ -29,6 +29,11 @@ DRAWN = {
     "budgets": lambda runs: charts.budgets(runs),
     "best_eta": lambda runs: charts.best_eta(runs),
     "loss_curves": lambda runs: charts.loss_curves(runs),
+    "gallery": lambda runs: charts.gallery([runs]),
+    "by_depth": lambda runs: charts.exponents_by_depth([runs]),
+    "closing": lambda runs: charts.closing([runs]),
+    "all_boundaries": lambda runs: charts.all_boundaries([runs]),
+    "ratios": lambda runs: charts.ratios(runs, {"the same": runs}),
 }
 
 

@@ -137,7 +137,9 @@ def test_the_population_loss_against_quadrature(depth: int, power: int) -> None:
     (slope,) = torch.autograd.grad(as_torch(at), at)
     np.testing.assert_allclose(loss.gradient(w, *u, gamma, m), slope.numpy(), rtol=1e-10)
     hessian = torch.autograd.functional.hessian(as_torch, at.detach())
-    np.testing.assert_allclose(np.array(loss.hessian(w, *u, gamma, m), dtype=float), hessian.numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        np.array(loss.hessian(w, *u, gamma, m), dtype=float), hessian.numpy(), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_the_dimension_of_the_input_does_not_matter() -> None:

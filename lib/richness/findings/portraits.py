@@ -33,9 +33,9 @@ _CLAIMED = {
     ("eta_works", "lazy"): ("C4", "largest"),
     ("eta_works", "rich"): ("C2", "rich"),
 }
-#: Of one loss alone. Under cross-entropy, on the lazy side, the largest η by the loss and the best one are no power laws; under
-#: MSE a run that oscillates so far above η_crit diverges.
-_MSE_ONLY, _ENTROPY_ONLY = (("C1", "lazy"), ("C5", "lazy")), (("C4", "largest"),)
+#: Of one loss alone. Under cross-entropy, on the lazy side, the largest η by the loss and the best one are no power laws; C4
+#: speaks of cross-entropy only.
+_MSE_ONLY, _ENTROPY_ONLY = (("C1", "lazy"), ("C5", "lazy")), (("C4", "onset"), ("C4", "largest"))
 
 
 # -- exponents ---------------------------------------------------------------------------------------------------------
@@ -160,6 +160,7 @@ SOURCES: tuple[Source, ...] = (
     _source("C2", "rich momentum", "eta_max", "rich", f"{_LARGEST}, rich side, momentum", "portrait_mlp3_mse_momentum",
             chapter=OPTIMIZERS_CHAPTER),
     _source("C3", "gamma", "eta_min", "rich", _LEARNS, PORTRAIT),
+    _source("C3", "gamma teacher", "eta_min", "rich", f"{_LEARNS}, linear teacher", "portrait_mlp3_mse_teacher"),
     _source("C3", "T", "eta_min", "T", _LEARNS, PORTRAIT),
     _source("C4", "onset", "eta_crit", "lazy", "cross-entropy, lazy side, onset of instability", _ENTROPY),
     _source("C4", "largest", "eta_works", "lazy", "cross-entropy, lazy side, largest η that still classifies", _ENTROPY),
