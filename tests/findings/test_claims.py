@@ -66,13 +66,8 @@ def test_planted_exponents_are_reproduced(rows: list[dict[str, Any]]) -> None:
 
 def test_other_exponents_are_not(planted: Planted) -> None:
     runs = planted(lazy=1.5, rich=0.9, in_budget=-0.5, rich_min=0.9)
-<<<<<<< HEAD
-    found = verdicts(claims.ledger(load=lambda name: runs))
-    wrong = {key for key, value in found.items() if value == "not-reproduced" and "linear" not in key}
-=======
     found = verdicts(claims.ledger(load=headline(runs)))
-    wrong = {key for key, value in found.items() if value == "not-reproduced"}
->>>>>>> portraits
+    wrong = {key for key, value in found.items() if value == "not-reproduced" and "linear" not in key}
     assert wrong == {"C1 lazy", "C2 rich", "C3 gamma", "C3 T", "C5 lazy", "C5 rich"}
 
 
