@@ -7,6 +7,7 @@ becomes rows is in `cells`.
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.curves import loss_curves
+from richness.book.charts.dynamics import catapult_band, collapse_figure, plateaus, scrubber
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.failures import loss_panels
@@ -26,7 +27,9 @@ __all__ = [
     "best_eta",
     "boundary_fits",
     "budgets",
+    "catapult_band",
     "closing",
+    "collapse_figure",
     "explorer",
     "exponents_by_depth",
     "gallery",
@@ -34,9 +37,11 @@ __all__ = [
     "ledger_table",
     "loss_curves",
     "loss_panels",
+    "plateaus",
     "portrait",
     "ratios",
     "reading",
+    "scrubber",
     "stored_bench",
     "triangle",
 ]
