@@ -8,6 +8,7 @@ from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.curves import loss_curves
+from richness.book.charts.dynamics import catapult_band, collapse_figure, plateaus, scrubber
 from richness.book.charts.explorer import explorer
 from richness.book.charts.exponents import best_eta, boundary_fits, budgets
 from richness.book.charts.failures import loss_panels
@@ -31,7 +32,9 @@ __all__ = [
     "best_eta",
     "boundary_fits",
     "budgets",
+    "catapult_band",
     "closing",
+    "collapse_figure",
     "explorer",
     "exponents_by_depth",
     "gallery",
@@ -46,10 +49,12 @@ __all__ = [
     "model_escape",
     "model_overlay",
     "model_single_index",
+    "plateaus",
     "portrait",
     "question",
     "ratios",
     "reading",
+    "scrubber",
     "stored_bench",
     "triangle",
     "tuning_gamma",

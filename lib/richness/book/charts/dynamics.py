@@ -23,6 +23,7 @@ __all__ = ["catapult_band", "collapse_figure", "plateaus", "scrubber"]
 
 RUNS = alt.NamedData(name="runs")
 _LOSS_POINTS = 70  # of each loss curve that is drawn
+_LOSS_FLOOR = 3e-3  # of the initial loss: further down nothing is left to be seen of the others
 _TAU = "clock == 'tau'"
 
 #: The panels under one time axis: field, title, height, log scale?
@@ -168,6 +169,7 @@ def _panel(rows: list[dict[str, Any]], x: alt.X, field: str, title: str, height:
     values = _values(rows, field)
     if log:
         ends = theme.span(np.append(values, [0.5, 1.5] if field == "ratio" else []), 1.15)
+        ends = (max(ends[0], _LOSS_FLOOR), ends[1]) if field == "loss" else ends
         scale, axis = theme.log_scale(*ends), theme.log_axis(None, *ends)
     else:
         top = float(values.max()) if values.size and values.max() > 0 else 1.0
