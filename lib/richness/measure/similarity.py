@@ -19,27 +19,30 @@ from torch import Tensor
 
 
 def r_squared(outputs: Tensor) -> Tensor:
-    """The coefficient of determination R²[i, j] = 1 − Σ(f_i − f_j)² / Σ(f_j − f̄_j)²: of f_j's variance, what f_i accounts for.
+    """R²[i, j] = 1 − Σ(f_i − f_j)² / ½(Σf_i² + Σf_j²): how nearly two networks are the same function.
 
-    Sums run over samples and outputs, and f̄_j is each output's mean over the samples, so that outputs count by their variance
-    (scikit-learn's ``r2_score`` calls that ``variance_weighted``). Nothing is fitted: a network that is right up to a factor
-    is not the same network. It is not symmetric, is 1 on the diagonal, and has no lower limit.
+    Sums run over samples and outputs. It is taken about 0, the centred network at step 0, and so about what has been learned;
+    about their means, networks that have learned one and the same constant so far would be judged by their noise. Neither
+    network is the other's reference: 1 − R² is the harmonic mean of the two one-sided Σ(f_i − f_j)²/Σf_j². And nothing is
+    fitted: a network that is right up to a factor is not the same network. 0 where two networks differ by as much as either
+    is large; −1 where they are orthogonal, or one of them is 0.
 
     Args:
-        outputs: (networks, samples, K), at least two samples.
+        outputs: (networks, samples, K).
 
     Returns:
-        (networks, networks). NaN in the columns of a network whose outputs do not vary, as at step 0.
+        (networks, networks), symmetric, from −3 to 1, 1 on the diagonal. NaN where both networks are 0, as at step 0.
 
     Raises:
-        ValueError: another number of axes, or a single sample.
+        ValueError: another number of axes.
     """
-    if outputs.ndim != 3 or outputs.shape[1] < 2:
-        raise ValueError(f"outputs must be (networks, samples, K) with two samples or more, got {tuple(outputs.shape)}")
-    flat = outputs.flatten(1)
-    apart = torch.stack([((flat - one) ** 2).sum(dim=1) for one in flat], dim=1)
-    varies = ((outputs - outputs.mean(dim=1, keepdim=True)) ** 2).sum(dim=(1, 2))
-    return 1 - apart / torch.where(varies > 0, varies, torch.nan)
+    if outputs.ndim != 3:
+        raise ValueError(f"outputs must be (networks, samples, K), got {tuple(outputs.shape)}")
+    rows = outputs.flatten(1)
+    apart = torch.stack([((rows - one) ** 2).sum(dim=1) for one in rows])
+    size = (rows**2).sum(dim=1)
+    both = (size[:, None] + size) / 2
+    return 1 - apart / torch.where(both > 0, both, torch.nan)
 
 
 def gram(features: Tensor) -> Tensor:
@@ -80,8 +83,8 @@ def cka(grams: Tensor, debiased: bool = True) -> Tensor:
         grams: (networks, n, n), one layer of each network on the same n samples, centred or not.
         debiased: U-centred rather than centred (Song et al. 2012), so that ⟨K_i, K_j⟩/(n(n−3)) is an unbiased estimate of
             HSIC over the samples, and its diagonal is left out. Without it, two random representations with about as many
-            units as samples look alike: their CKA is near units/(units + n) where it should be 0, and the book compares
-            layers at n of the order of their width. Small negative values are then possible.
+            units as samples look alike: their CKA is near units/(units + n) where it should be 0, and results keep no
+            more samples than units. Small negative values are then possible.
 
     Returns:
         (networks, networks), symmetric, 1 on the diagonal. NaN where a representation does not vary.

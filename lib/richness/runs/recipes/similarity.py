@@ -46,7 +46,7 @@ def compared(
             "seeds": (0, 1),
         }
     elif scale == "laptop":
-        sized = {"width": 64, "batch_size": 64, "steps": 2154, "record_points": 12, "gammas": "1e-3:1e4:8"}
+        sized = {"width": 64, "batch_size": 64, "steps": 10_000, "record_points": 14, "gammas": "1e-3:1e4:8"}
         sized |= {"seeds": (0, 1, 2, 3)} | laptop
     else:
         sized = {"width": 1024, "batch_size": 128, "steps": 21_544, "record_points": 15, "gammas": "1e-4:1e5:10"}
@@ -64,12 +64,12 @@ def _recipe(**fields: Any) -> Callable[[str], Experiment]:
 
 
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    "similarity_mlp3_mse": _recipe(seeds=(0, 1, 2, 3, 4)),
+    "similarity_mlp3_mse": _recipe(),
     "similarity_mlp3_cross_entropy": _recipe(loss="cross_entropy", gammas="1e-2:1e4:7"),
     "similarity_mlp3_mse_teacher": _recipe(task="teacher"),
-    "similarity_mlp3_mse_wide": _recipe(width=512, gammas="1e-2:1e4:7", seeds=(0, 1, 2), record_points=4),
+    "similarity_mlp3_mse_wide": _recipe(width=256, gammas="1e-2:1e4:7", seeds=(0, 1, 2), record_points=5),
     "similarity_cnn4_mse": _recipe(
-        network="cnn", depth=4, width=16, gammas="1e-2:1e3:6", seeds=(0, 1, 2), record_points=4
+        network="cnn", depth=4, width=16, gammas="1e-2:1e3:6", seeds=(0, 1, 2), record_points=4, steps=2154
     ),
     "singular_values_mlp4_mse": _recipe(
         depth=4, gammas="1e-3:1e4:15", seeds=(0, 1, 2), probes=("loss", "singular_values", "feature_rank")
