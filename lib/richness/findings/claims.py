@@ -13,6 +13,7 @@ from richness.findings import (
     dynamics,
     performance,
     portraits,
+    similarity,
     solvable,
 )
 from richness.findings.evidence import FIELDS, VERDICTS, Claim, Exponent, Load, verdict, verdicts
@@ -26,18 +27,13 @@ TOPICS = (
     performance,
     dynamics,
     curvature,
+    similarity,
     solvable,
 )
 
-#: Claims that no topic measures yet.
-_OPEN = (
-    Claim("C13", "whole", "rich networks of different γ end as nearly the same function", "R² within groups above across", ""),
-    Claim("C14", "whole", "rich networks of different γ have nearly the same features", "CKA within groups above across", ""),
-)  # fmt: skip
-
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
-        (claim for claims in (*(topic.CLAIMS for topic in TOPICS), _OPEN) for claim in claims),
+        (claim for claims in (topic.CLAIMS for topic in TOPICS) for claim in claims),
         key=lambda claim: int(claim.id[1:]),
     )
 )
