@@ -12,6 +12,7 @@ import xarray as xr
 
 from richness.runs.experiment import Experiment
 from richness.runs.recipes import (
+    architectures,
     dynamics,
     held_out,
     laboratory,
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **held_out.RECIPES,
     **curvature.RECIPES,
     **model.RECIPES,
+    **architectures.RECIPES,
 }
 
 
