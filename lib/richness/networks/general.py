@@ -39,6 +39,10 @@ class Architecture(Protocol):
     @property
     def depth(self) -> int: ...
     @property
+    def degree(self) -> int:
+        """The power of the weights' common size with which f̃ grows: L without norms."""
+
+    @property
     def shapes(self) -> Sequence[tuple[int, ...]]:
         """Of every weight of one network."""
 
@@ -133,6 +137,8 @@ class Network:
             network and mapped over cells by ``torch.func.vmap``: no branches on values, nothing changed in place.
         layers: the same, to a list of hidden pre-activations, each (batch, ...), for probes of features; None where there
             are none to look at.
+        factors: how many of the weights on one path make f̃ large when they grow; None for all L of them. Weights before a norm
+            do not: the norm undoes their size.
     """
 
     inputs: int
@@ -142,6 +148,13 @@ class Network:
     parameters: tuple[Parameter, ...]
     apply: Callable[[Weights, Tensor], Tensor]
     layers: Callable[[Weights, Tensor], Sequence[Tensor]] | None = None
+    factors: int | None = None
+
+    @property
+    def degree(self) -> int:
+        """The power of the weights' common size with which f̃ grows. With large γ, f of order one asks for f̃ of order γ; so
+        2/degree is what the exponent of the largest η on the rich side is to be compared with."""
+        return self.depth if self.factors is None else self.factors
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

@@ -42,6 +42,11 @@ class MLP:
     activation: str = "relu"
 
     @property
+    def degree(self) -> int:
+        """f̃ of relu or linear units is homogeneous of degree L in the weights."""
+        return self.depth
+
+    @property
     def shapes(self) -> list[tuple[int, int]]:
         """(fan_out, fan_in) of every weight, first layer first."""
         sizes = [self.inputs] + [self.width] * (self.depth - 1) + [self.outputs]

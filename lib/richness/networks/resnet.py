@@ -74,4 +74,4 @@ def resnet(inputs: int, outputs: int, width: int, depth: int, activation: str) -
     def apply(w: Weights, x: Tensor) -> Tensor:
         return act(layers(w, x)[-1]).mean(dim=(2, 3)) @ w["resnet/readout"].T
 
-    return Network(inputs, outputs, width, depth, tuple(parameters), apply, layers)
+    return Network(inputs, outputs, width, depth, tuple(parameters), apply, layers, factors=2)

@@ -86,4 +86,4 @@ def vit(inputs: int, outputs: int, width: int, depth: int, activation: str) -> N
     def apply(w: Weights, x: Tensor) -> Tensor:
         return layers(w, x)[-1].mean(dim=1) @ w["vit/readout"].T
 
-    return Network(inputs, outputs, width, depth, tuple(parameters), apply, layers)
+    return Network(inputs, outputs, width, depth, tuple(parameters), apply, layers, factors=2)

@@ -192,8 +192,8 @@ class Experiment(BaseModel):
         return {key: value for key, value in prints.items() if value is not None}
 
     def natural_eta(self, gamma: Any) -> Any:
-        """The natural scale of η for this depth and optimiser."""
-        return natural_eta(gamma, self.depth, self.optimizer)
+        """The natural scale of η for this network and optimiser; its L is the network's degree, which norms make smaller."""
+        return natural_eta(gamma, self.architecture.degree, self.optimizer)
 
     def in_band(self, gamma: float, eta: float) -> bool:
         """Whether that cell is run."""

@@ -12,6 +12,7 @@ import xarray as xr
 
 from richness.runs.experiment import Experiment
 from richness.runs.recipes import (
+    architectures,
     dynamics,
     held_out,
     laboratory,
@@ -34,6 +35,7 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **curvature.RECIPES,
     **model.RECIPES,
     **similarity.RECIPES,
+    **architectures.RECIPES,
 }
 
 

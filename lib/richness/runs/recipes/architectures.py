@@ -1,0 +1,78 @@
+"""Portraits of other architectures: the paper's CNN on digits, and CNN, ResNet and ViT on colour, of a laptop's size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from richness.runs.experiment import Experiment, canonical
+from richness.runs.recipes.grids import eta_axis
+
+#: Where runs can be of interest, in units of the natural η (times its reach, upwards), found by a sweep of one seed and T = 300
+#: with three η a decade, at γ = 10⁻³, 10⁻² … 10³. The natural η of the networks with norms is γ²/(1 + γ).
+BANDS: dict[tuple[str, str, str], tuple[float, float]] = {
+    ("cnn", "mse", "digits8"): (1.5, 400.0),
+    ("cnn", "cross_entropy", "digits8"): (1.0, 25.0),
+    ("cnn", "mse", "photos16"): (1.0, 80.0),
+    ("resnet", "mse", "photos16"): (0.03, 20.0),
+    ("vit", "mse", "photos16"): (0.05, 25.0),
+}
+
+#: Quarter decades up to T = 1778 are recorded, these among them, so that accuracy is taken at each budget's last step.
+BUDGETS = (178, 562)
+
+QUARTER_DECADES = canonical(10.0 ** (np.arange(-14, 15) / 4))  # of γ, 10^−3.5 … 10^3.5
+
+LAPTOP: dict[str, dict[str, Any]] = {
+    "cnn": {"depth": 4, "width": 16},  # two convolutions, one fully connected layer, the readout
+    "resnet": {"depth": 6, "width": 8},  # two blocks
+    "vit": {"depth": 6, "width": 16},  # one block
+}
+PAPER: dict[str, dict[str, Any]] = {
+    "cnn": {"depth": 4, "width": 128},
+    "resnet": {"depth": 18, "width": 64},
+    "vit": {"depth": 26, "width": 192},
+}
+
+
+def portrait(scale: str, network: str, loss: str, task: str, **changes: Any) -> Experiment:
+    """One architecture's portrait; ``changes`` are fields that differ at laptop scale."""
+    shared: dict[str, Any] = {
+        "network": network, "loss": loss, "task": task, "probes": ("loss", "accuracy"), "batch_size": 32,
+        "band": BANDS[network, loss, task],
+    }  # fmt: skip
+    if scale == "smoke":
+        low, high = BANDS[network, loss, task]
+        shared |= LAPTOP[network] | {"width": 4, "batch_size": 16, "steps": 30, "budgets": (10,), "seeds": (0,)}
+        shared |= {"probe_points": 2, "record_points": 8, "gammas": "1e-2:1e2:3", "etas": eta_axis(1e-7, 1e4, 1, at_least=3)}
+        shared |= {"band": (max(low, high / 30), high)}
+    elif scale == "laptop":
+        shared |= LAPTOP[network] | {"seeds": (0, 1, 2), "etas": eta_axis(1e-9, 1e5, 4)}
+        shared |= {"gammas": QUARTER_DECADES, "record_points": 28} | changes
+    else:
+        shared |= PAPER[network] | {"batch_size": 128, "steps": 10_000, "budgets": (1000, 3000), "seeds": (0, 1, 2)}
+        shared |= {"probe_points": 9, "gammas": "1e-5:1e5:41", "etas": eta_axis(1e-14, 1e7, 4), "device": "cuda"}
+        shared |= {"task": {"digits8": "digits", "photos16": "photos"}[task]}
+    return Experiment.model_validate(shared)
+
+
+def portrait_cnn4(scale: str, loss: str) -> Experiment:
+    """The paper's CNN on 8×8 digits, with three budgets T."""
+    return portrait(scale, "cnn", loss, "digits8", steps=1778, budgets=BUDGETS, probe_points=15)
+
+
+def portrait_photos(scale: str, network: str) -> Experiment:
+    """On a stream of colour that no setting was chosen on but these bands."""
+    steps = 600 if network == "cnn" else 500
+    return portrait(scale, network, "mse", "photos16", steps=steps, budgets=(steps // 2,), probe_points=5)
+
+
+RECIPES: dict[str, Callable[[str], Experiment]] = {
+    "portrait_cnn4_mse": lambda scale: portrait_cnn4(scale, "mse"),
+    "portrait_cnn4_cross_entropy": lambda scale: portrait_cnn4(scale, "cross_entropy"),
+    "portrait_cnn4_mse_photos": lambda scale: portrait_photos(scale, "cnn"),
+    "portrait_resnet_mse_photos": lambda scale: portrait_photos(scale, "resnet"),
+    "portrait_vit_mse_photos": lambda scale: portrait_photos(scale, "vit"),
+}
