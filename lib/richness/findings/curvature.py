@@ -295,6 +295,8 @@ def rows(load: Load) -> list[dict[str, Any]]:
         if source.recipe not in kept:
             kept[source.recipe] = obtained(load, source.recipe)
         runs = kept[source.recipe]
+        if not isinstance(runs, str) and "sharpness" not in runs:
+            runs = f"the result of {source.recipe} holds no sharpness"
         if isinstance(runs, str):
             found.append(source.claim.row(reason=runs))
             continue
