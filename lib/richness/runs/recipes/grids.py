@@ -17,5 +17,5 @@ def eta_axis(low: float, high: float, gammas_a_decade: int, at_least: float = 8.
     """
     spacing = 0.4 * (math.sqrt(5.0) - 1.0) / gammas_a_decade
     spacing /= math.ceil(at_least * spacing)
-    points = int(math.floor((math.log10(high) - math.log10(low)) / spacing)) + 1
+    points = math.floor((math.log10(high) - math.log10(low)) / spacing) + 1
     return canonical(low * 10.0 ** (spacing * np.arange(points)))
