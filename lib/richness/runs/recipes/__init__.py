@@ -13,15 +13,15 @@ import xarray as xr
 from richness.runs.experiment import Experiment
 from richness.runs.recipes import (
     architectures,
+    curvature,
     dynamics,
     held_out,
     laboratory,
+    model,
     performance,
     portraits,
+    similarity,
 )
-from richness.runs.recipes import curvature, laboratory, portraits
-from richness.runs.recipes import laboratory, model, portraits
-from richness.runs.recipes import laboratory, portraits, similarity
 from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
