@@ -10,11 +10,13 @@ from richness import rng
 from richness.measure import sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
 from richness.measure.curvature import (
     Density,
+    binned,
     gradient,
     hessian_vector_product,
     lanczos,
     largest_eigenpair,
     smoothed,
+    symmetric_log_edges,
 )
 from richness.networks import LOSSES, MLP
 from richness.runs.training import Trainer
@@ -342,6 +344,21 @@ def test_a_smoothed_density_integrates_to_one_and_peaks_at_its_nodes():
     peak = 1 / (0.2 * (2 * np.pi) ** 0.5)
     assert curve[0, grid.sub(3).abs().argmin()] == pytest.approx(0.75 * peak, rel=1e-6)
     assert curve[1, grid.sub(1).abs().argmin()] == pytest.approx(peak, rel=1e-6)
+
+
+def test_bins_are_alike_on_both_sides_of_zero_and_hold_everything():
+    edges = symmetric_log_edges(0.01, 10.0, 2)
+    assert edges[len(edges) // 2 :] == pytest.approx([10 ** (k / 2) / 100 for k in range(7)])
+    assert (edges == -edges[::-1]).all()
+    density = Density(
+        torch.tensor([[-99.0, 0.0, 1e-3, 2.0, 99.0], [torch.nan, 1.0, 1.0, 1.0, 1.0]]).double(),
+        torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]]).double().expand(2, -1),
+    )
+    found = binned(density, edges)
+    assert found.shape == (2, 13) and torch.isnan(found[1]).all()
+    assert {place: float(share) for place, share in enumerate(found[0]) if share} == pytest.approx(
+        {0: 0.1, 6: 0.5, 11: 0.15, 12: 0.25}
+    )
 
 
 # All of them

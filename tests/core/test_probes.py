@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from richness import read, save, sweep
+from richness import read, rng, save, sweep
 from richness.book.charts.cells import conditions
 from richness.runs import probes, training
 from richness.runs.probes import PROBES, Probe, register_probe
@@ -70,6 +70,26 @@ def test_curvature_probes_are_those_of_the_dense_hessian(small):
     assert ((trainer.probe("sharpness") - top[:, 0]).abs() < 1e-3 * scale[:, 0]).all()
     assert ((trainer.probe("top_eigenvalues") - top).abs() < 1e-3 * scale).all()
     torch.testing.assert_close(trainer.probe("trace"), spectrum.sum(dim=1), rtol=0.2, atol=float(scale.max()) * 0.05)
+
+
+def test_the_density_is_that_of_the_dense_hessian(small, monkeypatch):
+    """With as many steps as there are parameters: each eigenvalue in its bin, with the share that the directions see of it."""
+    experiment = small(width=2, depth=3, activation="tanh", dtype="float64", probe_samples=24)
+    trainer = trained(experiment, [(0.5, 0.02), (3.0, 0.3)])
+    dense = hessians(trainer)
+    size = dense.shape[1]
+    monkeypatch.setattr(probes, "DENSITY_STEPS", size)
+    found = trainer.probe("spectral_density")
+    assert found.shape == (2, len(probes.DENSITY_EDGES) - 1)
+    for cell in range(2):
+        exact, vectors = torch.linalg.eigh(dense[cell])
+        seen = torch.zeros(size, dtype=torch.float64)
+        for number in range(probes.DENSITY_DIRECTIONS):
+            v = rng.normals(0, "density/direction", number, size)
+            seen += (vectors.T @ (v / v.norm())) ** 2 / probes.DENSITY_DIRECTIONS
+        within = exact / exact[-1] * (1 - 1e-12)  # λ_max itself lies on a border, and belongs below it
+        wanted, _ = np.histogram(within, probes.DENSITY_EDGES, weights=seen)
+        np.testing.assert_allclose(found[cell].detach(), wanted, atol=1e-6)
 
 
 def test_kernel_probes_are_those_of_the_dense_jacobian(small):

@@ -264,10 +264,10 @@ def symmetric_log_edges(smallest: float, largest: float, a_decade: int) -> np.nd
 
     Args:
         smallest, largest: where the logarithmic parts begin and end; the bin from −smallest to smallest holds 0.
-        a_decade: bins a decade.
+        a_decade: bins a decade. Powers of ten among the borders are exact.
     """
     points = round(a_decade * math.log10(largest / smallest)) + 1
-    side = np.geomspace(smallest, largest, points)
+    side = np.array([float(f"{edge:.12g}") for edge in np.geomspace(smallest, largest, points)])
     return np.concatenate([-side[::-1], side])
 
 
@@ -275,7 +275,7 @@ def binned(density: Density, edges: np.ndarray) -> Tensor:
     """The weight of a density's points between neighbouring edges; points beyond the outermost count in the last bin there.
 
     Args:
-        density: ``Density`` of n points. edges: (B + 1,), ascending, the same for all networks.
+        density: ``Density`` of n points. edges: (B + 1,), ascending, the same for all networks; a bin holds its upper one.
 
     Returns:
         (cells, B): the shares of all eigenvalues, which sum to 1; NaN where the density is.

@@ -18,7 +18,7 @@ from richness.findings import curvature as found
 from richness.findings.evidence import Exponent
 from richness.networks.parameterization import natural_eta
 from richness.runs.probes import DENSITY_EDGES
-from richness.runs.results import STATUS
+from richness.runs.results import STATUS, recipe_of
 
 _SHAPES = {"small step": "triangle-down", "large step": "circle", "equal τ": "diamond"}
 _INK = {"lazy": theme.LAZY, "rich": theme.RICH}
@@ -74,7 +74,7 @@ def sharpness_exponents(
         f"τ: at the small step, at τ = ηt/γ = {found.TAU:g}, γ ≥ 1. Points: geometric mean over seeds, bars from the lowest to "
         "the highest seed; no point where the runs had not converged or τ was not reached. Solid: least squares in the first "
         "window of each side, with its exponent. Dashed: the solvable model's λ* = L²(1+γ)^(2−2/L)/γ² at its minimum, at the "
-        f"height of the small step's points. Red: the stability line 2/lr_raw of each step size. {conditions(*results)}"
+        f"height of the lazy points. Red: the stability line 2/lr_raw of each step size. {conditions(*results)}"
     )
     return figure(theme.finished(chart), _late_summary(fits[start], start), _fit_table(fits), note, label)
 
@@ -132,7 +132,7 @@ class _Axes:
 
 
 def _model(points: pd.DataFrame, axes: _Axes) -> Any:
-    """The solvable model's λ*, at the height of the small step's points."""
+    """The solvable model's λ*, at the height of the lazy points."""
     along, rows = np.geomspace(*axes.gammas, 25), []
     for net, L, level in _heights(points):
         rows += [{"net": net, "gamma": g, "lam": level / natural_eta(g, L)} for g in along]
@@ -141,14 +141,13 @@ def _model(points: pd.DataFrame, axes: _Axes) -> Any:
 
 
 def _heights(points: pd.DataFrame) -> list[tuple[str, int, float]]:
-    """(networks, L, mean of λ_max × natural η at the small step, or at any where there is none)."""
-    found_ = []
+    """(networks, L, mean of λ_max × natural η over γ ≤ 0.01, or over all γ where none is so small)."""
+    levels = []
     for net, here in points.groupby("net", sort=False):
-        small = here[here.reading == "small step"]
-        found_.append(
-            (str(net), int(here.L.iloc[0]), float(np.exp(np.log((small if len(small) else here).lam_s).mean())))
-        )
-    return found_
+        lazy = here[here.gamma <= 0.01]
+        level = np.exp(np.log((lazy if len(lazy) else here).lam_s).mean())
+        levels.append((str(net), int(here.L.iloc[0]), float(level)))
+    return levels
 
 
 def _first_windows(fits: dict[str, dict[str, list[Exponent]]]) -> list[tuple[str, str, str, Exponent]]:
@@ -362,7 +361,10 @@ def _along_panel(rows: pd.DataFrame, title: str, steps: tuple[float, float], rat
 
 # -- the spectrum ------------------------------------------------------------------------------------------------------
 
-_SMOOTH = 2.0  # bins: standard deviation of the smoothing of a density as drawn, a quarter of a decade
+_RESOLVED = (
+    1e-2  # of λ_max: nearer to 0 than this, a density of so few Lanczos steps resolves little, and one bar holds all
+)
+_DRAWN = 10**0.25  # of λ_max: what lies beyond on either side is drawn in the last bin there
 _FLOOR = 0.1  # of an eigenvalue a bin: below it nothing is drawn
 
 
@@ -410,67 +412,49 @@ def spectrum(
         bind=alt.binding_radio(options=["ratio", "raw"], labels=["λ/λ_max", "λ in 1/lr_raw"], name="eigenvalues "),
     )
     chart = theme.beside(_rank_panel(top, found.outputs(runs)), _density_panel(density)).add_params(which, when, unit)
-    made = recipe(runs)
-    kept = int(top["rank"].max())
+    kept, classes = int(top["rank"].max()), found.outputs(runs)
     note = (
-        f"{words} Left: the {kept} largest eigenvalues of the Hessian by rank; dotted: after the C-th, with C = "
-        f"{found.outputs(runs)} outputs; red, over λ_max: the line {found.LARGE:g}, above which an eigenvalue counts as large. "
-        "Right: how many eigenvalues lie in each bin of λ/λ_max, on a scale logarithmic to both sides of 0 (grey: below 0), by "
-        f"stochastic Lanczos, smoothed by a quarter of a decade, which widens the few largest. Near 0 the method resolves "
-        f"little. One η a γ, at one share of natural η ({natural_words(runs)}); seed {one_seed}; eigenvalues of the loss as "
-        f"trained, raw weights, on {made.get('probe_samples', '?')} fixed samples; the slider takes the nearest step measured. "
-        f"{conditions(runs)}"
+        f"{words} Left: the {kept} largest eigenvalues by rank; dotted: after the C-th, with C = {classes} outputs; red, over "
+        f"λ_max: {found.LARGE:g}, above which an eigenvalue counts as large. Right: how many eigenvalues lie in each bin of "
+        "λ/λ_max, by stochastic Lanczos; the bins are logarithmic to both sides of 0 (grey: negative), the middle one holds "
+        f"all within {_RESOLVED:g} of 0, which the method does not resolve. Hessian of the loss as trained, raw weights, on "
+        f"{recipe(runs).get('probe_samples', '?')} fixed samples. One η a γ, at one share of natural η, {natural_words(runs)}; "
+        f"seed {one_seed}; the slider takes the nearest step measured. {conditions(runs)}"
     )
-    return figure(theme.finished(chart), _spectrum_summary(runs), _spectrum_table(runs), note, label)
+    table = _spectrum_table(runs)
+    return figure(theme.finished(chart), _spectrum_summary(table), table, note, label)
 
 
 def _spectra(runs: xr.Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The largest eigenvalues, one row each, and the densities, one row a bin that holds something; step 0 left out."""
     tops, bins = [], []
-    middles = _middles()
+    edges, to = _drawn_bins()
+    network = recipe_of(runs).architecture
+    parameters = sum(w.numel() for w in network.initialise(0))
     for gamma in runs.gamma.values.astype(float):
         here = found.one_step_size(runs, gamma).isel(seed=0)
-        count = _parameters(here)
         for t in here.step.values[here.step.values > 0]:
             now = here.sel(step=t)
             values = now.top_eigenvalues.values
-            known = np.isfinite(values) & (values > 0)
             where = {"gamma": gamma, "log_gamma": np.log10(gamma), "t": int(t), "log_t": np.log10(t)}
             tops += [
                 {**where, "rank": k + 1, "raw": values[k], "ratio": values[k] / values[0]}
-                for k in np.flatnonzero(known)
+                for k in np.flatnonzero(values > 0)
             ]
-            smooth = _smoothed(now.spectral_density.values) * count
+            counts = np.bincount(to, now.spectral_density.fillna(0).values, len(edges) - 1) * parameters
             bins += [
-                {**where, "place": place, "count": value, "x": x}
-                for place, (value, x) in enumerate(zip(smooth, middles, strict=True))
-                if value >= _FLOOR
+                {**where, "place": place, "count": counts[place], "low": edges[place], "high": edges[place + 1]}
+                for place in np.flatnonzero(counts >= _FLOOR)
             ]
     return pd.DataFrame(tops), pd.DataFrame(bins)
 
 
-def _parameters(runs: xr.Dataset) -> int:
-    from richness.runs.results import recipe_of
-
-    network = recipe_of(runs).architecture
-    return int(sum(w.numel() for w in network.initialise(0)))
-
-
-def _middles() -> np.ndarray:
-    """The middle of each bin of the density: geometric, and 0 for the bin that holds 0."""
-    low, high = DENSITY_EDGES[:-1], DENSITY_EDGES[1:]
-    return np.where(low * high > 0, np.sign(low) * np.sqrt(np.abs(low * high)), 0.0)
-
-
-def _smoothed(shares: np.ndarray) -> np.ndarray:
-    """A density over bins spread by a Gaussian of `_SMOOTH` bins; what falls over the ends stays at the ends."""
-    reach = int(4 * _SMOOTH)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SMOOTH) ** 2)
-    spread = np.convolve(np.nan_to_num(shares), kernel / kernel.sum())
-    inside = spread[reach:-reach].copy()
-    inside[0] += spread[:reach].sum()
-    inside[-1] += spread[-reach:].sum()
-    return inside
+def _drawn_bins() -> tuple[np.ndarray, np.ndarray]:
+    """Borders of the bins that are drawn, and in which of them each bin of the probe falls."""
+    size = np.abs(DENSITY_EDGES)
+    edges = DENSITY_EDGES[(size >= _RESOLVED * 0.999) & (size <= _DRAWN * 1.001)]
+    middles = (DENSITY_EDGES[1:] + DENSITY_EDGES[:-1]) / 2
+    return edges, np.clip(np.searchsorted(edges, middles) - 1, 0, len(edges) - 2)
 
 
 def _now(rows: pd.DataFrame) -> Any:
@@ -520,37 +504,36 @@ def _clock(rows: pd.DataFrame) -> Any:
 
 
 def _density_panel(density: pd.DataFrame) -> Any:
+    """Bars of equal width on the symmetric logarithm: the number of a bin is its place, labelled by its border's value."""
+    edges, _ = _drawn_bins()
     counts = (_FLOOR, float(density["count"].max()) * 2)
-    places = (0, len(_middles()) - 1)
     y = alt.Y("count:Q", scale=theme.log_scale(*counts), axis=theme.log_axis(None, *counts, every=1))
-    # the bins are as wide as each other on the symmetric logarithm: their number is the axis, labelled by its value
-    zero = places[1] // 2
-    decade = 8
-    marks = {zero + 1 + 8 * k for k in range(0, 7, 2)} | {zero - 1 - 8 * k for k in range(0, 7, 2)} | {zero}
-    label = (
-        f"datum.value == {zero} ? '0' : (datum.value < {zero} ? '−' : '') + '10' + "
-        f"(abs(datum.value - {zero}) < {1 + 5 * decade} ? '⁻' : '') + "
-        f"'⁰¹²³⁴⁵⁶⁷⁸⁹'[abs(round((abs(datum.value - {zero}) - 1) / {decade}) - 5)]"
-    )
-    axis = alt.Axis(title="λ/λ_max", values=sorted(marks), labelExpr=label)
-    x = alt.X("place:Q", scale=alt.Scale(domain=list(places), nice=False), axis=axis)
-    base = _now(density)
+    ticks = {k: e for k, e in enumerate(edges) if abs(np.log10(abs(e)) - round(np.log10(abs(e)))) < 1e-6}
+    names = {k: ("−" if e < 0 else "") + theme.power_of_ten(abs(float(e))) for k, e in ticks.items()}
+    label = " : ".join(f"datum.value == {k} ? '{name}'" for k, name in names.items()) + " : ''"
+    axis = alt.Axis(title="λ/λ_max", values=list(ticks), labelExpr=label, labelOverlap=False)
+    x = alt.X("place:Q", scale=alt.Scale(domain=[0, len(edges) - 1], nice=False), axis=axis)
     ink = alt.condition(
-        "datum.x < 0",
+        "datum.high <= 0",
         alt.value(theme.DIVERGED_FILL),
         alt.Color("log_gamma:Q", scale=theme.gamma_scale(), legend=None),
     )
     tooltip = [
-        alt.Tooltip("x:Q", title="λ/λ_max", format=".2~g"),
-        alt.Tooltip("count:Q", title="eigenvalues in the bin", format=".3~g"),
+        alt.Tooltip("low:Q", title="λ/λ_max from", format=".2~g"),
+        alt.Tooltip("high:Q", title="to", format=".2~g"),
+        alt.Tooltip("count:Q", title="eigenvalues", format=".3~g"),
     ]
-    bars = base.mark_bar(clip=True, width=2.4, baseline="bottom")
-    bars = base.transform_calculate(floor=str(_FLOOR)).mark_rule(strokeWidth=2.2, clip=True)
-    marks_ = bars.encode(x=x, y=y, y2="floor:Q", color=ink, tooltip=tooltip)
-    return marks_.properties(width=theme.PLANE, height=220, title="eigenvalues in each bin")
+    bars = (
+        _now(density)
+        .transform_calculate(next="datum.place + 0.85", floor=str(_FLOOR))
+        .mark_rect(clip=True, opacity=0.85)
+    )
+    bars = bars.encode(x=x, x2="next:Q", y=y, y2="floor:Q", color=ink, tooltip=tooltip)
+    return bars.properties(width=theme.PLANE, height=220, title="eigenvalues in each bin")
 
 
-def _spectrum_rows(runs: xr.Dataset) -> pd.DataFrame:
+def _spectrum_table(runs: xr.Dataset) -> pd.DataFrame:
+    """The first and last step of every γ: means over seeds."""
     rows = []
     for gamma in runs.gamma.values.astype(float):
         here = found.one_step_size(runs, gamma)
@@ -571,20 +554,19 @@ def _spectrum_rows(runs: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _spectrum_table(runs: xr.Dataset) -> pd.DataFrame:
-    """The first and last step of every γ: means over seeds."""
-    return _spectrum_rows(runs)
-
-
-def _spectrum_summary(runs: xr.Dataset) -> str:
-    table = _spectrum_rows(runs)
+def _spectrum_summary(table: pd.DataFrame) -> str:
     ends = [table[table["γ"] == g].iloc[-1] for g in (table["γ"].min(), table["γ"].max())]
-    parts = [
-        f"at γ = {theme.power_of_ten(end['γ'])} the widest gap comes after {end['above the widest gap']:.3g} eigenvalues (a "
-        f"factor {end['factor of the gap']:.2g}), and {end[f'above {found.LARGE:g} of λ_max']:.3g} are above {found.LARGE:g} of "
-        "λ_max"
-        for end in ends
-    ]
+    parts = []
+    for end in ends:
+        gap, factor, large = (
+            end["above the widest gap"],
+            end["factor of the gap"],
+            end[f"above {found.LARGE:g} of λ_max"],
+        )
+        parts.append(
+            f"at γ = {theme.power_of_ten(end['γ'])} the widest gap comes after {gap:.3g} eigenvalues (a factor {factor:.2g}), "
+            f"and {large:.3g} are above {found.LARGE:g} of λ_max"
+        )
     return f"After {int(ends[0]['step'])} steps, mean over seeds: {'; '.join(parts)}."
 
 
