@@ -567,7 +567,7 @@ CLAIMS = (
         for stream in STREAMS
         for part, sign, value in (("gamma", "γ", 1.0), ("eta", "η", -1.0))
     ),
-    _claim("C8", "steps", "steps of the loss after the plateau", "as many as the target's parts: teacher 4, staircase 3"),
+    _claim("C8", "steps", "steps of the loss after the plateau", "as many as the target has parts: teacher 4, staircase 3"),
     _claim("C9", "digits8", "λ_max·lr_raw/2 over the second half of a rich run (batches of 64, then 512)", _AT_EDGE),
     _claim("C9", "staircase", "the same on the Boolean staircase (γ = 10, then 100)", _AT_EDGE),
     *(
@@ -645,9 +645,8 @@ def _catapult_rows(load: Load) -> list[dict[str, Any]]:
     cases = []
     for low, high in CATAPULT_WINDOWS:
         inside = last.sel(gamma=slice(low * (1 - 1e-6), high * (1 + 1e-6)))
-        logs = mean_over_seeds(
-            np.nanmean(np.log(inside.transpose("gamma", "seed").values), axis=0)
-        )  # geometric over γ, then over seeds
+        seeds = np.log(inside).mean("gamma")  # geometric over the γ at which there is one; then over seeds
+        logs = mean_over_seeds(seeds.values)
         mean = _moved(logs, np.exp)
         seen = float(np.isfinite(inside).mean()) if inside.size else 0.0
         cases.append((mean, (low, high), seen >= 0.5 and mean.within(*CATAPULT_BAND)))

@@ -22,7 +22,7 @@ from richness.runs.results import STATUS
 __all__ = ["catapult_band", "collapse_figure", "plateaus", "scrubber"]
 
 RUNS = alt.NamedData(name="runs")
-_LOSS_POINTS = 70  # of each loss curve that is drawn
+_LOSS_POINTS = 40  # of each loss curve that is drawn
 _LOSS_FLOOR = 3e-3  # of the initial loss: further down nothing is left to be seen of the others
 _TAU = "clock == 'tau'"
 
@@ -411,9 +411,8 @@ def _plateau_panel(rows: pd.DataFrame, across: str, up: str, name: str, title: s
         strokeDash=[5, 3], strokeWidth=1.3, stroke=theme.TEXT, clip=True
     )
     drawn = drawn.encode(x=x("x"), y=alt.Y("y:Q", scale=scale, axis=axis), detail="L:N")
-    data = alt.InlineData(
-        values=records(rows[["gamma", "eta", "L", "log_gamma", *dict.fromkeys([across, up, low, high])]])
-    )
+    fields = list(dict.fromkeys(["gamma", "eta", "L", "log_gamma", across, up, low, high]))
+    data = alt.InlineData(values=records(rows[fields]))
     bars = alt.Chart(data).mark_rule(strokeWidth=1.1).encode(
         x=x(across), y=alt.Y(f"{low}:Q", scale=scale, axis=axis), y2=f"{high}:Q"
     )  # fmt: skip
