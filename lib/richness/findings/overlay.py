@@ -8,7 +8,10 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import minimize_scalar
 
-__all__ = ["laid_over"]
+__all__ = ["BEND_WITHIN", "laid_over"]
+
+#: Where the second constant, γ₀, is looked for.
+BEND_WITHIN = (1e-3, 1e3)
 
 
 def laid_over(
@@ -28,7 +31,7 @@ def laid_over(
         boundary: η over (gamma, seed); NaN where it was not seen.
         curve: the model's boundary as a function of γ.
         window: (low, high) of γ over which the constants are fitted; what comes back is over every γ.
-        bend: whether γ₀ is fitted too, within 10⁻³ to 10³; else it is 1.
+        bend: whether γ₀ is fitted too, within `BEND_WITHIN`; else it is 1.
 
     Returns:
         Over ``gamma``, where it was seen: ``measured`` (geometric mean over seeds), ``low`` and ``high`` (of the seeds),
@@ -58,7 +61,7 @@ def laid_over(
     def scatter(log_bend: float) -> float:
         return float(np.var(apart(log_bend)[fitted]))
 
-    place = float(minimize_scalar(scatter, bounds=(-3, 3), method="bounded").x) if bend else 0.0
+    place = float(minimize_scalar(scatter, bounds=np.log10(BEND_WITHIN), method="bounded").x) if bend else 0.0
     height = float(np.mean(apart(place)[fitted]))
     residual = apart(place) - height
     columns = {

@@ -164,22 +164,20 @@ def _windows(
 ) -> list[dict[str, Any]]:
     """A row a window: of several values the one furthest from the prediction, which all must be within ``within`` of."""
     target = float(claim.predicted)
-    found = [(window, _furthest(values, target), values.size) for window, values in windows]
-    seen = all(worst is not None for _, worst, _ in found)
-    together = (
-        verdict(abs(worst - target) <= within for _, worst, _ in found if worst is not None) if seen else "not-run"
-    )
+    found = [(window, _furthest(values, target)) for window, values in windows]
+    seen = all(worst is not None for _, worst in found)
+    together = verdict(abs(worst - target) <= within for _, worst in found if worst is not None) if seen else "not-run"
     return [
         claim.row(
             measured=worst if seen else None,
-            reason=f"deterministic, so no interval: the furthest from {target:g} of {count} {what}; within {within:g} it holds"
+            reason=f"deterministic, so no interval: {what}; it holds within {within:g} of {target:g}"
             if seen
-            else f"not found at every γ; {what}",
+            else f"not found at every γ: {what}",
             window=list(window),
             scale="live",
             verdict=together,
         )
-        for window, worst, count in found
+        for window, worst in found
     ]
 
 
@@ -218,7 +216,7 @@ def _logarithm() -> list[dict[str, Any]]:
         inside = _inside(gammas, window)
         return np.polyfit(np.log1p(gammas[inside]), scaled[inside], 1)[:1]
 
-    return _windows(_LOG, [(window, slope(window)) for window in LOGARITHM], WITHIN, "slope at L = 2")
+    return _windows(_LOG, [(window, slope(window)) for window in LOGARITHM], WITHIN, "one slope")
 
 
 @cache
@@ -230,7 +228,7 @@ def _cross_entropy() -> list[dict[str, Any]]:
             for depth in DEPTHS
         ]
         slopes = [(window, _slopes(gammas, curves, window)) for window in LAZY]
-        found += _windows(claim, slopes, WITHIN, "slopes, L = 2, 3, 4")
+        found += _windows(claim, slopes, WITHIN, "the furthest of L = 2, 3, 4")
     return found
 
 
@@ -241,12 +239,12 @@ def _catapult() -> list[dict[str, Any]]:
         threshold, top = catapult.window(start, gammas)
         ratio = catapult.convergent_eta(start, gammas) / np.minimum(top, catapult.stable_eta(start, gammas))
         ratios = [(window, ratio[_inside(gammas, window)]) for window in CATAPULT]
-        found += _windows(claim, ratios, RATIO_WITHIN, "ratios, a γ each")
+        found += _windows(claim, ratios, RATIO_WITHIN, "the furthest γ")
     threshold, _ = catapult.window(catapult.UNBALANCED, gammas)
     runs = catapult.simulate(catapult.UNBALANCED, gammas[:, None], threshold[:, None] * np.geomspace(1.1, 1.9, 25))
     peak = np.exp(np.log(runs.peak_loss).mean(axis=1))  # a single η's peak depends on where its swings fall
     slopes = [(window, _slopes(gammas, [peak], window)) for window in CATAPULT]
-    return found + _windows(_PEAK, slopes, WITHIN, "slope of the mean over η from 1.1 to 1.9 times 2/λ₀")
+    return found + _windows(_PEAK, slopes, WITHIN, "the mean over η from 1.1 to 1.9 times 2/λ₀")
 
 
 @cache
@@ -261,7 +259,7 @@ def _signs(steps: int = 300) -> list[dict[str, Any]]:
         curves = [sign_steps.simulated_band(depth, gammas, steps)[which] for depth in DEPTHS]
         predicted = np.array([power(depth) for depth in DEPTHS])
         slopes = [(window, _slopes(gammas, curves, window) - predicted) for window in windows]
-        found += _windows(_SIGN[part], slopes, WITHIN, f"differences, L = 2, 3, 4; T = {steps}")
+        found += _windows(_SIGN[part], slopes, WITHIN, f"the furthest of L = 2, 3, 4, at T = {steps}")
     return found
 
 
@@ -279,7 +277,7 @@ def _single_index(depth: int = 2) -> list[dict[str, Any]]:
         curves = [quantity(depth, power, gammas) for power in powers]
         predicted = np.array([exponent_of(power) for power in powers])
         slopes = [(window, _slopes(gammas, curves, window) - predicted) for window in windows]
-        what = f"differences, L = {depth}, p = {', '.join(map(str, powers))}"
+        what = f"the furthest of p = {', '.join(map(str, powers))}, at L = {depth}"
         found += _windows(_INDEX[part], slopes, WITHIN, what)
     return found
 

@@ -14,12 +14,12 @@ import pandas as pd
 import xarray as xr
 
 from richness.book.charts import theme
-from richness.book.charts.cells import conditions, depth, recipe, records
+from richness.book.charts.cells import conditions, depth, last_step, recipe, records
 from richness.book.charts.plane import nothing, shape_legend, view_param
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
 from richness.findings import theory
-from richness.findings.overlay import laid_over
+from richness.findings.overlay import BEND_WITHIN, laid_over
 from richness.findings.theory import catapult, sign_steps, single_index
 from richness.networks.parameterization import natural_eta
 
@@ -130,7 +130,7 @@ def model_boundaries(depths: Sequence[int] = DEPTHS, *, caption: str | None = No
         f"end of the contiguous stretch of η with |f − 1| < {theory.CONVERGED_WITHIN:g} after 1,000 steps; η_min: a simulated "
         "escape to f = ½ by small steps, over T; η_max under cross-entropy: the largest η whose |f| stays below 10¹² for "
         "300 steps, for γ ≤ 0.1, beside the slope 1. SignSGD: both ends of the band within ½ of the target, simulated at "
-        "T = 300, from 16 phases of the stride. Loss: ½(f − 1)², or cross-entropy in nats with its minimum at f = 1. With L "
+        "T = 300, from 16 phases of the stride. Loss: MSE, ½(f − 1)², or cross-entropy in nats with its minimum at f = 1. With L "
         "separate weights η_crit and η_min are L times as large under SGD. Straightened: η over γ²(1+γ)^(2/L−2), or its root "
         "for SignSGD."
     )
@@ -414,13 +414,13 @@ def model_single_index(
     lazy = rows[(rows.gamma < 2e-4) & (depths[0] == rows.L)].set_index("power").floor
     summary = (
         f"On the rich side the largest convergent η climbs with slope 2/(L−1+p), within {away:.3f} for every L and p shown, "
-        f"and on the lazy side with slope 2, within {(table['η_max, lazy slope'] - 2).abs().max():.3f}. On the lazy side a share "
-        f"of {lazy['p = 2']:.2f} (p = 2) and {lazy['p = 3']:.2f} (p = 3) of the loss cannot go; for p = 1 none stays."
+        f"and on the lazy side with slope 2, within {(table['η_max, lazy slope'] - 2).abs().max():.3f}. There a share of "
+        f"{lazy['p = 2']:.2f} (p = 2) and {lazy['p = 3']:.2f} (p = 3) of the loss cannot go; for p = 1 none stays."
     )
     words = (caption or "A target that is a function of the input.").rstrip()
     note = (
         f"{words} f = (w^(L−1)⟨u, x⟩^p − ⟨u₀, x⟩^p)/γ against ⟨a, x⟩^p, standard normal x; population loss ½E(f − y)² in "
-        "closed form (MSE), full gradient, no seeds; w shared by L − 1 layers, u a layer of its own; ⟨u₀, a⟩ = "
+        "closed form (MSE), full gradient, no seeds; one weight w shared by L − 1 layers, u a layer of its own; ⟨u₀, a⟩ = "
         f"{single_index.OVERLAP}. Points: simulated; largest convergent η: end of the contiguous stretch that ends within 0.01 "
         "of the initial loss above gradient flow's, 2,000 steps; escape: gradient flow, until a quarter of the loss that can "
         "go is left. Dashed: 2/λ* at gradient flow's end, elsewhere a guide through the points. The floor of p = 1 is 0 and "
@@ -497,7 +497,7 @@ def model_overlay(portraits: Sequence[xr.Dataset], *, caption: str | None = None
         "the highest seed. Dashed: the model's 2/λ* and escape time (one shared weight; a constant factor such as L moves "
         "nothing here), raised by one constant C, or also moved sideways by a second, γ → γ/γ₀; fitted by least squares, η_max "
         "over all γ, η_min over γ ≥ 1, and drawn over all. Residual: log₁₀ of measured over model. "
-        + " ".join(f"{_network(runs)}: {conditions(runs)}" for runs in portraits)
+        + " ".join([f"{_network(portraits[0])}: {conditions(portraits[0])}", *map(_differs, portraits[1:])])
     )
     numbers = fitted.rename(columns={"height": "C", "bend": "γ₀", "rms": "rms residual, decades"})
     return figure(theme.finished(chart), _overlay_summary(fitted), numbers, note, label)
@@ -510,6 +510,13 @@ def _network(runs: xr.Dataset) -> str:
     return (
         f"{kind} {str(made.get('network', 'network')).upper()}, {made.get('task', 'unknown task')}, L = {depth(runs)}"
     )
+
+
+def _differs(runs: xr.Dataset) -> str:
+    """What a further portrait of a figure has of its own; all are under MSE and SGD."""
+    made = recipe(runs)
+    size = f"N = {made.get('width')}, B = {made.get('batch_size')}, T = {last_step(runs)}, {runs.sizes['seed']} seeds"
+    return f"{_network(runs)}: {size}."
 
 
 def _overlaid(runs: xr.Dataset) -> dict[str, tuple[Curve, tuple[float, float]]]:
@@ -569,8 +576,12 @@ def _overlay_chart(table: pd.DataFrame, names: list[str]) -> Any:
 def _overlay_summary(fitted: pd.DataFrame) -> str:
     one, two = (fitted[fitted.constants == n].reset_index() for n in (1, 2))
     parts = [
-        f"{first.portrait}, {first.boundary}: {first.rms:.2f} decades with one constant, {second.rms:.2f} with two, the bend then "
-        f"at γ₀ = {theme.power_of_ten(second.bend)}"
+        f"{first.portrait}, {first.boundary}: {first.rms:.2f} decades with one constant, {second.rms:.2f} with two, the bend "
+        f"then at γ₀ = {theme.power_of_ten(second.bend)}{_at_the_end(second.bend)}"
         for first, second in zip(one.itertuples(), two.itertuples(), strict=True)
     ]
     return f"Root mean square residual of the model's curve. {'; '.join(parts)}."
+
+
+def _at_the_end(bend: float) -> str:
+    return "" if 1.01 * BEND_WITHIN[0] < bend < BEND_WITHIN[1] / 1.01 else ", the end of its range"

@@ -126,7 +126,7 @@ def minimum(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.
     """Where gradient flow from the start ends: (w, along, across), with shape (3, number of γ).
 
     Gradient flow conserves w²/(L−1) − |u|²/p, which gives w by u; the minimum in the two components of u is followed by
-    Newton's method from γ = 1e-4, where it lies beside the start, up to each γ.
+    Newton's method from γ = 1e-4, where it lies beside the start, up to each γ; where it ends, the flow itself is run.
 
     Raises:
         ValueError: γ below 1e-4, or the method did not converge.
@@ -145,14 +145,20 @@ def minimum(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.
         by_w, *by_u = loss.gradient(*here, at, m)
         return at**2 * (np.array(by_u) + by_w * (depth - 1) / (power * w) * u)
 
+    def solved(u: np.ndarray, at: float) -> np.ndarray | None:
+        answer = root(along_the_flow, u, args=(at,), tol=1e-13)
+        # at large γ rounding keeps the residual from the tolerance asked for; what counts is its size beside its terms
+        return answer.x if answer.success or np.abs(answer.fun).max() <= 1e-6 * at**2 else None
+
     path = np.geomspace(_FROM, wanted.max(), 2 + int(8 * np.log10(wanted.max() / _FROM)))
     found, u = {}, np.array(_start(m)[1:])
     for at in np.union1d(path, wanted):
-        solved = root(along_the_flow, u, args=(at,), tol=1e-13)
-        # at large γ rounding keeps the residual from the tolerance asked for; what counts is its size beside its terms
-        if not solved.success and np.abs(solved.fun).max() > 1e-6 * at**2:
-            raise ValueError(f"no minimum found at γ = {at:g} for L = {depth}, p = {power}: {solved.message}")
-        u = solved.x
+        here = solved(u, at)
+        if here is None:  # with a small overlap the minimum that was followed ends, and the flow goes on to another
+            here = solved(_flow(loss, at, m, 1e5).y[1:, -1], at)
+        if here is None:
+            raise ValueError(f"no minimum found at γ = {at:g} for L = {depth}, p = {power}, m = {m:g}.")
+        u = here
         found[at] = weights(u)
     return np.array([found[at] for at in wanted]).T
 
@@ -204,17 +210,22 @@ def escape_time(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) ->
     loss, low = population_loss(depth, power), floor(depth, power, gamma, m)
 
     def time(at: float, lowest: float) -> float:
-        initial = float(loss.value(*_start(m), at, m))
-        level = initial * (lowest + ESCAPE_LEVEL * (1 - lowest))
-
-        def flow(_: float, y: np.ndarray) -> list[float]:
-            return [-at * float(slope) for slope in loss.gradient(*y, at, m)]  # time in units of γ
+        level = float(loss.value(*_start(m), at, m)) * (lowest + ESCAPE_LEVEL * (1 - lowest))
 
         def left(_: float, y: np.ndarray) -> float:
             return float(loss.value(*y, at, m)) - level
 
         left.terminal = True  # type: ignore[attr-defined]
-        path = solve_ivp(flow, (0, 1e6), _start(m), method="LSODA", events=left, rtol=1e-8, atol=1e-10)
+        path = _flow(loss, at, m, 1e6, left)
         return at * float(path.t_events[0][0]) if path.t_events[0].size else float("nan")
 
     return np.array([time(*each) for each in zip(gamma, low, strict=True)])
+
+
+def _flow(loss: Loss, gamma: float, m: float, until: float, event: Callable[..., float] | None = None) -> Any:
+    """Gradient flow from the start, in units of γ: SciPy's solution up to η·t = γ·until, or to the event."""
+
+    def down(_: float, y: np.ndarray) -> list[float]:
+        return [-gamma * float(slope) for slope in loss.gradient(*y, gamma, m)]
+
+    return solve_ivp(down, (0, until), _start(m), method="LSODA", events=event, rtol=1e-8, atol=1e-10)
