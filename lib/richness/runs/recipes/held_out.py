@@ -60,7 +60,8 @@ ELSEWHERE: tuple[dict[str, Any], ...] = (
 
 def judged(scale: str, **setting: Any) -> Experiment:
     """One setting at six γ, two seeds: at every γ the adviser is right or wrong."""
-    return _experiment(scale, gammas="2e-2:2e3:6", seeds=(10, 11), **setting)
+    gammas = "2e-2:2e2:5" if scale == "smoke" else "2e-2:2e3:6"
+    return _experiment(scale, gammas=gammas, seeds=(10, 11), **setting)
 
 
 def batches(scale: str, **setting: Any) -> Experiment:
