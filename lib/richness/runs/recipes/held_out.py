@@ -81,7 +81,14 @@ def _experiment(scale: str, loss: str = "mse", optimizer: str = "sgd", **fields:
 
 
 def judged_name(
-    depth: int, width: int, batch_size: int, steps: int, loss: str = "mse", optimizer: str = "sgd", task: str = "", activation: str = ""
+    depth: int,
+    width: int,
+    batch_size: int,
+    steps: int,
+    loss: str = "mse",
+    optimizer: str = "sgd",
+    task: str = "",
+    activation: str = "",
 ) -> str:
     """The recipe's name: ``held_out_mlp5_mse_n96_b48_t1500``; what is not as everywhere stands in it too."""
     parts = [f"held_out_mlp{depth}_{loss}", "" if optimizer == "sgd" else optimizer, task, activation]
