@@ -58,6 +58,17 @@ def whole(text: str, name: str, least: int = 0) -> int:
     return int(text)
 
 
+def number(text: str, name: str) -> float:
+    """Reads a positive, finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise Usage(f"{name}: expected a positive number such as 0.1 or 1e-3, got {text!r}.")
+    return value
+
+
 def choice(text: str, name: str, known: Sequence[str]) -> str:
     """Returns `text` if it is one of `known`; otherwise says what is, and what was probably meant."""
     if text in known:
@@ -655,6 +666,50 @@ def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str], widest: int =
     return "\n".join(lines)
 
 
+def _advise_command() -> Callable[..., int]:
+    def advise(
+        depth: Annotated[str, tyro.conf.arg(metavar="L")] = "3",
+        loss: Annotated[str, tyro.conf.arg(metavar="LOSS")] = "mse",
+        gamma: Annotated[str, tyro.conf.arg(metavar="GAMMA")] = "1",
+        width: Annotated[str, tyro.conf.arg(metavar="N")] = "64",
+        batch_size: Annotated[str, tyro.conf.arg(metavar="B")] = "64",
+        steps: Annotated[str, tyro.conf.arg(metavar="T")] = "1000",
+        optimizer: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sgd",
+        outputs: Annotated[str, tyro.conf.arg(metavar="K")] = "10",
+        json: Switch = False,
+    ) -> int:
+        """Which η to use: a range of at most one decade, from the measured portraits.
+
+        Args:
+            depth: weight layers, 2 to 6
+            loss: mse or cross_entropy
+            gamma: richness, 1e-4 to 1e4
+            width: units a hidden layer; it moves lr_raw only
+            batch_size: fresh samples a step, 16 to 256
+            steps: the budget in updates
+            optimizer: sgd, momentum, signsgd or adam
+            outputs: of the network; under mse gradients fall with their number
+            json: for a machine
+        """
+        from dataclasses import asdict
+
+        from richness.findings import adviser
+        from richness.networks import LOSSES, OPTIMIZERS
+
+        counts = {"width": width, "batch_size": batch_size, "steps": steps, "outputs": outputs}
+        setting: dict[str, Any] = {name: whole(text, _option(name), 1) for name, text in counts.items()}
+        setting["optimizer"] = choice(optimizer, "--optimizer", tuple(OPTIMIZERS))
+        loss = choice(loss, "--loss", tuple(LOSSES))
+        try:
+            advice = adviser.advise(whole(depth, "--depth", 2), loss, number(gamma, "--gamma"), **setting)
+        except ValueError as error:
+            raise Usage(str(error)) from error
+        print(json_module.dumps(asdict(advice), ensure_ascii=False) if json else advice)
+        return 0
+
+    return advise
+
+
 def _bench_command() -> Callable[..., int]:
     def bench(
         json: Switch = False,
@@ -761,6 +816,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
     "rerun": ("executes chapters at a scale, parameters checked", _rerun_command),
     "adopt": ("takes a result from another machine into precomputed/", _adopt_command),
     "ledger": ("the paper's claims and their verdicts", _ledger_command),
+    "advise": ("which η to use, from the measured portraits", _advise_command),
     "bench": ("ratios against the peers, measured now", _bench_command),
     "cite": ("the BibTeX of what you used", _cite_command),
     "address": ("writes the repository's public address everywhere", _address_command),

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from richness.networks.parameterization import natural_eta
 from richness.runs import results
 from richness.runs.experiment import Experiment
 from richness.runs.outcomes import CONVERGED_BELOW
+from richness.runs.recipes import recipe
 from richness.runs.recipes.held_out import BATCH_SIZES, batches_name
 from richness.runs.recipes.portraits import DEPTHS, LOSSES, portrait_name
 
@@ -48,6 +50,7 @@ __all__ = [
     "judge",
     "judge_all",
     "rule",
+    "rules",
     "share",
     "tabulate",
 ]
@@ -65,6 +68,7 @@ WIDEST = 1.0
 NARROWEST = 0.2
 
 ENDS = ("low", "best", "high")
+_DESCRIBED = ("loss", "optimizer", "depth", "width", "batch_size", "steps", "task", "activation")
 _BATCH = 64  # of the portraits
 _BATCH_DEPTH = 3
 
@@ -191,6 +195,25 @@ def rule(loss: str, optimizer: str = "sgd", load: Load | None = None) -> Rule:
     measured = xr.concat(ranges, xr.DataArray(np.log10(DEPTHS), dims="log_depth", name="log_depth"))
     others = {size: good_range(read(batches_name(loss, optimizer, size))) for size in BATCH_SIZES}
     return Rule(loss, optimizer, measured, _slopes_in_batch(measured, others), _caution(measured))
+
+
+def rules(
+    load: Load | None = None, losses: Iterable[str] = LOSSES, optimizers: Iterable[str] = tuple(OPTIMIZERS)
+) -> list[Rule]:
+    """The rules of all those losses and optimisers whose results are at hand; others are left out.
+
+    Raises:
+        ResultError: no rule can be made; the message is the first one's.
+    """
+    found, missing = [], []
+    for loss, optimizer in product(losses, optimizers):
+        try:
+            found.append(rule(loss, optimizer, load))
+        except (results.ResultError, FileNotFoundError) as why:
+            missing.append(why)
+    if not found:
+        raise missing[0]
+    return found
 
 
 def _slopes_in_batch(measured: xr.Dataset, others: dict[int, xr.Dataset]) -> dict[str, float]:
@@ -441,17 +464,25 @@ def share(judged: pd.DataFrame) -> Share:
     return Share(worked, of, (float(interval.low), float(interval.high)))
 
 
-def judge_all(names: Iterable[str], load: Load | None = None) -> pd.DataFrame:
-    """`judge` over recipes, with the columns ``recipe``, ``loss`` and ``optimizer`` before."""
-    read, rules, frames = load or results.load, {}, []
+def judge_all(names: Iterable[str], rules: Iterable[Rule], load: Load | None = None) -> pd.DataFrame:
+    """`judge` over those recipes whose loss and optimiser one of the rules knows.
+
+    Returns:
+        The rows of `judge`, and what each was run with: ``recipe, loss, optimizer, depth, width, batch_size, steps, task,
+        activation``.
+
+    Raises:
+        ValueError: none of them is known. ResultError: a result is missing.
+    """
+    known = {(one.loss, one.optimizer): one for one in rules}
+    frames = []
     for name in names:
-        runs = read(name)
-        made = Experiment.model_validate_json(runs.attrs["recipe"])
-        key = (made.loss, made.optimizer)
-        if key not in rules:
-            rules[key] = rule(*key, load)
-        described = {"recipe": name, "loss": made.loss, "optimizer": made.optimizer, "depth": made.depth}
-        described |= {"width": made.width, "batch_size": made.batch_size, "steps": made.steps, "task": made.task}
-        described |= {"activation": made.activation}
-        frames.append(judge(runs, rules[key]).assign(**described))
+        made = recipe(name, "laptop")
+        if (made.loss, made.optimizer) in known:
+            runs = (load or results.load)(name)
+            made = Experiment.model_validate_json(runs.attrs["recipe"])
+            described = {key: getattr(made, key) for key in _DESCRIBED}
+            frames.append(judge(runs, known[made.loss, made.optimizer]).assign(recipe=name, **described))
+    if not frames:
+        raise ValueError("none of these recipes has a loss and an optimiser that the rules know.")
     return pd.concat(frames, ignore_index=True)

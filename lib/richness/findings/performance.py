@@ -60,7 +60,8 @@ def budgets_probed(runs: xr.Dataset, probe: str = "accuracy") -> list[int]:
     """
     if probe not in runs:
         raise ValueError(f"expected a result with the probe {probe!r}; run the sweep with probes=({probe!r},).")
-    taken = set(runs.step.values[np.isfinite(runs[probe]).any([d for d in runs[probe].dims if d != "step"]).values])
+    known = np.isfinite(runs[probe].transpose("step", ...).values).reshape(runs.sizes["step"], -1).any(axis=1)
+    taken = set(runs.step.values[known])
     steps = runs.budget.values if "budget" in runs.coords else [runs.step.values[-1]]
     return [int(step) for step in steps if step in taken]
 
@@ -211,7 +212,7 @@ def against_reference(runs: xr.Dataset, gamma: float = 100.0, reference: float =
     """Accuracy at ``gamma`` less that at the reference, each at its best η, by every measure of accuracy that the result holds.
 
     Returns:
-        One row for every probe and budget: ``probe, T, accuracy`` (mean over seeds, at ``gamma``), ``reference`` (the same there),
+        One row for every probe and budget: ``probe, T``, ``accuracy`` and ``reference`` (means over seeds at the two γ),
         ``difference, low, high`` (paired over seeds, 95 %).
     """
     rows = []

@@ -60,7 +60,8 @@ ELSEWHERE: tuple[dict[str, Any], ...] = (
 
 def judged(scale: str, **setting: Any) -> Experiment:
     """One setting at six γ, two seeds: at every γ the adviser is right or wrong."""
-    return _experiment(scale, gammas="2e-2:2e3:6", seeds=(10, 11), **setting)
+    gammas = "2e-2:2e2:5" if scale == "smoke" else "2e-2:2e3:6"
+    return _experiment(scale, gammas=gammas, seeds=(10, 11), **setting)
 
 
 def batches(scale: str, **setting: Any) -> Experiment:
@@ -80,7 +81,14 @@ def _experiment(scale: str, loss: str = "mse", optimizer: str = "sgd", **fields:
 
 
 def judged_name(
-    depth: int, width: int, batch_size: int, steps: int, loss: str = "mse", optimizer: str = "sgd", task: str = "", activation: str = ""
+    depth: int,
+    width: int,
+    batch_size: int,
+    steps: int,
+    loss: str = "mse",
+    optimizer: str = "sgd",
+    task: str = "",
+    activation: str = "",
 ) -> str:
     """The recipe's name: ``held_out_mlp5_mse_n96_b48_t1500``; what is not as everywhere stands in it too."""
     parts = [f"held_out_mlp{depth}_{loss}", "" if optimizer == "sgd" else optimizer, task, activation]
