@@ -100,6 +100,8 @@ def test_a_ratio_is_that_of_each_boundary(runs: xr.Dataset) -> None:
     table = charts.ratios(runs, {"twice": twice}, ("eta_max", "eta_min")).table
     assert set(table.portrait) == {"twice"}
     assert np.allclose(table[["η_max", "η_min"]].to_numpy(dtype=float)[:, 0], 2, rtol=0.05)
+    with pytest.raises(ValueError, match="same T"):
+        charts.ratios(runs, {"shorter": runs.isel(step=slice(0, -1))})
 
 
 def test_differences_are_told_in_the_caption(four: list[xr.Dataset]) -> None:

@@ -13,6 +13,7 @@ import xarray as xr
 from richness.findings import boundaries, theory
 from richness.findings.boundaries import Window
 from richness.findings.evidence import Claim, Exponent, Load, exponent, exponent_rows, obtained
+from richness.findings.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
 
 __all__ = ["CLAIMS", "PORTRAIT", "SOURCES", "Source", "exponents", "predicted", "rows", "slopes"]
@@ -84,7 +85,7 @@ def slopes(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
         return [Exponent(*claimed, value, float("nan"), window, None, str(why)) for window in windows]
     if side != "T" and "budget" in found.dims:
         found = found.isel(budget=-1)
-    model = None if OPTIMIZERS[optimizer].by_sign or side == "T" else _model(boundary, side, depth, loss)
+    model = None if side == "T" else _model(boundary, side, depth, loss, OPTIMIZERS[optimizer].by_sign)
     fit = boundaries.fit_budget if side == "T" else boundaries.fit
     return [exponent(*claimed, value, found, window, model, fit) for window in windows]
 
@@ -97,11 +98,15 @@ def _windows(boundary: str, side: str) -> tuple[Window, Window]:
     return boundaries.RICH_WINDOWS_MIN if boundary == "eta_min" else boundaries.RICH_WINDOWS
 
 
-def _model(boundary: str, side: str, depth: int, loss: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The solvable model's boundary as a function of γ."""
+def _model(boundary: str, side: str, depth: int, loss: str, by_sign: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """The solvable model's boundary as a function of γ, up to a factor; by sign steps, SignSGD's, which is Adam's too."""
+    # under MSE, the f at which the model's loss counts as learned
+    level = 1 - float(np.sqrt(boundaries.LEARNED_BELOW)) if loss == "mse" else theory.ESCAPE_LEVEL
+    if by_sign and boundary == "eta_min":
+        return lambda gamma: sign_steps.minimal_eta(depth, gamma, steps=1, level=level)
+    if by_sign:
+        return lambda gamma: sign_steps.largest_eta(depth, gamma)
     if boundary == "eta_min":
-        # under MSE, the f at which the model's loss counts as learned
-        level = 1 - float(np.sqrt(boundaries.LEARNED_BELOW)) if loss == "mse" else theory.ESCAPE_LEVEL
         return lambda gamma: theory.escape_time(depth, gamma, loss, level)
     if boundary == "eta_works" and side == "lazy":
         return lambda gamma: theory.simulated_boundary(depth, gamma, loss, criterion="bounded")

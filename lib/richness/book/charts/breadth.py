@@ -16,6 +16,7 @@ from richness.book.charts.cells import (
     OPTIMIZER_NAMES,
     conditions,
     depth,
+    last_step,
     natural,
     natural_words,
     records,
@@ -449,7 +450,15 @@ def ratios(
     Args:
         base: the portrait to compare with. others: in words → portrait of the same γ.
         expected: boundary → ratios that theory expects, dashed.
+
+    Raises:
+        ValueError: the portraits differ in T: every boundary but η_crit moves with it.
     """
+    lengths = {words: last_step(runs) for words, runs in {"base": base, **others}.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"boundaries move with T, so that only portraits of the same T can be compared; got {lengths}."
+        )
     mine = measured(base)
     frames = [
         _ratio_rows(measured(runs)[name], mine[name]).assign(boundary=name, run=words)

@@ -81,6 +81,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "staircase": {"task": "staircase", "probes": ("loss",), "band": (0.003, 100.0)},
     "signsgd_teacher": {"optimizer": "signsgd", "task": "teacher", "probes": ("loss",), "band": (0.0012, 60.0)},
     "adam_teacher": {"optimizer": "adam", "task": "teacher", "probes": ("loss",), "band": (0.0008, 150.0)},
+    "steps1000": {"steps": 1000, "budgets": (250, 500)},  # as many as the other optimisers' portraits have
     "batch16": {"batch_size": 16, "gammas": "1e-3:1e3:25"},
     "batch256": {"batch_size": 256, "gammas": "1e-3:1e3:25", "band": (0.5, 700.0)},
     "cosine": {"schedule": "cosine", "gammas": "1e-3:1e3:25", "band": (0.2, 2000.0)},
@@ -99,7 +100,7 @@ def _variation(name: str) -> Callable[[str], Experiment]:
     def made(scale: str) -> Experiment:
         changes = dict(VARIATIONS[name])
         if scale != "laptop":
-            changes.pop("gammas", None)
+            changes = {key: value for key, value in changes.items() if key not in ("gammas", "steps", "budgets")}
         if name == "warmup":
             changes["warmup"] = int(WARMUP_SHARE * portrait(scale).steps)
         return portrait(scale, **changes)
