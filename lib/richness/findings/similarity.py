@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -154,18 +154,27 @@ def mean_of(by_seed: np.ndarray, weights: np.ndarray | None = None) -> np.ndarra
         return np.asarray((np.where(pairs > 0, by_seed, 0) * pairs).sum(axis=(-2, -1)) / total)
 
 
-def _interval(by_seed: np.ndarray) -> tuple[float, float]:
-    """95 %, from drawing the seeds again with replacement; pairs of a seed with itself never count."""
-    seeds = by_seed.shape[-1]
+class Mean(NamedTuple):
+    """Over pairs of different seeds, with its 95 % interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+def _mean(by_seed: np.ndarray) -> Mean:
+    """With an interval from drawing the seeds again with replacement; pairs of a seed with itself never count."""
+    value, seeds = float(mean_of(by_seed)), by_seed.shape[-1]
+    if not np.isfinite(value):
+        return Mean(value, (np.nan, np.nan))
     draws = np.random.default_rng(0).integers(seeds, size=(_RESAMPLES, seeds))
     weights = np.stack([(draws == s).sum(axis=1) for s in range(seeds)], axis=1).astype(float)
     low, high = np.nanquantile(mean_of(by_seed, weights), [0.025, 0.975])
-    return float(low), float(high)
+    return Mean(value, (float(low), float(high)))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether a group of γ holds together, by one measure. Means over pairs of different seeds, with 95 % intervals.
+    """Whether a group of γ holds together, by one measure.
 
     Attributes:
         measure: ``R²``, ``CKA 1``, ...  group: ``rich``, ``lazy``, or ``rich, equal τ``.
@@ -176,24 +185,32 @@ class Comparison:
 
     measure: str
     group: str
-    within: tuple[float, tuple[float, float]]
-    ceiling: tuple[float, tuple[float, float]]
-    against: tuple[float, tuple[float, float]]
-    gap: tuple[float, tuple[float, float]]
+    within: Mean
+    ceiling: Mean
+    against: Mean
+    gap: Mean
     gammas: tuple[float, float]
     seeds: int
 
     @property
     def holds(self) -> bool:
         """More alike than `against`, and nearly as alike as its seeds."""
-        return self.gap[1][0] > 0 and self.within[0] >= self.ceiling[0] - TOLERANCE
+        return self.gap.interval[0] > 0 and self.within.value >= self.ceiling.value - TOLERANCE
 
 
 def _compare(
     name: str, group: str, within: np.ndarray, ceiling: np.ndarray, against: np.ndarray, gammas: np.ndarray
 ) -> Comparison:
-    means = [(float(mean_of(part)), _interval(part)) for part in (within, ceiling, against, within - against)]
-    return Comparison(name, group, *means, (float(gammas.min()), float(gammas.max())), within.shape[-1])
+    return Comparison(
+        name,
+        group,
+        _mean(within),
+        _mean(ceiling),
+        _mean(against),
+        _mean(within - against),
+        (float(gammas.min()), float(gammas.max())),
+        within.shape[-1],
+    )
 
 
 def comparisons(table: xr.DataArray) -> list[Comparison]:
@@ -227,11 +244,17 @@ def rescaling(runs: xr.Dataset) -> tuple[xr.Dataset, list[Comparison]]:
     Args:
         runs: from `networks`.
 
+    Raises:
+        ValueError: fewer than two γ ≥ 100, or than two seeds.
+
     Returns:
-        ``t``, ``tau`` and ``ceiling`` (measure, time): means over pairs of different seeds at equal t and equal τ, of
+        ``t``, ``tau`` and ``ceiling`` (time, measure): means over pairs of different seeds at equal t and equal τ, of
         different γ, and, at equal τ, of the same γ. And for every measure the comparison of equal τ with equal t, means over
         those times.
     """
+    gammas = runs.gamma.values[_inside(runs.gamma, COLLAPSING).values]
+    if len(gammas) < 2 or runs.sizes["seed"] < 2:
+        raise ValueError(f"two seeds and two γ ≥ {COLLAPSING[0]:g} are needed to compare, got γ = {runs.gamma.values}")
     when = clocks(runs)
     tables = {
         clock: xr.concat([alike(runs, when[clock].sel(time=time)) for time in when.time], when.time)
@@ -242,11 +265,11 @@ def rescaling(runs: xr.Dataset) -> tuple[xr.Dataset, list[Comparison]]:
     curves = {"t": within["t"], "tau": within["tau"], "ceiling": ceiling}
     axes = {"time": when.time.values, "measure": tables["t"].measure.values}
     data = {name: (("time", "measure"), mean_of(values)) for name, values in curves.items()}
-    gammas = runs.gamma.values[_inside(runs.gamma, COLLAPSING).values]
+    means = {"tau": within["tau"].mean(axis=0), "ceiling": ceiling.mean(axis=0), "t": within["t"].mean(axis=0)}
     found = [
-        _compare(str(name), "rich, equal τ", within["tau"][:, k].mean(0), ceiling[:, k].mean(0), within["t"][:, k].mean(0), gammas)
+        _compare(str(name), "rich, equal τ", means["tau"][k], means["ceiling"][k], means["t"][k], gammas)
         for k, name in enumerate(axes["measure"])
-    ]  # fmt: skip
+    ]
     return xr.Dataset(data, axes), found
 
 
@@ -323,10 +346,10 @@ def _rows_of(
         runs = found[name]
         if name in chosen:
             assert not isinstance(runs, str)
-            worst = min(chosen[name], key=lambda one: (one.holds, one.gap[0]))
+            worst = min(chosen[name], key=lambda one: (one.holds, one.gap.value))
             known |= {
-                "measured": rounded(worst.gap[0]),
-                "interval": [rounded(end) for end in worst.gap[1]],
+                "measured": rounded(worst.gap.value),
+                "interval": [rounded(end) for end in worst.gap.interval],
                 "reason": "",
                 "window": [float(f"{end:.4g}") for end in worst.gammas],
                 "seeds": worst.seeds,

@@ -17,6 +17,14 @@ from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, le
 from richness.book.charts.model import model_boundaries, model_catapult, model_escape, model_overlay, model_single_index
 from richness.book.charts.performance import accuracy, leaving_eta, tuning_gamma
 from richness.book.charts.plane import portrait, triangle
+from richness.book.charts.similarity import (
+    likeness_groups,
+    likeness_in_time,
+    likeness_map,
+    outputs_scatter,
+    weight_outliers,
+    weight_spectra,
+)
 
 __all__ = [
     "BenchProvenance",
@@ -42,6 +50,9 @@ __all__ = [
     "judged",
     "leaving_eta",
     "ledger_table",
+    "likeness_groups",
+    "likeness_in_time",
+    "likeness_map",
     "loss_curves",
     "loss_panels",
     "model_boundaries",
@@ -50,6 +61,7 @@ __all__ = [
     "model_overlay",
     "model_single_index",
     "plateaus",
+    "outputs_scatter",
     "portrait",
     "question",
     "ratios",
@@ -58,4 +70,6 @@ __all__ = [
     "stored_bench",
     "triangle",
     "tuning_gamma",
+    "weight_outliers",
+    "weight_spectra",
 ]

@@ -42,7 +42,7 @@ def compared(
             "batch_size": 32,
             "steps": 46,
             "record_points": 4,
-            "gammas": "1e-2:1e2:5",
+            "gammas": "1e-2:1e3:6",
             "seeds": (0, 1),
         }
     elif scale == "laptop":
