@@ -12,6 +12,7 @@ from torch import nn
 
 from richness import Experiment, networks, rng, sweep
 from richness.networks import NETWORKS
+from richness.runs.experiment import degree
 from richness.runs.training import Trainer, train
 
 SIZES = {"resnet": {"depth": 8, "width": 4}, "vit": {"depth": 10, "width": 8}}  # with a wider stage; with two blocks
@@ -268,3 +269,12 @@ def test_what_l_counts_and_what_makes_f_large():
 def test_what_they_cannot_be_is_said(small, network, changes, said):
     with pytest.raises(ValueError, match=said):
         small(network=network, **changes)
+
+
+def test_the_l_of_theory_is_the_degree_and_the_band_follows_it(small):
+    for name, depth, expected in (("mlp", 6, 6), ("cnn", 4, 4), ("resnet", 6, 2), ("vit", 6, 2)):
+        experiment = small(network=name, depth=depth, gammas=[1.0, 1e4])
+        assert degree(experiment.model_dump(mode="json")) == expected
+        ratio = experiment.natural_eta(1e4) / experiment.natural_eta(1.0)
+        assert math.log10(ratio) == pytest.approx(4 * 2 / expected, rel=0.2)
+    assert degree({"depth": 5}) == 5 and degree({"depth": 7, "network": "somebodys_own"}) == 7
