@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
-from richness.data import TASKS, digits, task
+from richness.data import TASKS, digits, photos, task
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -127,3 +131,86 @@ def test_unseen_digits_come_from_the_held_out_ones(monkeypatch):
     drawn.clear()
     task("digits").batch(0, 0, 512)
     assert unseen <= held_out and len(drawn) == 512 and not unseen & set(drawn)
+
+
+def test_no_training_crop_shares_a_pixel_with_a_held_out_one(monkeypatch):
+    """Blacken the held-out tiles: the stream does not change. Blacken the others: it turns black, whatever the photograph."""
+    before = task("photos").batches(0, range(4), 64)[0]
+    whole = {held_out: photos.tiles(held_out) for held_out in (False, True)}
+    for black, same in ((True, True), (False, False)):
+        altered = dict(whole)
+        altered[black] = dataclasses.replace(whole[black], pixels=torch.zeros_like(whole[black].pixels))
+        monkeypatch.setattr(photos, "tiles", altered.__getitem__)
+        after = task("photos").batches(0, range(4), 64)[0]
+        assert torch.equal(before, after) == same
+    assert after.unflatten(-1, (3, -1)).unique(dim=-1).shape[-1] == 1
+
+
+def test_tiles_and_crops_lie_where_they_are_said_to(monkeypatch):
+    """Photographs whose pixels tell their own place: every tile is a whole one, and every crop inside one tile."""
+    height, width = 200, 330  # 3 × 5 tiles, and something left over
+    y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+
+    def read(photo):
+        return np.stack([y, x % 256, np.full_like(x, photos.PHOTOS.index(photo)) + 20 * (x // 256)], axis=-1).astype(
+            np.uint8
+        )
+
+    monkeypatch.setattr(photos.Photo, "read", read)
+    monkeypatch.setattr(photos, "tiles", photos.tiles.__wrapped__)
+    seen = {}
+    for held_out in (False, True):
+        crops, labels = photos.stream(3, range(2), 400, "somewhere", False, held_out=held_out)
+        mean, std = (torch.tensor(v)[:, None, None] for v in (photos.MEAN, photos.STD))
+        pixels = ((crops.reshape(-1, 3, 32, 32) * std + mean) * 255).round().long()
+        down, right, third = pixels.unbind(1)
+        assert (third % 20 == labels.reshape(-1)[:, None, None]).all()
+        right = right + 256 * (third // 20)
+        for place in (down, right):
+            start = place.amin((1, 2))
+            assert (place.amax((1, 2)) == start + 31).all() and (start // 64 == (start + 31) // 64).all()
+        seen[held_out] = {
+            (r, c) for r, c in zip((down[:, 0, 0] // 64).tolist(), (right[:, 0, 0] // 64).tolist(), strict=True)
+        }
+    assert seen[True] == {(0, 0), (1, 2), (2, 4)}  # row + 2·column a multiple of 5
+    assert seen[False] == {(r, c) for r in range(3) for c in range(5)} - seen[True]
+
+
+def test_photos_are_centred_and_of_unit_variance_and_the_small_ones_are_their_means():
+    large, labels = task("photos").batches(1, range(40), 64)
+    small, same = task("photos16").batches(1, range(40), 64)
+    colours = large.reshape(-1, 3, 32, 32)
+    assert torch.equal(labels, same) and labels.flatten().bincount().min() > 0.7 * labels.numel() / 10
+    assert (colours.mean((0, 2, 3)).abs() < 0.05).all() and ((colours.std((0, 2, 3)) - 1).abs() < 0.05).all()
+    blocks = colours.unflatten(2, (16, 2)).unflatten(4, (16, 2)).mean((3, 5))
+    torch.testing.assert_close(small.reshape(-1, 3, 16, 16), blocks, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("missing", ["skimage", "sklearn", "PIL"])
+def test_without_the_package_of_the_photographs_the_error_says_how_to_get_it(monkeypatch, missing):
+    monkeypatch.setattr(photos, "find_spec", lambda name: None if name == missing else find_spec(name))
+    if missing == "PIL":
+        monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(RuntimeError, match=r'not installed: pip install "richness\[photos\]", or use task'):
+        photos.tiles.__wrapped__(False)
+
+
+def test_a_photograph_that_is_another_is_refused(monkeypatch):
+    other = dataclasses.replace(photos.PHOTOS[0], sha256="0" * 64)
+    with pytest.raises(
+        RuntimeError, match=r"scikit-image's data/astronaut.png is not the photograph.*expected SHA-256"
+    ):
+        other.read()
+    with pytest.raises(RuntimeError, match=r"found no such file"):
+        dataclasses.replace(other, path="data/nobody.png").read()
+
+
+@pytest.mark.slow
+def test_digits_do_not_ask_for_the_photographs():
+    """Nothing of pictures is imported by those who train on digits."""
+    script = (
+        "import sys, richness; richness.task('digits8').batch(0, 0, 4); "
+        "print({'PIL', 'skimage', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

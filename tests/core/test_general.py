@@ -94,13 +94,13 @@ def cnn_by_hand(weights, x, side):
     def pool(image):
         return (image[..., ::2, :] + image[..., 1::2, :]).unflatten(-1, (-1, 2)).sum(-1) / 4
 
-    h = pool(torch.relu(conv(x.reshape(-1, 1, side, side), weights[0])))
+    h = pool(torch.relu(conv(x.reshape(len(x), -1, side, side), weights[0])))
     h = pool(torch.relu(conv(h, weights[1]))).flatten(1)
     h = torch.relu(h @ weights[2].T / math.sqrt(weights[2].shape[1]))
     return h @ weights[3].T / weights[3].shape[1]
 
 
-@pytest.mark.parametrize(("inputs", "side"), [(64, 8), (784, 28)])
+@pytest.mark.parametrize(("inputs", "side"), [(64, 8), (784, 28), (3 * 256, 16)])
 def test_the_cnn_is_the_written_out_network(inputs, side):
     net = networks.build("cnn", inputs, 10, 5, 4, "relu")
     cells = [net.initialise(seed) for seed in (0, 1, 2)]

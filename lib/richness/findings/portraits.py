@@ -15,6 +15,7 @@ from richness.findings.boundaries import Window
 from richness.findings.evidence import Claim, Exponent, Load, exponent, exponent_rows, obtained
 from richness.findings.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
+from richness.runs.experiment import degree
 
 __all__ = ["CLAIMS", "PORTRAIT", "SOURCES", "Source", "exponents", "predicted", "rows", "slopes"]
 
@@ -63,14 +64,14 @@ def slopes(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
     """A boundary's exponent in its two windows, each with theory's slope over the same γ.
 
     Args:
-        runs: a portrait; its recipe gives depth, loss and optimiser.
+        runs: a portrait; its recipe gives the network's degree (L, without norms), loss and optimiser.
         boundary, side: as for :func:`predicted`. η_min's slope in γ is taken at the longest budget.
 
     Raises:
         ValueError: the paper predicts no exponent there. A boundary that was not seen gives an `Exponent` with a reason.
     """
     made = json.loads(runs.attrs["recipe"])
-    depth, loss, optimizer = int(made["depth"]), str(made["loss"]), str(made.get("optimizer", "sgd"))
+    depth, loss, optimizer = degree(made), str(made["loss"]), str(made.get("optimizer", "sgd"))
     claimed = predicted(boundary, side, loss, optimizer)
     if claimed is None:
         raise ValueError(
@@ -152,6 +153,19 @@ def _depths(id: str, side: str, sentence: str) -> list[Source]:
     ]
 
 
+def _networks(id: str, side: str, sentence: str) -> list[Source]:
+    """The largest convergent η of other architectures: the CNN's L is 4; with norms there are two factors, whatever L is."""
+    return [
+        _source(id, f"{side} {name}", "eta_max", side, f"{sentence}, {words}", f"portrait_{recipe}", factors)
+        for name, words, recipe, factors in (
+            ("CNN", "CNN of L = 4", "cnn4_mse", 4),
+            ("CNN photos", "CNN of L = 4, colour", "cnn4_mse_photos", 4),
+            ("ResNet photos", "ResNet with norms, colour", "resnet_mse_photos", 2),
+            ("ViT photos", "ViT with norms, colour", "vit_mse_photos", 2),
+        )
+    ]
+
+
 _LARGEST, _LEARNS = "largest convergent η", "smallest η that learns within T steps, rich side"
 _ENTROPY, _BAND = "portrait_mlp3_cross_entropy", "largest convergent η"
 
@@ -164,6 +178,8 @@ SOURCES: tuple[Source, ...] = (
     _source("C2", "rich teacher", "eta_max", "rich", f"{_LARGEST}, rich side, linear teacher", "portrait_mlp3_mse_teacher"),
     _source("C2", "rich momentum", "eta_max", "rich", f"{_LARGEST}, rich side, momentum", "portrait_mlp3_mse_momentum",
             chapter=OPTIMIZERS_CHAPTER),
+    *_networks("C1", "lazy", f"{_LARGEST}, lazy side, MSE"),
+    *_networks("C2", "rich", f"{_LARGEST}, rich side, MSE"),
     _source("C3", "gamma", "eta_min", "rich", _LEARNS, PORTRAIT),
     _source("C3", "gamma teacher", "eta_min", "rich", f"{_LEARNS}, linear teacher", "portrait_mlp3_mse_teacher"),
     _source("C3", "T", "eta_min", "T", _LEARNS, PORTRAIT),

@@ -13,10 +13,10 @@ from richness.networks.mlp import ACTIVATIONS
 def resnet(inputs: int, outputs: int, width: int, depth: int, activation: str) -> Network:
     """A stem, (L − 2)/2 basic blocks of two 3×3 convolutions, the mean over places, and the readout.
 
-    A block is act(shortcut + norm(conv(act(norm(conv(h)))))), h what it is given; there are two to a stage, and each stage after the first has twice
-    the channels and, by a stride of 2, half the side; there the shortcut is a 1×1 convolution with a norm. With L = 18 these
-    are the blocks of ResNet-18. It differs in the stem, a 3×3 convolution of stride 2 for small images, and in the norm, which
-    is of one sample alone (see :mod:`richness.networks.layers`). No other biases than the norms'.
+    A block is act(shortcut + norm(conv(act(norm(conv(h)))))), h what it is given. There are two to a stage, and each stage
+    after the first has twice the channels and, by a stride of 2, half the side; there the shortcut is a 1×1 convolution with a
+    norm. With L = 18 these are the blocks of ResNet-18. It differs in the stem, a 3×3 convolution of stride 2 for small images,
+    and in the norm, which is of one sample alone (see :mod:`richness.networks.layers`). No other biases than the norms'.
 
     What L does *not* say here: a convolution before a norm can be multiplied by any positive number without changing f̃. What
     makes f̃ large is the readout times the gain of a block's last norm, two factors. So f̃ does not grow as an L-th power, and

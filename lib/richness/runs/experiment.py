@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from richness.data import TASKS, Task, task
+from richness.data import TASKS, Task
 from richness.networks import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, Architecture, Network, build
 from richness.networks.parameterization import natural_eta, reach, readout_scale
 from richness.registry import Registry
@@ -89,9 +89,13 @@ class Experiment(BaseModel):
     activation: str = Field("relu", description="non-linearity between layers")
     loss: str = Field("mse", description="mse (mean over batch and outputs, no ½) or cross_entropy (nats)")
     task: str = Field("digits8", description="the stream of samples")
-    optimizer: str = Field("sgd", description="sgd, momentum, signsgd or adam; sgd moves raw weights by lr_raw = width·η")
+    optimizer: str = Field(
+        "sgd", description="sgd, momentum, signsgd or adam; sgd moves raw weights by lr_raw = width·η"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="β of momentum, β₁ of adam; the others have none")
-    schedule: str = Field("constant", description="of the step size: constant, or linear or cosine to 0 at the last step")
+    schedule: str = Field(
+        "constant", description="of the step size: constant, or linear or cosine to 0 at the last step"
+    )
     warmup: int = Field(0, ge=0, description="updates over which the step size first rises linearly")
     batch_size: int = Field(64, ge=1, le=65536, description="fresh samples a step")
     steps: int = Field(1000, ge=1, le=10_000_000, description="T, updates")
@@ -242,6 +246,18 @@ class Experiment(BaseModel):
         if self.registered:
             described["registered"] = self.registered
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def degree(recipe: Mapping[str, Any]) -> int:
+    """The L with which theory is to be compared, of a result's recipe: its network's degree, smaller than its depth where norms
+    undo the size of some weights.
+
+    The depth, where the network or the task is one that was registered elsewhere.
+    """
+    if recipe.get("network", "mlp") not in NETWORKS or recipe.get("task", "digits8") not in TASKS:
+        return int(recipe["depth"])
+    described = {key: recipe[key] for key in ("network", "depth", "width", "activation", "task") if key in recipe}
+    return Experiment.model_validate(described | {"gammas": 1.0, "etas": 1.0}).architecture.degree
 
 
 def log_steps(last: int, points: int) -> list[int]:

@@ -18,6 +18,7 @@ from richness.book.charts.theme import significant
 from richness.findings.boundaries import CONVERGED_BELOW, LEARNED_BELOW
 from richness.networks.optimizers import OPTIMIZERS
 from richness.networks.parameterization import FLOAT64_BELOW, natural_eta
+from richness.runs.experiment import degree
 
 OK, DIVERGED, NOT_RUN = 0, 1, 2
 STATES = ("learned", "converged", "dead", "diverged")
@@ -48,10 +49,12 @@ def _conditions(runs: xr.Dataset) -> list[str]:
     optimizer = str(made.get("optimizer", "optimizer?"))
     by_sign = optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].by_sign
     raw = "the readout's raw step is η, the other layers' η/√fan_in" if by_sign else "lr_raw = N·η"
+    factors = degree(made) if "depth" in made else None
+    normed = f" (norms: L = {factors} in theory's formulas)" if factors not in (None, made["depth"]) else ""
     return [
         _LOSSES.get(str(made.get("loss")), str(made.get("loss", "loss not recorded"))),
         f"task {made.get('task', 'not recorded')}, fresh samples every step",
-        f"{str(made.get('network', 'network')).upper()} of L = {made.get('depth', '?')} weight layers",
+        f"{str(made.get('network', 'network')).upper()} of L = {made.get('depth', '?')} weight layers{normed}",
         f"width N = {made.get('width', '?')}, {made.get('activation', 'activation not recorded')}",
         OPTIMIZER_NAMES.get(optimizer, optimizer) + _schedule(made),
         f"B = {made.get('batch_size', '?')}",
@@ -74,7 +77,7 @@ def _schedule(made: dict[str, Any]) -> str:
 
 def natural(runs: xr.Dataset) -> Callable[[Any], Any]:
     """The natural scale of η as a function of γ, for the depth and optimiser of a result."""
-    L, optimizer = depth(runs), str(recipe(runs).get("optimizer", "sgd"))
+    L, optimizer = theory_depth(runs), str(recipe(runs).get("optimizer", "sgd"))
     return lambda gamma: natural_eta(gamma, L, optimizer)
 
 
@@ -113,6 +116,16 @@ def depth(runs: xr.Dataset) -> int:
             "Use a Dataset from richness.sweep or richness.load, unchanged in its attrs."
         )
     return int(made["depth"])
+
+
+def theory_depth(runs: xr.Dataset) -> int:
+    """The L of theory's formulas: the depth, or where norms undo the size of some weights, the number of those that are left.
+
+    Raises:
+        ValueError: as :func:`depth`.
+    """
+    depth(runs)
+    return degree(recipe(runs))
 
 
 def setting(runs: xr.Dataset) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from richness.book.charts.cells import (
     OPTIMIZER_NAMES,
     cells,
     conditions,
-    depth,
     last_step,
     natural,
     natural_words,
     recipe,
     records,
+    theory_depth,
 )
 from richness.book.figure import Figure, figure
 from richness.findings import boundaries as found
@@ -128,7 +128,7 @@ _DRAWN_LINES = (("eta_max", "lazy"), ("eta_works", "lazy"), ("eta_max", "rich"),
 
 def theory_lines(points: Mapping[str, pd.DataFrame], runs: xr.Dataset, count: int = 13) -> pd.DataFrame:
     """Theory's slopes for the measured boundaries: η_max lazy and rich, η_min rich, under cross-entropy η_works lazy."""
-    made, L, scale = recipe(runs), depth(runs), natural(runs)
+    made, L, scale = recipe(runs), theory_depth(runs), natural(runs)
     low, high = float(runs["gamma"].min()), float(runs["gamma"].max())
     ends = {"lazy": (low, min(0.1, high)), "rich": (max(1.0, low), high)}
     windows = {"lazy": (low, found.LAZY_WINDOWS[0][1]), "rich": found.RICH_WINDOWS[0]}
@@ -414,7 +414,7 @@ def triangle(
 
     Where both boundaries were seen at fewer than two γ ≥ 1 (a smoke run, say), the figure says so in words.
     """
-    L, steps = depth(runs), budget or last_step(runs)
+    L, steps = theory_depth(runs), budget or last_step(runs)
     marked = measured(runs, budget) if boundaries is None else boundaries
     points = {name: boundary_rows(marked[name], _rich_scale(L), name) for name in ("eta_max", "eta_min")}
     both = points["eta_max"].merge(points["eta_min"], on=["gamma", "natural"], suffixes=("_max", "_min"))
