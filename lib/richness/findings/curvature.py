@@ -302,7 +302,15 @@ def rows(load: Load) -> list[dict[str, Any]]:
             continue
         part = [one for one in exponents(runs, source.reading, source.claim.part) if one.asked in _SIDES[source.side]]
         found += exponent_rows(source.claim, part, str(runs.attrs.get("scale", "")))
-    return found + _outlier_rows({task: obtained(load, spectra_name(task)) for task in _TASKS})
+    return found + _outlier_rows({task: _spectra(load, spectra_name(task)) for task in _TASKS})
+
+
+def _spectra(load: Load, recipe: str) -> xr.Dataset | str:
+    """A result with its eigenvalues, or the reason why there is none."""
+    runs = obtained(load, recipe)
+    if not isinstance(runs, str) and "top_eigenvalues" not in runs:
+        return f"the result of {recipe} holds no eigenvalues"
+    return runs
 
 
 def _outlier_rows(results: dict[str, xr.Dataset | str]) -> list[dict[str, Any]]:
