@@ -325,14 +325,14 @@ def count_steps(curve: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 def step_times(runs: xr.Dataset) -> list[dict[str, Any]]:
     """The steps of every run: rows of γ, η, seed and the times t of its steps."""
-    loss = relative_loss(runs)
-    return [
-        {"gamma": g, "eta": e, "seed": s, "times": count_steps(loss.sel(gamma=g, eta=e, seed=s).values, runs.step.values)}
-        for g in runs.gamma.values
-        for e in runs.eta.values
-        for s in runs.seed.values
-        if int(runs.status.sel(gamma=g, eta=e, seed=s)) == STATUS["ok"]
-    ]  # fmt: skip
+    loss, found = relative_loss(runs), []
+    for gamma in runs.gamma.values.tolist():
+        for eta in runs.eta.values.tolist():
+            for seed in runs.seed.values.tolist():
+                cell = {"gamma": gamma, "eta": eta, "seed": seed}
+                if int(runs.status.sel(cell)) == STATUS["ok"]:
+                    found.append(cell | {"times": count_steps(loss.sel(cell).values, runs.step.values)})
+    return found
 
 
 # -- C9: the edge of stability -----------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ def collapse(
     runs: xr.Dataset,
     window: Window = (0.0, np.inf),
     level: float = PLATEAU_LEVEL,
-    resamples: int = 400,
+    resamples: int = 200,
     random_state: int = 0,
 ) -> Collapse:
     """Find the exponent of time that lays the curves of different γ over one another.
@@ -452,7 +452,7 @@ class _Curves:
     log_gamma: np.ndarray
     floor: float
 
-    def values(self, exponent: float, points: int = 48) -> np.ndarray:
+    def values(self, exponent: float, points: int = 32) -> np.ndarray:
         """log10 loss at equal rescaled times, (seed, curve, points); NaN after a curve's end."""
         shift = self.log_eta - exponent * self.log_gamma
         found = np.empty((self.loss.shape[1], len(shift), points))
@@ -477,11 +477,14 @@ def _scores(values: np.ndarray, of_gamma: np.ndarray, of_seed: np.ndarray) -> np
     """Scores (resample, a) from values (a, seed, curve, x) with counts of γ (resample, curve) and seeds (resample, seed)."""
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0)
-    total = np.einsum("rc,ascx->rasx", of_gamma, known.astype(float))
+
+    def over_gamma(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.tensordot(counts, of, axes=(1, 2))  # (resample, a, seed, x)
+
+    total = over_gamma(of_gamma, known)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.einsum("rc,ascx->rasx", of_gamma, filled) / total
-        square = np.einsum("rc,ascx->rasx", of_gamma, filled**2) / total
-    seen = np.einsum("rc,ascx->rasx", (of_gamma > 0).astype(float), known.astype(float)) >= 2
+        mean, square = (over_gamma(of_gamma, part) / total for part in (filled, filled**2))
+    seen = over_gamma((of_gamma > 0).astype(float), known) >= 2
     variance = np.where(seen, np.maximum(square - mean**2, 0.0), 0.0)
     per_seed = variance.sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1)
     return np.asarray(np.sqrt(np.einsum("rs,ras->ra", of_seed, per_seed) / of_seed.sum(axis=1, keepdims=True)))
@@ -580,13 +583,16 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def rows(load: Load) -> list[dict[str, Any]]:
-    """The ledger's rows of C6 to C10."""
-    made = [
-        *_catapult_rows(load), *_alignment_rows(load), *_plateau_rows(load), *_step_rows(load), *_edge_rows(load),
-        *_collapse_rows(load), *_log_rows(load),
-    ]  # fmt: skip
-    return made
+def rows(load: Load, *ids: str) -> list[dict[str, Any]]:
+    """The ledger's rows of C6 to C10, or of those claims that are named."""
+    measured = {
+        "C6": (_catapult_rows,),
+        "C7": (_alignment_rows,),
+        "C8": (_plateau_rows, _step_rows),
+        "C9": (_edge_rows,),
+        "C10": (_collapse_rows, _log_rows),
+    }
+    return [row for claim in ids or measured for make in measured[claim] for row in make(load)]
 
 
 def _of(id: str, part: str) -> Claim:
@@ -645,7 +651,9 @@ def _catapult_rows(load: Load) -> list[dict[str, Any]]:
     cases = []
     for low, high in CATAPULT_WINDOWS:
         inside = last.sel(gamma=slice(low * (1 - 1e-6), high * (1 + 1e-6)))
-        seeds = np.log(inside).mean("gamma")  # geometric over the γ at which there is one; then over seeds
+        seeds = xr.DataArray(np.log(inside)).mean(
+            "gamma"
+        )  # geometric over the γ at which there is one; then over seeds
         logs = mean_over_seeds(seeds.values)
         mean = _moved(logs, np.exp)
         seen = float(np.isfinite(inside).mean()) if inside.size else 0.0
@@ -692,6 +700,8 @@ def _plateau_rows(load: Load) -> list[dict[str, Any]]:
 def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[Exponent], list[Exponent]]:
     """The exponents of the plateau's length in γ (of length × η, geometric mean over η) and in η, each in two windows.
 
+    The first takes the second to be −1: the η that were run follow γ.
+
     Beside the first stands the solvable model's slope of its escape time over the same γ.
     """
     depth, length = int(json.loads(runs.attrs["recipe"])["depth"]), plateau(runs)
@@ -716,8 +726,8 @@ def _step_rows(load: Load) -> list[dict[str, Any]]:
     for stream, runs in results.items():
         assert not isinstance(runs, str)
         scale, found = _scale(runs), step_times(runs)
-        richest = max((float(row["gamma"]) for row in found), default=float("nan"))
-        mean = mean_over_seeds(len(row["times"]) for row in found if row["gamma"] == richest)
+        richest, eta = max(((row["gamma"], row["eta"]) for row in found), default=(np.nan, np.nan))
+        mean = mean_over_seeds(len(row["times"]) for row in found if (row["gamma"], row["eta"]) == (richest, eta))
         cases.append((mean, (richest, richest), mean.value == STEPS[stream][1]))
     return _measured(claim, cases, scale)
 
@@ -785,7 +795,8 @@ def score_ratio(runs: xr.Dataset) -> float:
         found = collapse(runs, resamples=1)
     except ValueError:
         return float("nan")
-    return found.at(1.0) / found.at(0.0)
+    without = found.at(0.0)
+    return found.at(1.0) / without if without > 0 else float("nan")
 
 
 def _log_rows(load: Load) -> list[dict[str, Any]]:
