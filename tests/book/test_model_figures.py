@@ -13,7 +13,6 @@ import vl_convert
 import xarray as xr
 
 from richness.book import charts
-from richness.book.charts import theme
 from richness.findings import boundaries, theory
 from richness.findings.theory import catapult, single_index
 
