@@ -13,7 +13,7 @@ import xarray as xr
 import richness
 from richness import Experiment
 from richness.findings import adviser
-from richness.runs.recipes.held_out import BATCH_SIZES, batches_name
+from richness.runs.recipes.held_out import BATCH_SIZES, HELD_OUT, SETTINGS, batches_name, judged_name
 from richness.runs.recipes.portraits import DEPTHS, portrait_name
 from richness.runs.results import STATUS, ResultError
 
@@ -60,6 +60,8 @@ def loader(**changes: Any) -> Load:
     """What the rule of MSE and SGD is made from, planted."""
     made = {portrait_name(d): planted(depth=d, steps=2000, budgets=(500, 1000), **changes) for d in DEPTHS}
     made |= {batches_name("mse", "sgd", size): planted(batch_size=size, **changes) for size in BATCH_SIZES}
+    first = [setting for setting in SETTINGS if {"loss", "optimizer"}.isdisjoint(setting)]
+    made |= {judged_name(**setting): planted(gammas="2e-2:2e2:3", **setting, **changes) for setting in first}
 
     def load(name: str) -> xr.Dataset:
         if name not in made:
@@ -96,7 +98,7 @@ def test_a_seed_that_diverges_ends_the_stretch() -> None:
 
 def test_the_rule_finds_how_the_stretch_moves(known: adviser.Rule) -> None:
     assert known.by_batch["best"] == pytest.approx(BY_BATCH, abs=CELL)
-    assert known.caution["low"] <= CELL + 1e-9 and known.caution["high"] <= CELL + 1e-9  # only the grid is in the way
+    assert known.caution["low"] <= 2 * CELL and known.caution["high"] <= 2 * CELL  # only the grid is in the way
     for depth, gamma, steps, batch_size in [(5, 0.02, 700, 128), (3, 7.0, 1500, 32), (6, 300.0, 6000, 16)]:
         place = known.place(depth, gamma, steps, batch_size)
         middle = centre(depth, batch_size, steps)
@@ -123,6 +125,26 @@ def test_caution_is_what_leaving_a_depth_out_teaches() -> None:
     moved = {portrait_name(4): planted(depth=4, steps=2000, budgets=(500, 1000), shift=-0.3)}
     rule = adviser.rule("mse", "sgd", lambda name: moved[name] if name in moved else load(name))
     assert rule.caution["high"] == pytest.approx(0.3, abs=1.5 * CELL) and rule.caution["low"] <= 0.3
+
+
+def test_caution_is_what_the_first_list_teaches() -> None:
+    """Its stretches lie .4 decades above the portraits': the lower end must rise by that much."""
+    load = loader()
+    moved = {
+        judged_name(**setting): planted(gammas="2e-2:2e2:3", shift=0.4, **setting)
+        for setting in SETTINGS
+        if {"loss", "optimizer"}.isdisjoint(setting)
+    }
+    assert set(moved) == set(adviser.settings(HELD_OUT, "mse", "sgd")) and len(moved) == 6
+    both = [
+        adviser.rule("mse", "sgd", lambda name: moved[name] if name in moved else load(name), first)
+        for first in (True, False)
+    ]
+    assert both[0].caution["low"] <= CELL + 1e-9 < both[1].caution["low"] - 0.1
+    assert (
+        both[1].caution["low"] == pytest.approx(0.4, abs=2.5 * CELL)
+        and both[1].caution["high"] <= both[0].caution["high"] + 1e-9
+    )
 
 
 def test_advice_is_in_eta_and_in_raw_steps(known: adviser.Rule) -> None:
@@ -165,10 +187,22 @@ def test_it_is_right_where_the_stretch_is_as_planted_and_wrong_where_it_moved(kn
     fields = {"depth": 5, "width": 32, "batch_size": 32, "steps": 700, "gammas": "2e-2:2e2:5"}
     right = adviser.judge(planted(**fields), known)
     assert right.worked.all() and (right.cells == right.good).all() and (right.worst <= adviser.WITHIN).all()
+    assert (right.searched == 1).all() and (right.searched <= right.worst).all()
     below, above = (adviser.judge(planted(shift=shift, **fields), known) for shift in (0.8, -0.8))
     assert not below.worked.any() and np.isfinite(below.worst).all() and (below.worst > adviser.WITHIN).all()
     assert not above.worked.any() and np.isinf(above.worst).all()
-    assert set(right.columns) == {"gamma", "low", "high", "best", "cells", "good", "learned", "worst", "worked"}
+    assert set(right.columns) == {
+        "gamma",
+        "low",
+        "high",
+        "best",
+        "cells",
+        "good",
+        "learned",
+        "worst",
+        "searched",
+        "worked",
+    }
 
 
 def test_a_share_has_wilsons_interval() -> None:

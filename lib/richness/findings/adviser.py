@@ -8,17 +8,22 @@ good stretch around the best η lay in every portrait, in units of the natural �
    by the last two budgets.
 2. *depth*: linear in log L between the two neighbouring depths.
 3. *batch size*: each end moves by its measured slope in log B (depth 3, batches of 16, 64 and 256).
-4. *caution*: each end moves inwards by as much as would have kept it good in 19 cases of 20 when a depth was left out and
-   predicted from its neighbours: both ends, then, in nine of ten.
+4. *caution*: each end moves inwards by as much as would have kept it good in 19 cases of 20 (both ends, then, in nine of
+   ten), when a depth is left out and predicted from its neighbours, or in a first list of settings of other widths, batch
+   sizes, depths and budgets, whichever asks for more.
 5. *a decade at most*: what is wider is cut to the decade around the best η.
 
-Width enters only through ``lr_raw``: under the maximal-update parameterisation the good η does not depend on it.
+Width enters only through ``lr_raw``: under the maximal-update parameterisation the upper end hardly depends on it.
+
+A first version knew no list of settings, and was cautious by the left-out depths alone; `rule` still makes it. Judged on that
+list it failed at the lower end: a wider network or a larger batch learns more at its best η, so that slow ones fall behind
+sooner. So the list became part of the rule, and a second one, written afterwards, judges it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 
@@ -34,11 +39,12 @@ from richness.runs import results
 from richness.runs.experiment import Experiment
 from richness.runs.outcomes import CONVERGED_BELOW
 from richness.runs.recipes import recipe
-from richness.runs.recipes.held_out import BATCH_SIZES, batches_name
+from richness.runs.recipes.held_out import BATCH_SIZES, HELD_OUT, batches_name
 from richness.runs.recipes.portraits import DEPTHS, LOSSES, portrait_name
 
 __all__ = [
     "BEYOND",
+    "KEPT",
     "WIDEST",
     "WITHIN",
     "Advice",
@@ -51,6 +57,7 @@ __all__ = [
     "judge_all",
     "rule",
     "rules",
+    "settings",
     "share",
     "tabulate",
 ]
@@ -63,6 +70,9 @@ BEYOND = 4.0
 
 #: The widest range advised, in decades.
 WIDEST = 1.0
+
+#: The share of cases in which caution keeps an end good.
+KEPT = 0.95
 
 #: The narrowest: where caution leaves less, this much around the middle, in decades.
 NARROWEST = 0.2
@@ -176,11 +186,12 @@ def _along_budget(measured: xr.Dataset, at: float) -> xr.Dataset:
     return found.fillna(longest) if at > float(measured.log_budget[-1]) else found
 
 
-def rule(loss: str, optimizer: str = "sgd", load: Load | None = None) -> Rule:
-    """Make the rule of one loss and one optimiser from the portraits and the runs at other batch sizes.
+def rule(loss: str, optimizer: str = "sgd", load: Load | None = None, first_version: bool = False) -> Rule:
+    """Make the rule of one loss and one optimiser from the portraits, the runs at other batch sizes and the first list.
 
     Args:
         load: name of a recipe → its result; `richness.load` when left out.
+        first_version: without the first list; see above.
 
     Raises:
         ValueError: no such loss or optimiser. ResultError: a result is missing; the message says how to make it.
@@ -194,11 +205,24 @@ def rule(loss: str, optimizer: str = "sgd", load: Load | None = None) -> Rule:
     ranges = [good_range(read(portrait_name(depth, loss, optimizer))) for depth in DEPTHS]
     measured = xr.concat(ranges, xr.DataArray(np.log10(DEPTHS), dims="log_depth", name="log_depth"))
     others = {size: good_range(read(batches_name(loss, optimizer, size))) for size in BATCH_SIZES}
-    return Rule(loss, optimizer, measured, _slopes_in_batch(measured, others), _caution(measured))
+    made = Rule(loss, optimizer, measured, _slopes_in_batch(measured, others), _by_left_out_depths(measured))
+    if first_version:
+        return made
+    asked = [made.caution, _by_first_list(made, [read(name) for name in settings(HELD_OUT, loss, optimizer)])]
+    return replace(made, caution={end: max(caution[end] for caution in asked) for end in made.caution})
+
+
+def settings(names: Iterable[str], loss: str, optimizer: str) -> list[str]:
+    """Those recipes that train with that loss and optimiser."""
+    known = {name: recipe(name, "laptop") for name in names}
+    return [name for name, made in known.items() if (made.loss, made.optimizer) == (loss, optimizer)]
 
 
 def rules(
-    load: Load | None = None, losses: Iterable[str] = LOSSES, optimizers: Iterable[str] = tuple(OPTIMIZERS)
+    load: Load | None = None,
+    losses: Iterable[str] = LOSSES,
+    optimizers: Iterable[str] = tuple(OPTIMIZERS),
+    first_version: bool = False,
 ) -> list[Rule]:
     """The rules of all those losses and optimisers whose results are at hand; others are left out.
 
@@ -208,7 +232,7 @@ def rules(
     found, missing = [], []
     for loss, optimizer in product(losses, optimizers):
         try:
-            found.append(rule(loss, optimizer, load))
+            found.append(rule(loss, optimizer, load, first_version))
         except (results.ResultError, FileNotFoundError) as why:
             missing.append(why)
     if not found:
@@ -232,21 +256,36 @@ def _slopes_in_batch(measured: xr.Dataset, others: dict[int, xr.Dataset]) -> dic
     return {end: float(np.median(found)) if found else 0.0 for end, found in slopes.items()}
 
 
-def _caution(measured: xr.Dataset, quantile: float = 0.95) -> dict[str, float]:
-    """How far inwards each end must move so that, of all γ and budgets of a depth predicted from its neighbours, it would have
-    been inside the good stretch in that share of cases."""
-    inwards: dict[str, list[np.ndarray]] = {"low": [], "high": []}
+def _inwards(missed: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    """The shift that would have kept each end good in 19 cases of 20; 0 where nothing is known."""
+    joined = {end: np.concatenate([np.ravel(part) for part in found]) for end, found in missed.items() if found}
+    return {end: 0.0 for end in missed} | {
+        end: max(0.0, float(np.nanquantile(found, KEPT))) for end, found in joined.items() if np.isfinite(found).any()
+    }
+
+
+def _by_left_out_depths(measured: xr.Dataset) -> dict[str, float]:
+    """Caution from every γ and budget of a depth predicted from its neighbours."""
+    missed: dict[str, list[np.ndarray]] = {"low": [], "high": []}
     grid = measured.log_depth.values
     for k in range(1, grid.size - 1):
-        others = measured.isel(log_depth=[k - 1, k + 1])
-        predicted, actual = _along(others, "log_depth", grid[k]), measured.isel(log_depth=k)
-        inwards["low"].append((actual.low - predicted.low).values.ravel())
-        inwards["high"].append((predicted.high - actual.high).values.ravel())
-    joined = {end: np.concatenate(found) for end, found in inwards.items()}
-    return {
-        end: max(0.0, float(np.nanquantile(found, quantile))) if np.isfinite(found).any() else 0.0
-        for end, found in joined.items()
-    }
+        predicted = _along(measured.isel(log_depth=[k - 1, k + 1]), "log_depth", grid[k])
+        actual = measured.isel(log_depth=k)
+        missed["low"].append((actual.low - predicted.low).values)
+        missed["high"].append((predicted.high - actual.high).values)
+    return _inwards(missed)
+
+
+def _by_first_list(made: Rule, judged: Iterable[xr.Dataset]) -> dict[str, float]:
+    """Caution from settings of other widths, batch sizes, depths and budgets, at every γ."""
+    missed: dict[str, list[np.ndarray]] = {"low": [], "high": []}
+    for runs in judged:
+        setting = Experiment.model_validate_json(runs.attrs["recipe"])
+        actual = good_range(runs).isel(log_budget=-1)
+        places = [made.place(setting.depth, gamma, setting.steps, setting.batch_size) for gamma in runs.gamma.values]
+        missed["low"].append(actual.low.values - [place["low"] for place in places])
+        missed["high"].append([place["high"] for place in places] - actual.high.values)
+    return _inwards(missed)
 
 
 # -- advice ------------------------------------------------------------------------------------------------------------
@@ -260,7 +299,7 @@ class Advice:
         low, best, high: η; NaN where no η is known to learn.
         lr_raw: the same three as raw steps: N·η for SGD and momentum; for sign steps and Adam the readout's, η, to which the
             other layers' are η/√fan_in.
-        uncertainty: decades by which the ends were moved inwards, for the caution that leaving a depth out teaches.
+        uncertainty: decades by which the lower and the upper end were moved inwards, out of caution.
         remarks: what to know about this advice, each a sentence.
     """
 
@@ -398,7 +437,8 @@ def judge(runs: xr.Dataset, known: Rule) -> pd.DataFrame:
     Returns:
         Columns ``gamma``, ``low, high`` (advised), ``best`` (the η of smallest late loss), ``cells, good`` (η of the grid
         in the range, and how many of them are good), ``learned`` (whether any η converged), ``worst`` (the largest late
-        loss in the range over the smallest of all; infinite where a seed diverged) and ``worked``. Where nothing was
+        loss in the range over the smallest of all; infinite where a seed diverged), ``searched`` (the smallest late loss
+        in the range over the smallest of all: what a search of the range would find) and ``worked``. Where nothing was
         advised, ``worked`` is whether indeed nothing converged.
     """
     made = Experiment.model_validate_json(runs.attrs["recipe"])
@@ -421,7 +461,7 @@ def judge(runs: xr.Dataset, known: Rule) -> pd.DataFrame:
         if advice.learns and not inside.any():
             inside[np.abs(np.log(etas / np.sqrt(advice.low * advice.high))).argmin()] = True
         learned, smallest = bool(fine[g].any()), np.nanmin(late[g], initial=np.inf)
-        worst = np.nan_to_num(late[g, inside], nan=np.inf).max(initial=0) / smallest if advice.learns else np.nan
+        here = np.nan_to_num(late[g, inside], nan=np.inf) / smallest if advice.learns else np.array([np.nan])
         rows.append(
             {
                 "gamma": float(gamma),
@@ -431,7 +471,8 @@ def judge(runs: xr.Dataset, known: Rule) -> pd.DataFrame:
                 "cells": int(inside.sum()),
                 "good": int(fine[g, inside].sum()),
                 "learned": learned,
-                "worst": float(worst),
+                "worst": float(here.max()),
+                "searched": float(here.min()),
                 "worked": bool(fine[g, inside].all() if advice.learns else not learned),
             }
         )
@@ -480,8 +521,8 @@ def judge_all(names: Iterable[str], rules: Iterable[Rule], load: Load | None = N
         made = recipe(name, "laptop")
         if (made.loss, made.optimizer) in known:
             runs = (load or results.load)(name)
-            made = Experiment.model_validate_json(runs.attrs["recipe"])
-            described = {key: getattr(made, key) for key in _DESCRIBED}
+            setting = Experiment.model_validate_json(runs.attrs["recipe"])
+            described = {key: getattr(setting, key) for key in _DESCRIBED}
             frames.append(judge(runs, known[made.loss, made.optimizer]).assign(recipe=name, **described))
     if not frames:
         raise ValueError("none of these recipes has a loss and an optimiser that the rules know.")
