@@ -378,9 +378,9 @@ def _boundary_words(runs: xr.Dataset) -> str:
     parts = []
     for name in ("eta_works", "eta_crit", "eta_star", "eta_min"):
         if name in ds:
-            share = np.log10(ds[name] / ds["eta_max"])
-            if np.isfinite(share).any():
-                parts.append(f"{NAMES[name]} {10 ** float(share.median()):.2g}")
+            share = (ds[name] / ds["eta_max"]).median()
+            if np.isfinite(share):
+                parts.append(f"{NAMES[name]} {float(share):.2g}")
     said = ", ".join(parts) or "nothing"
     return f"{LOSS_NAMES[one['loss']]}, in units of η_max at the same γ, in the median: {said}."
 
@@ -499,7 +499,7 @@ def _levels(levels: Sequence[float], gammas: tuple[float, float]) -> pd.DataFram
 
 def _ratio_rows(one: xr.DataArray, base: xr.DataArray) -> pd.DataFrame:
     """Ratio at every γ that both have: of each seed to the base's geometric mean."""
-    middle = 10 ** np.log10(base).mean("seed")
+    middle = 10.0 ** xr.apply_ufunc(np.log10, base).mean("seed")
     gammas = [g for g in one.gamma.values if np.isclose(base.gamma.values, g, rtol=1e-6).any()]
     near = middle.sel(gamma=gammas, method="nearest") if gammas else middle.isel(gamma=[])
     ratio = one.sel(gamma=gammas) / near.assign_coords(gamma=gammas)

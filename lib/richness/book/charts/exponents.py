@@ -282,8 +282,8 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
 
     Where they were not seen at the same γ, the figure says so in words.
     """
-    scale = natural(runs)
-    points = {name: boundary_rows(_boundary(runs, name), scale, name) for name in ("eta_max", "eta_star")}
+    natural_scale = natural(runs)
+    points = {name: boundary_rows(_boundary(runs, name), natural_scale, name) for name in ("eta_max", "eta_star")}
     both = points["eta_max"].merge(points["eta_star"], on="gamma", suffixes=("_max", "_star"))
     if both.empty:
         why = "There is no γ at which both η_max and η* were seen."
