@@ -14,13 +14,13 @@ from richness.runs.recipes.grids import eta_axis
 #: with three η a decade, at γ = 10⁻³, 10⁻² … 10³. The natural η of the networks with norms is γ²/(1 + γ).
 BANDS: dict[tuple[str, str, str], tuple[float, float]] = {
     ("cnn", "mse", "digits8"): (1.5, 400.0),
-    ("cnn", "cross_entropy", "digits8"): (2.0, 25.0),
+    ("cnn", "cross_entropy", "digits8"): (1.0, 25.0),
     ("cnn", "mse", "photos16"): (1.0, 80.0),
     ("resnet", "mse", "photos16"): (0.03, 20.0),
     ("vit", "mse", "photos16"): (0.05, 25.0),
 }
 
-QUARTER_DECADES = canonical(10.0 ** (np.arange(-12, 15) / 4))  # of γ, 10⁻³ … 10^3.5: all in float32
+QUARTER_DECADES = canonical(10.0 ** (np.arange(-14, 15) / 4))  # of γ, 10^−3.5 … 10^3.5
 HALF_DECADES = canonical(10.0 ** (np.arange(-8, 8) / 2))  # 10^−4 … 10^3.5: four of them in each lazy window
 
 LAPTOP: dict[str, dict[str, Any]] = {
