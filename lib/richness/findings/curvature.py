@@ -241,6 +241,7 @@ class Source:
 
 
 def _sources() -> list[Source]:
+    settings: list[tuple[str, str, str, int, tuple[str, ...]]]
     settings = [(f"L={depth}", "", final_sharpness_name(depth), depth, READINGS) for depth in (2, 3, 4)]
     below = ("small step", "equal τ")
     settings.append(("digits", ", 28×28 digits", "phase_portrait_mlp3_mse", 3, below))
