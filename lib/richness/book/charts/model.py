@@ -130,8 +130,8 @@ def model_boundaries(depths: Sequence[int] = DEPTHS, *, caption: str | None = No
         f"end of the contiguous stretch of η with |f − 1| < {theory.CONVERGED_WITHIN:g} after 1,000 steps; η_min: a simulated "
         "escape to f = ½ by small steps, over T; η_max under cross-entropy: the largest η whose |f| stays below 10¹² for "
         "300 steps, for γ ≤ 0.1, beside the slope 1. SignSGD: both ends of the band within ½ of the target, simulated at "
-        "T = 300, from 16 phases of the stride. Loss: MSE, ½(f − 1)², or cross-entropy in nats with its minimum at f = 1. With L "
-        "separate weights η_crit and η_min are L times as large under SGD. Straightened: η over γ²(1+γ)^(2/L−2), or its root "
+        "T = 300, from 16 phases of the stride. Loss: MSE, ½(f − 1)², or cross-entropy in nats with its minimum at f = 1. With "
+        "L separate weights η_crit and η_min are L times as large under SGD. Straightened: η over γ²(1+γ)^(2/L−2), or its root "
         "for SignSGD."
     )
     table = points[["L", "rule", "boundary", "gamma", "value", "closed", "ratio"]]
