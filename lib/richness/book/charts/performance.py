@@ -284,9 +284,6 @@ def leaving_eta(results: Mapping[str, xr.Dataset], *, caption: str | None = None
         return alt.Y(f"{name}:Q", scale=scale, axis=axis)
 
     names = list(dict.fromkeys(rows.rule))
-    dash = alt.StrokeDash(
-        "rule:N", scale=alt.Scale(domain=names, range=[[1, 0], [5, 3], [1, 3]]), legend=shape_legend(theme.MIDDLE)
-    )
     shape = alt.Shape(
         "rule:N", scale=alt.Scale(domain=names, range=list(_SHAPES[: len(names)])), legend=shape_legend(theme.MIDDLE)
     )
@@ -297,10 +294,14 @@ def leaving_eta(results: Mapping[str, xr.Dataset], *, caption: str | None = None
         alt.Tooltip("error:Q", title="error", format=".4~f"),
         alt.Tooltip("diverged:Q", title="seeds diverged"),
     ]
+    lines = [  # a layer each: a dash as an encoding would take the shapes' legend with it
+        data.transform_filter(f"datum.rule == '{name}'")
+        .mark_line(strokeWidth=1.4, strokeDash=dash, stroke=theme.TEXT, opacity=0.7)
+        .encode(x=x, y=y("error"))
+        for name, dash in zip(names, ([1, 0], [5, 3], [1, 3]), strict=True)
+    ]
     chart = alt.layer(
-        data.mark_line(strokeWidth=1.4, stroke=theme.TEXT, opacity=0.7).encode(
-            x=x, y=y("error"), detail="rule:N", strokeDash=dash
-        ),
+        *lines,
         data.mark_rule(strokeWidth=1.2).encode(x=x, y=y("error_low"), y2="error_high:Q"),
         data.mark_point(size=34, filled=False, stroke=theme.TEXT, strokeWidth=0.6).encode(
             x=x, y=y("error"), shape=shape, fill=_fill(), tooltip=tooltip
