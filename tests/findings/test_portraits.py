@@ -158,3 +158,18 @@ def test_rows_of_one_chapter_ask_for_its_recipes_only(entropy: xr.Dataset) -> No
     found = evidence.verdicts(rows)
     assert found["C4 onset"] == found["C4 largest"] == "reproduced" and found["C1 lazy L=4"] == "not-run"
     assert found["C2 rich cross_entropy"] == "reproduced"
+
+
+def test_the_triangle_is_judged_by_the_order_of_its_tips(planted: Planted) -> None:
+    def portrait(rich_min: float) -> xr.Dataset:  # the steeper η_min, the sooner the band closes
+        return planted(scatter=0, noise=0, in_budget=-1.5, rich_min=rich_min, budgets=(60, 120))
+
+    open_band, late, sooner, soonest = (portrait(slope) for slope in (2 / 3, 1.2, 1.4, 2.0))
+    rows = portraits.triangle_rows({2: open_band, 3: late, 4: sooner, 6: soonest})
+    assert [row["verdict"] for row in rows] == ["reproduced"] * 2 and rows[0]["measured"] < rows[1]["measured"]
+    assert all(row["interval"][0] <= row["measured"] <= row["interval"][1] and not row["reason"] for row in rows)
+    wrong = portraits.triangle_rows({2: open_band, 3: late, 4: soonest, 6: sooner})
+    closed = portraits.triangle_rows({2: late, 3: late, 4: sooner, 6: soonest})
+    assert {row["verdict"] for row in (*wrong, *closed)} == {"not-reproduced"}
+    nowhere = portraits.triangle_rows({L: open_band for L in (2, 3, 4, 6)})
+    assert {row["verdict"] for row in nowhere} == {"not-run"} and all(row["reason"] for row in nowhere)

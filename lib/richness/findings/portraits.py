@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ import xarray as xr
 
 from richness.findings import boundaries, theory
 from richness.findings.boundaries import Window
-from richness.findings.evidence import Claim, Exponent, Load, exponent, exponent_rows, obtained
+from richness.findings.evidence import Claim, Exponent, Load, exponent, exponent_rows, obtained, rounded, verdict
 from richness.findings.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
 from richness.runs.experiment import degree
 
-__all__ = ["CLAIMS", "PORTRAIT", "SOURCES", "Source", "exponents", "predicted", "rows", "slopes"]
+__all__ = ["CLAIMS", "PORTRAIT", "SOURCES", "Source", "exponents", "predicted", "rows", "slopes", "triangle_rows"]
 
 #: The recipe from which the headline's C1, C2, C3 and C5 are computed, and the chapters that show portraits.
 PORTRAIT = "phase_portrait_mlp3_mse"
@@ -197,19 +198,71 @@ SOURCES: tuple[Source, ...] = (
     ),
 )  # fmt: skip
 
-CLAIMS: tuple[Claim, ...] = tuple(source.claim for source in SOURCES)
+#: A claim without an exponent: at each of two budgets and for every seed the tips must stand in this order.
+TRIANGLE = Claim(
+    "C3",
+    "triangle",
+    "for L > 2 the band closes: γ beyond which nothing learns, L = 4",
+    "at two budgets, at every seed: smaller for L = 6, no smaller for L = 3, beyond the largest γ for L = 2",
+    CHAPTER,
+)
+
+CLAIMS: tuple[Claim, ...] = (*(source.claim for source in SOURCES), TRIANGLE)
 
 
 def rows(load: Load, chapter: str | None = None) -> list[dict[str, Any]]:
     """The ledger's rows that rest on portraits; of one chapter alone where its stem is given."""
     asked = [source for source in SOURCES if chapter in (None, source.claim.chapter)]
-    known = {name: obtained(load, name) for name in dict.fromkeys(source.recipe for source in asked)}
+    once = cache(lambda name: obtained(load, name))
     found: list[dict[str, Any]] = []
     for source in asked:
-        runs = known[source.recipe]
+        runs = once(source.recipe)
         if isinstance(runs, str):
             found.append(source.claim.row(reason=runs))
         else:
             scale = str(runs.attrs.get("scale", ""))
             found += exponent_rows(source.claim, slopes(runs, source.boundary, source.side), scale)
-    return found
+    return found if chapter not in (None, TRIANGLE.chapter) else found + _triangle(once)
+
+
+def _triangle(load: Callable[[str], xr.Dataset | str]) -> list[dict[str, Any]]:
+    depths: dict[int, xr.Dataset] = {}
+    for L in (2, 3, 4, 6):
+        runs = load(f"portrait_mlp{L}_mse")
+        if isinstance(runs, str):
+            return [TRIANGLE.row(reason=runs)]
+        depths[L] = runs
+    return triangle_rows(depths)
+
+
+def triangle_rows(depths: Mapping[int, xr.Dataset]) -> list[dict[str, Any]]:
+    """`TRIANGLE`, a row for each of the two shorter budgets. ``depths``: the portraits of L = 2, 3, 4 and 6."""
+    tips = {L: _tip_or_beyond(runs) for L, runs in depths.items()}
+    budgets = [int(budget) for budget in tips[4].budget.values[:2]]
+    holds, known = [], []
+    for budget in budgets:
+        two, three, four, six = (tips[L].sel(budget=budget).values for L in (2, 3, 4, 6))
+        holds.append(bool(np.all((six < four) & (four <= three) & (three <= two) & np.isinf(two))))
+        seen = four[np.isfinite(four)]
+        known.append(
+            {
+                "measured": rounded(np.exp(np.log(seen).mean())),
+                "interval": [rounded(seen.min()), rounded(seen.max())],
+                "reason": "",
+            }
+            if seen.size
+            else {"reason": f"at T = {budget} something learned at every γ, or nothing at any"}
+        )
+    if not any("measured" in one for one in known):
+        return [TRIANGLE.row(**one) for one in known]
+    scale = str(depths[4].attrs.get("scale", ""))
+    sentences = [f"{TRIANGLE.sentence}, T = {budget}" for budget in budgets]
+    shared = {"scale": scale, "seeds": int(tips[4].sizes["seed"]), "verdict": verdict(holds)}
+    return [TRIANGLE.row(**one, **shared, claim=words) for one, words in zip(known, sentences, strict=True)]
+
+
+def _tip_or_beyond(runs: xr.Dataset) -> xr.DataArray:
+    """The tip; infinite where something learned at the largest γ."""
+    axis = "trial" if "trial" in runs.dims else "eta"
+    beyond = boundaries.learned(runs).isel(gamma=-1).any(axis)
+    return boundaries.tip(runs).where(~beyond, np.inf)

@@ -203,16 +203,14 @@ def closing(results: Sequence[xr.Dataset], *, caption: str | None = None, label:
         "the last γ of the grid at which one did and the next; dashed: the predicted growth T^(L/(L−2)), through the points. "
         f"A tip beyond the largest γ run has no point. {conditions(*results)}"
     )
-    table = tips.assign(tip=[np.nan if beyond else tip for tip, beyond in zip(tips.tip, tips.beyond, strict=True)])
-    table = table[["L", "T", "tip", "low", "high", "last", "seeds"]].rename(
-        columns={
-            "tip": "tip γ",
-            "low": "lowest seed",
-            "high": "highest seed",
-            "last": "largest γ run",
-            "seeds": "seeds that saw it",
-        }
-    )
+    names = {
+        "tip": "tip γ",
+        "low": "lowest seed",
+        "high": "highest seed",
+        "last": "largest γ run",
+        "seeds": "seeds that saw it",
+    }
+    table = tips[["L", "T", *names]].rename(columns=names)
     chart = theme.beside(*panels) if len(panels) > 1 else panels[0]
     return figure(theme.finished(chart), _closing_summary(tips), table, note, label)
 
@@ -266,7 +264,7 @@ def _band_panel(rows: pd.DataFrame) -> Any:
 
 
 def _tips(runs: xr.Dataset) -> pd.DataFrame:
-    """One row a budget: the tip's geometric mean over the seeds that saw it, its range, and whether it lies beyond."""
+    """One row a budget: the tip's geometric mean over the seeds that saw it, and its range."""
     tip, last = found.tip(runs), float(runs.gamma.max())
     rows = []
     for budget in tip.budget.values:
@@ -282,7 +280,6 @@ def _tips(runs: xr.Dataset) -> pd.DataFrame:
                 "high": float(seen.max()) if known else np.nan,
                 "last": last,
                 "seeds": int(seen.size),
-                "beyond": bool(not known and tip.attrs["censored"]),
             }
         )
     return pd.DataFrame(rows)

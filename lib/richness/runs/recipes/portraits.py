@@ -12,8 +12,8 @@ DEPTHS = (2, 3, 4, 6)
 LOSSES = ("mse", "cross_entropy")
 OPTIMIZERS = ("sgd", "momentum", "signsgd", "adam")
 
-#: Where runs can be of interest at N = 64 and T of a thousand or two, in units of the natural η (times its reach, upwards): from a little
-#: below the smallest η that learns to a little above the largest that converges.
+#: Where runs can be of interest at N = 64 and T of a thousand or two, in units of the natural η (times its reach, upwards):
+#: from a little below the smallest η that learns to a little above the largest that converges.
 BANDS: dict[tuple[str, str], tuple[float, float]] = {
     ("mse", "sgd"): (0.06, 2000.0),
     ("cross_entropy", "sgd"): (0.02, 60.0),
@@ -74,8 +74,8 @@ def _recipe(**fields: Any) -> Callable[[str], Experiment]:
     return lambda scale: portrait(scale, **fields)
 
 
-#: Portraits that differ from ``portrait_mlp3_mse`` in one thing each: the batch, the width, the step's schedule, the stream. The
-#: band of a stream follows its size of targets: the teacher and the staircase learn from far smaller η on than digits do.
+#: Portraits that differ from ``portrait_mlp3_mse`` in one thing each: the batch, the width, the step's schedule, the stream.
+#: A stream's band follows the size of its targets: the teacher and the staircase learn from far smaller η on than digits do.
 VARIATIONS: dict[str, dict[str, Any]] = {
     "teacher": {"task": "teacher", "probes": ("loss",), "band": (0.004, 200.0)},
     "staircase": {"task": "staircase", "probes": ("loss",), "band": (0.003, 100.0)},
