@@ -4,6 +4,11 @@ Why no batch norm. Batch norm divides by the batch's own statistics, so that wha
 others stand beside it. Then f̃(x; θ) is no function of x and θ: subtracting its value at initialisation centres nothing, f at
 step 0 is 0 on the batch it was taken on alone, and the running averages used in testing are one more state, which moves with
 time whatever γ is. Here every sample is standardised by its own mean and variance, so that f̃(x; θ) is a function again.
+
+What a norm does to the exponents. Weights before a norm can be multiplied by any positive number without changing f̃; only
+those after the last norm on a path, its gain among them, make f̃ large. Counting these factors gives the exponent that the
+largest η is compared with on the rich side. It is a count, not a theorem: weights before a norm have a curvature of their own,
+which does not fall with γ once f is of order one; steps too long for it lengthen these weights, and so shorten the next steps.
 """
 
 from __future__ import annotations

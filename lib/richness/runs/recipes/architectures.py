@@ -44,7 +44,12 @@ def portrait(scale: str, network: str, loss: str, task: str, **changes: Any) -> 
     if scale == "smoke":
         low, high = BANDS[network, loss, task]
         shared |= LAPTOP[network] | {"width": 4, "batch_size": 16, "steps": 30, "budgets": (10,), "seeds": (0,)}
-        shared |= {"probe_points": 2, "record_points": 8, "gammas": "1e-2:1e2:3", "etas": eta_axis(1e-7, 1e4, 1, at_least=3)}
+        shared |= {
+            "probe_points": 2,
+            "record_points": 8,
+            "gammas": "1e-2:1e2:3",
+            "etas": eta_axis(1e-7, 1e4, 1, at_least=3),
+        }
         shared |= {"band": (max(low, high / 30), high)}
     elif scale == "laptop":
         shared |= LAPTOP[network] | {"seeds": (0, 1, 2), "record_points": 24} | changes
