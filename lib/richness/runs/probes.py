@@ -27,7 +27,10 @@ DENSITY_EDGES = measure.symmetric_log_edges(1e-5, 10.0, 8)  # of the bins of the
 KERNEL_SAMPLES = 256  # of the probe set, on which kernels and features are measured: they cost its square
 COMPARED_SAMPLES = 128  # held-out ones on which a result keeps f, so that networks can be compared
 GRAM_SAMPLES = 64  # and of these, on which it keeps every layer's Gram matrix: its size grows as their square
-OUTPUT_BITS, GRAM_BITS = 8, 5  # of mantissa that these keep: relative rounding 1/512 and 1/64, which move no R² or CKA by 1e-3
+OUTPUT_BITS, GRAM_BITS = (
+    8,
+    5,
+)  # of mantissa that these keep: relative rounding 1/512 and 1/64, which move no R² or CKA by 1e-3
 KERNEL_BYTES = 2**28  # of derivatives held at once for the kernel of a network that has no factors
 
 
@@ -154,7 +157,6 @@ class Snapshot:
         with torch.no_grad():
             return self.network.hidden(self.weights, self.inputs[:KERNEL_SAMPLES])
 
-
     @cached_property
     def compared(self) -> Tensor:
         """The inputs on which networks are compared: the first ``COMPARED_SAMPLES`` of the held-out set, (n, D)."""
@@ -213,7 +215,9 @@ def _share_right(now: Snapshot, x: Tensor, labels: Tensor, at_start: Tensor) -> 
 
 def _top_eigenvalues(now: Snapshot) -> Tensor:
     count = sum(w[0].numel() for w in now.weights)
-    values = measure.top_eigenvalues(now.loss, now.weights, min(EIGENVALUES, count), iterations=6 * EIGENVALUES, product=now.product)
+    values = measure.top_eigenvalues(
+        now.loss, now.weights, min(EIGENVALUES, count), iterations=6 * EIGENVALUES, product=now.product
+    )
     return _filled([values], EIGENVALUES)[:, 0]
 
 
@@ -281,7 +285,10 @@ PROBES: Registry[Probe] = Registry(
     "probe",
     {
         "sharpness": Probe(
-            _sharpness, "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set", units="1/lr_raw", work=40
+            _sharpness,
+            "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set",
+            units="1/lr_raw",
+            work=40,
         ),
         "accuracy": Probe(_accuracy, "share of held-out real samples named rightly", needs=("classes",)),
         "unseen_accuracy": Probe(
@@ -305,10 +312,14 @@ PROBES: Registry[Probe] = Registry(
             work=600,
         ),
         "trace": Probe(
-            _trace, "trace of the Hessian of the loss as trained, raw weights, fixed probe set (Hutch++)", units="1/lr_raw", work=80
+            _trace,
+            "trace of the Hessian of the loss as trained, raw weights, fixed probe set (Hutch++)",
+            units="1/lr_raw",
+            work=80,
         ),
         "ntk_alignment": Probe(
-            _ntk_alignment, f"centred alignment of the neural tangent kernel, summed over outputs, with the targets, {_ON_SOME}"
+            _ntk_alignment,
+            f"centred alignment of the neural tangent kernel, summed over outputs, with the targets, {_ON_SOME}",
         ),
         "kernel_change": Probe(
             _kernel_change, f"1 − cosine between the neural tangent kernel and that at step 0, {_ON_SOME}"
@@ -330,7 +341,11 @@ PROBES: Registry[Probe] = Registry(
             ("hidden",),
             needs=("hidden",),
         ),
-        "outputs": Probe(_outputs, f"f, the centred network's outputs, on the first {COMPARED_SAMPLES} held-out samples", ("sample", "output")),
+        "outputs": Probe(
+            _outputs,
+            f"f, the centred network's outputs, on the first {COMPARED_SAMPLES} held-out samples",
+            ("sample", "output"),
+        ),
         "gram": Probe(
             _gram,
             "upper triangle, row by row, of every hidden layer's Gram matrix of pre-activations, hᵀh/units, centred, on the first "

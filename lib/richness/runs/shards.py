@@ -13,8 +13,8 @@ import numpy as np
 
 from richness.networks.parameterization import dtype_for
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
-from richness.runs.results import device_name
 from richness.runs.probes import PROBES
+from richness.runs.results import device_name
 from richness.runs.training import History, train
 
 Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
@@ -51,9 +51,7 @@ class Shard:
 
     def __str__(self) -> str:
         gammas = [gamma for gamma, _ in self.cells]
-        return (
-            f"{self.name} (seed {self.seed}, {len(self.cells)} cells, γ from {min(gammas):.3g} to {max(gammas):.3g})"
-        )
+        return f"{self.name} (seed {self.seed}, {len(self.cells)} cells, γ from {min(gammas):.3g} to {max(gammas):.3g})"
 
 
 def cells_of(experiment: Experiment) -> list[Cell]:

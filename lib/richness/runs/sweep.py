@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 from richness.runs.engines import engine_for
 from richness.runs.execution import finished
 from richness.runs.experiment import Experiment
-from richness.runs.results import STATUS, narrowed, provenance, rounded, with_coordinates
 from richness.runs.probes import PROBES
+from richness.runs.results import STATUS, narrowed, provenance, rounded, with_coordinates
 from richness.runs.shards import Arrays, Shard, cells_of, cost_of
 
 
@@ -56,7 +56,9 @@ def _duration(seconds: float) -> str:
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min" if hours < 100 else f"{hours} h"
+    return (
+        f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min" if hours < 100 else f"{hours} h"
+    )
 
 
 def sweep(

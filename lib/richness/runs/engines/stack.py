@@ -78,7 +78,9 @@ class Engine(ABC):
         gamma, eta: float64 (cells,).
     """
 
-    TOGETHER = 16  # cells to step together on a CPU: enough to hide the dispatch of torch's operations, few enough for cache
+    TOGETHER = (
+        16  # cells to step together on a CPU: enough to hide the dispatch of torch's operations, few enough for cache
+    )
 
     def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):
         self.experiment, self.network = experiment, experiment.architecture

@@ -57,7 +57,13 @@ def portrait(scale: str, depth: int = 3, loss: str = "mse", optimizer: str = "sg
         low, high = max(low, high / 300), high
     elif scale == "laptop":
         steps = 2000 if optimizer == "sgd" else 1000
-        shared |= {"width": 64, "batch_size": 64, "steps": steps, "budgets": (steps // 4, steps // 2), "seeds": (0, 1, 2)}
+        shared |= {
+            "width": 64,
+            "batch_size": 64,
+            "steps": steps,
+            "budgets": (steps // 4, steps // 2),
+            "seeds": (0, 1, 2),
+        }
         shared |= {"probe_points": 5, "record_points": 32, "gammas": "1e-4:1e4:33", "etas": eta_axis(1e-12, 1e8, 4)}
     else:
         shared |= {"width": 1024, "batch_size": 128, "steps": 10_000, "budgets": (1000, 3000), "seeds": (0, 1, 2)}
