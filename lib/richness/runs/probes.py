@@ -1,7 +1,7 @@
 """What is measured of networks in training, at log-spaced steps: one table, name -> :class:`Probe`.
 
-A probe is a function of a :class:`Snapshot`, a few networks of one seed at one moment, and answers with one value, or one row of
-values, for each. The measurements themselves are in :mod:`richness.measure`; here stands on what they are taken.
+A probe is a function of a :class:`Snapshot`, a few networks of one seed at one moment, and answers with one value, or one
+row of values, for each. The measurements themselves are in :mod:`richness.measure`; here stands on what they are taken.
 """
 
 from __future__ import annotations
@@ -306,7 +306,7 @@ PROBES: Registry[Probe] = Registry(
         ),
         "spectral_density": Probe(
             _spectral_density,
-            "share of the Hessian's eigenvalues in bins of λ/λ_max (their edges: DENSITY_EDGES), by stochastic Lanczos; loss as "
+            "share of the Hessian's eigenvalues in bins of λ/λ_max (edges: DENSITY_EDGES), by stochastic Lanczos; loss as "
             "trained, raw weights, fixed probe set",
             ("bin",),
             work=600,
@@ -348,7 +348,8 @@ PROBES: Registry[Probe] = Registry(
         ),
         "gram": Probe(
             _gram,
-            "upper triangle, row by row, of every hidden layer's Gram matrix of pre-activations, hᵀh/units, centred, on the first "
+            "upper triangle, row by row, of every hidden layer's Gram matrix of pre-activations, hᵀh/units, centred, on the "
+            "first "
             f"{GRAM_SAMPLES} held-out samples",
             ("hidden", "pair"),
             needs=("hidden",),
@@ -380,8 +381,8 @@ def register_probe(
         name: a new name, a Python identifier; the variable's in the result. The same function may be registered again,
             edited or not.
         measure: a function of a :class:`Snapshot` of a few networks to a tensor (cells,), or (cells, ...) with one more axis
-            for each of ``dims``. It must treat every network by itself and leave the weights as they are; several threads may call it at
-            once.
+            for each of ``dims``. It must treat every network by itself and leave the weights as they are; several threads may
+            call it at once.
         dims: names of those axes; each gets a coordinate that counts from 1.
         about, units: of the variable. needs: as in :class:`Probe`.
         version: stands for the source of ``measure`` in the hash of a recipe that names the probe. Give one, and change it,

@@ -90,7 +90,7 @@ def cut(experiment: Experiment, cells: Iterable[Cell], workers: int = 1) -> list
 
 
 def operations(experiment: Experiment) -> float:
-    """Floating-point operations to train and probe one cell, about: a gradient is three forward passes, of 2 for each product."""
+    """Floating-point operations to train and probe one cell, about: a gradient is three forward passes, 2 a product."""
     samples = float(experiment.steps * experiment.batch_size)
     for probe in experiment.kept_probes:
         samples += PROBES[probe].work * experiment.probe_samples * len(experiment.probed_steps)

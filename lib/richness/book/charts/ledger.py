@@ -129,9 +129,17 @@ def anchor(row: Mapping[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"claim {row['id']} {row['part']}".lower()).strip("-")
 
 
+def _window(row: Mapping[str, Any]) -> str:
+    """The γ used: both ends, or the one there is; empty where none is given."""
+    if not row.get("window"):
+        return ""
+    low, high = (power_of_ten(float(end)) for end in row["window"])
+    return low if low == high else f"{low} to {high}"
+
+
 def _measured_words(row: Mapping[str, Any]) -> str:
-    window = row.get("window")
-    over = f" over γ = {power_of_ten(float(window[0]))} to {power_of_ten(float(window[1]))}" if window else ""
+    used = _window(row)
+    over = f" over γ = {used}" if used else ""
     if row.get("interval") is None:
         seen = "nothing" if row.get("measured") is None else f"{_value(row['measured'])}{over}"
         return f"{seen} ({row.get('reason') or 'no reason given'})"
@@ -150,12 +158,11 @@ def _row(row: Mapping[str, Any], first: bool) -> str:
         if interval
         else f'<td class="richness-reason">{escape(str(row.get("reason") or "–"))}</td>'
     )
-    window = row.get("window")
-    used = f"{power_of_ten(float(window[0]))} to {power_of_ten(float(window[1]))}" if window else "–"
+    used = _window(row) or "–"
     return (
         f'<tr{here}><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
         f"<td>{badge(str(row['verdict']))}</td>"
-        f"<td>{_value(row.get('predicted'))}</td><td>{_value(row.get('measured'))}</td>{evidence}"
+        f"<td>{escape(_value(row.get('predicted')))}</td><td>{_value(row.get('measured'))}</td>{evidence}"
         f"<td>{used}</td><td>{row.get('seeds') or '–'}</td></tr>"
     )
 
@@ -163,7 +170,7 @@ def _row(row: Mapping[str, Any], first: bool) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.3g}".replace("-", "−")
-    return escape(str(value)) if value not in (None, "") else "–"
+    return str(value) if value not in (None, "") else "–"
 
 
 # -- at a glance -------------------------------------------------------------------------------------------------------

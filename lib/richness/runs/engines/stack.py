@@ -113,7 +113,7 @@ class Engine(ABC):
         return Stack(self.weights, self._gamma)
 
     def steps(self, block: Block) -> list[Step]:
-        """The block's updates, for the optimisers of :mod:`richness.networks.optimizers`: one transfer to the device a block."""
+        """The block's updates, for the optimisers of :mod:`richness.networks.optimizers`; one transfer to the device."""
 
         def shaped(values: Tensor, weight: Tensor) -> Tensor:
             return values.reshape(-1, *[1] * (weight.ndim - 1))
