@@ -199,14 +199,16 @@ def judged(table: pd.DataFrame, *, caption: str | None = None, label: str | None
     """
     named = table.assign(setting=[_setting(row) for row in table.itertuples()], log_gamma=np.log10(table.gamma))
     named = named.assign(
-        gamma_name=[f"{gamma:.2g}" for gamma in named.gamma],
+        gamma_name=[f"{gamma:g}" for gamma in named.gamma],
         shown=[_verdict(row) for row in named.itertuples()],
         ratio=np.where(np.isfinite(named.worst), named.worst, 9.0),
     )
     rows = named[["setting", "gamma_name", "shown", "ratio", "worked", "low", "high", "best", "cells", "good"]]
     names = list(dict.fromkeys(named.setting))
     x = alt.X(
-        "gamma_name:N", sort=list(dict.fromkeys(named.gamma_name)), axis=alt.Axis(title="γ", labelAngle=0, orient="top")
+        "gamma_name:N",
+        sort=list(dict.fromkeys(named.gamma_name)),
+        axis=alt.Axis(title="γ", labelAngle=0, labelOverlap=False, orient="top"),
     )
     y = alt.Y("setting:N", sort=names, axis=alt.Axis(title=None, labelLimit=180, labelFontSize=10))
     data = alt.Chart(alt.InlineData(values=records(rows, 3)))
