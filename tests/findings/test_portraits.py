@@ -137,7 +137,8 @@ def test_every_source_names_a_recipe_that_bears_it_out() -> None:
         made = recipes.recipe(source.recipe, "laptop")
         claimed = portraits.predicted(source.boundary, source.side, made.loss, made.optimizer)
         assert claimed == (source.claim.id, source.claim.part.split()[0]), source
-        assert source.claim.predicted == theory.predicted_exponent(*claimed[:1], made.depth, claimed[1]), source
+        degree = made.architecture.degree
+        assert source.claim.predicted == theory.predicted_exponent(claimed[0], degree, claimed[1]), source
         assert source.boundary != "eta_works" or "accuracy" in made.probes
     parts = [(claim.id, claim.part) for claim in portraits.CLAIMS]
     assert len(set(parts)) == len(parts)
