@@ -80,11 +80,10 @@ def _recipe(**fields: Any) -> Callable[[str], Experiment]:
     return lambda scale: portrait(scale, **fields)
 
 
-#: Portraits that differ from ``portrait_mlp3_mse`` in one thing each: the batch, the width, the step's schedule, the stream.
-#: A stream's band follows the size of its targets: the teacher and the staircase learn from far smaller η on than digits do.
+#: Portraits that differ from ``portrait_mlp3_mse`` in one thing each: the batch, the step's schedule, the stream. A
+#: stream's band follows the size of its targets: the teacher learns from far smaller η on than digits do.
 VARIATIONS: dict[str, dict[str, Any]] = {
     "teacher": {"task": "teacher", "probes": ("loss",), "band": (0.004, 200.0)},
-    "staircase": {"task": "staircase", "probes": ("loss",), "band": (0.003, 100.0)},
     "signsgd_teacher": {"optimizer": "signsgd", "task": "teacher", "probes": ("loss",), "band": (0.0012, 60.0)},
     "adam_teacher": {"optimizer": "adam", "task": "teacher", "probes": ("loss",), "band": (0.0008, 150.0)},
     "steps1000": {"steps": 1000, "budgets": (250, 500)},  # as many as the other optimisers' portraits have
@@ -92,8 +91,6 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "batch256": {"batch_size": 256, "gammas": "1e-3:1e3:25", "band": (0.5, 700.0)},
     "cosine": {"schedule": "cosine", "gammas": "1e-3:1e3:25", "band": (0.2, 2000.0)},
     "warmup": {"gammas": "1e-3:1e3:25", "band": (0.2, 2000.0)},
-    "width16": {"width": 16, "gammas": "1e-3:1e3:25", "band": (0.2, 1000.0)},
-    "width256": {"width": 256, "gammas": "1e-3:1e3:25", "band": (0.2, 1000.0)},
 }
 
 #: Of all steps, the share over which the schedule ``warmup`` rises.
