@@ -81,6 +81,31 @@ def test_a_grid_may_be_start_stop_points(richness, tmp_path):
     assert runs.gamma.values == pytest.approx([0.1, 1, 10]) and runs.sizes["eta"] == 5
 
 
+def test_advice_is_a_range_of_at_most_a_decade(richness):
+    import json
+
+    said = richness("advise", "--depth", "3", "--loss", "mse", "--gamma", "10", "--width", "256", "--json")
+    advice = json.loads(said.out)
+    assert said.code == 0 and advice["low"] < advice["best"] < advice["high"] <= 10 * advice["low"]
+    assert advice["lr_raw"] == pytest.approx([256 * advice[name] for name in ("low", "best", "high")])
+    assert "η" in richness("advise", "--gamma", "10").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["--gamma", "0"], "a positive number"),
+        (["--gamma", "1e9"], "1e"),
+        (["--depth", "1"], "2"),
+        (["--loss", "hinge"], "mse"),
+        (["--optimizer", "lion"], "adam"),
+    ],
+)
+def test_bad_questions_get_a_sentence(richness, typed, expected):
+    answer = richness("advise", *typed)
+    assert answer.code == 2 and expected in answer.err and "Traceback" not in answer.err
+
+
 def test_a_search_says_where_the_boundaries_are_and_is_not_repeated(richness, tmp_path):
     from richness.findings import boundaries
     from richness.runs import results

@@ -130,7 +130,8 @@ def assemble(
         Variables ``loss`` (gamma, eta, seed, step), each probe that was asked for likewise, with the dims of its own after
         ``step`` (NaN at recorded steps that are not probed, and where diverged), ``late_loss``, ``peak_loss``,
         ``initial_loss`` (gamma, eta, seed), ``budget_loss`` (gamma, eta, seed, budget) where there are budgets,
-        ``status`` (0 ok, 1 diverged, 2 not_run) and ``diverged_at`` (−1: never). Coordinates ``lr_raw``, ``tau`` and ``precision`` (gamma), the dtype that trained. float32, curves rounded
+        ``status`` (0 ok, 1 diverged, 2 not_run) and ``diverged_at`` (−1: never).
+        Coordinates ``lr_raw``, ``tau`` and ``precision`` (gamma), the dtype that trained. float32, curves rounded
         to 14 bits; an experiment that asks for float64 keeps all its digits. Attributes hold the provenance, among it
         ``probe_seconds``, JSON of probe -> CPU seconds a cell and measurement, and ``probe_share``, of all CPU seconds.
     """
