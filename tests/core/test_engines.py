@@ -253,6 +253,7 @@ def test_a_compiler_that_fails_is_quoted(tmp_path):
     assert "no room for registers" in alone(LOAD, CXX=str(broken), XDG_CACHE_HOME=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_damaged_kernel_is_built_again(tmp_path):
     assert alone(LOAD, XDG_CACHE_HOME=str(tmp_path)) == "Compiled"
     (kept,) = (tmp_path / "richness").glob("*.so")
@@ -263,6 +264,7 @@ def test_a_damaged_kernel_is_built_again(tmp_path):
     assert len(kept.read_bytes()) >= len(whole)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "richness").write_text("in the way")
     assert alone(LOAD, XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path)) == "Compiled"

@@ -149,6 +149,7 @@ def alone(experiment, gamma, eta):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_cnns_bits_do_not_depend_on_its_neighbours(small, dtype):
     experiment = small(

@@ -137,6 +137,7 @@ def test_feature_probes_by_their_definitions(small, network):
             assert values[cell, layer, len(exact) :].isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["mlp", "cnn"])
 def test_a_lone_cell_is_probed_as_in_a_stack(small, network):
     width = 64 if network == "mlp" else 8
@@ -153,6 +154,7 @@ def test_a_lone_cell_is_probed_as_in_a_stack(small, network):
         assert np.isnan(dead).all() and np.isfinite(lives).any(), name
 
 
+@pytest.mark.slow
 def test_how_many_are_measured_together_changes_nothing(small, monkeypatch):
     """Fewer at once where memory is short; the kernel of a network without factors likewise."""
     experiment = small(network="cnn", depth=4, width=4, probes=ALL, probe_points=2, steps=2)

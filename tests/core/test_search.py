@@ -139,6 +139,7 @@ def test_every_boundary_is_found_where_it_was_planted(plant):
         assert boundary.attrs["censored"] == boundary.attrs["absent"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fuzz", "guard", "islands"), [(0.0, 1, ()), (0.04, 1, ()), (0.1, 3, ()), (0.02, 3, ((1.1, 1.5),))]
 )

@@ -151,6 +151,7 @@ def test_the_model_is_judged_not_assumed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["C17 boundary mse"] == "not-reproduced" and found["C17 escape mse"] == "partly"
 
 
+@pytest.mark.slow
 def test_verdicts_are_the_expected_ones() -> None:
     """A verdict that changes is news: look at why, then write it into precomputed/expected_verdicts.json."""
     if not list(results.precomputed_folder().glob(f"*/{portraits.PORTRAIT}.nc")):

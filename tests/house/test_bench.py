@@ -46,6 +46,7 @@ def test_every_peer_gives_our_results_before_it_is_timed(richness, tmp_path):
     assert about["quick"] and len(about["commit"]) == 40 and about["cores"] >= 1 and about["packages"]["jax"]
 
 
+@pytest.mark.slow
 def test_a_missing_peer_is_a_row_that_says_how_to_get_it():
     """In a process of its own: jax may be imported here already."""
     code = """

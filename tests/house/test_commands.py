@@ -220,6 +220,7 @@ def test_a_terminal_gets_a_bar(richness, tiny, tmp_path, monkeypatch):
     assert "6 of 6 cells, 0 diverged" in said and "100%" in said and "cell·steps/s" in said
 
 
+@pytest.mark.slow
 def test_ledger_json_is_a_list_of_rows_with_the_documented_keys(richness):
     answer = richness("ledger", "--json")
     assert answer.code == 0, answer.err

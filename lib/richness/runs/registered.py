@@ -49,8 +49,8 @@ def unpacked(parcel: bytes) -> None:
         things = cloudpickle.loads(parcel)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"a worker cannot import {error.name!r}, where a registered network, task or probe was written: install it "
-            "for the workers, or write the function in the notebook or script itself"
+            f"a worker cannot import {error.name!r}, where a registered network, task or probe was written: "
+            "install that module for the workers, or write the function in the notebook or script itself"
         ) from error
     for kind, name, exported in things:
         if REGISTRIES[kind].fingerprint(name) != exported[1][1]:
