@@ -79,6 +79,7 @@ DRAWN = {
     "exponents": lambda: charts.sharpness_exponents(swept(depth=2), swept(), first=1),
     "along": lambda: charts.sharpness_along_training(swept(), swept("cross_entropy")),
     "spectrum": lambda: charts.spectrum(spectra(), gamma=100),
+    "two": lambda: charts.two_spectra(spectra()),
     "large": lambda: charts.large_eigenvalues(spectra()),
 }
 

@@ -7,7 +7,13 @@ becomes rows is in `cells`.
 from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
-from richness.book.charts.curvature import large_eigenvalues, sharpness_along_training, sharpness_exponents, spectrum
+from richness.book.charts.curvature import (
+    large_eigenvalues,
+    sharpness_along_training,
+    sharpness_exponents,
+    spectrum,
+    two_spectra,
+)
 from richness.book.charts.curves import loss_curves
 from richness.book.charts.dynamics import catapult_band, collapse_figure, plateaus, scrubber
 from richness.book.charts.explorer import explorer
@@ -75,6 +81,7 @@ __all__ = [
     "stored_bench",
     "triangle",
     "tuning_gamma",
+    "two_spectra",
     "weight_outliers",
     "weight_spectra",
 ]

@@ -425,6 +425,40 @@ def spectrum(
     return figure(theme.finished(chart), _spectrum_summary(table), table, note, label)
 
 
+def two_spectra(runs: xr.Dataset, label: str | None = None) -> Figure:
+    """The largest eigenvalues at the end of the laziest and of the richest run, over λ_max, side by side.
+
+    Args:
+        runs: as for `spectrum`; the first seed is drawn.
+    """
+    top, _ = _spectra(runs.isel(seed=[0]))
+    ends = [top[(top.gamma == g) & (top.t == top.t.max())] for g in (top.gamma.min(), top.gamma.max())]
+    if any(end.empty for end in ends):
+        raise ValueError(
+            "expected positive eigenvalues at the last step of the smallest and the largest γ, found none."
+        )
+    heights = theme.span(pd.concat(ends).ratio, 1.5)
+    ranks = alt.X("rank:Q", axis=alt.Axis(title="rank", tickCount=6))
+    y = alt.Y("ratio:Q", scale=theme.log_scale(*heights), axis=theme.log_axis("λ_k ÷ λ_max", *heights))
+    panels = [
+        alt.Chart(alt.InlineData(values=records(end[["rank", "ratio", "raw", "log_gamma"]])))
+        .mark_point(size=26, stroke=theme.TEXT, strokeWidth=0.5)
+        .encode(x=ranks, y=y, fill=alt.Fill("log_gamma:Q", scale=theme.gamma_scale(), legend=None))
+        .properties(width=theme.PLANE, height=200, title=f"γ = {theme.power_of_ten(float(end.gamma.iloc[0]))}")
+        for end in ends
+    ]
+    large = [int((end.ratio > found.LARGE).sum()) for end in ends]
+    summary = (
+        f"Above {found.LARGE:g} of λ_max lie {large[0]} eigenvalues in the lazy run and {large[1]} in the rich one."
+    )
+    table = pd.concat(ends)[["gamma", "rank", "raw", "ratio"]]
+    note = (
+        f"The {int(top['rank'].max())} largest eigenvalues of the Hessian, by rank, over the largest, at the end of a lazy and "
+        f"of a rich run; first seed. {conditions(runs)}"
+    )
+    return figure(theme.finished(theme.beside(*panels)), summary, table.reset_index(drop=True), note, label)
+
+
 def _spectra(runs: xr.Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The largest eigenvalues, one row each, and the densities, one row a bin that holds something; step 0 left out."""
     tops, bins = [], []
