@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import vl_convert
 import xarray as xr
+from specifications import parts
 
 from richness.book import charts
 from richness.book.charts import theme
@@ -45,18 +45,6 @@ def figures(runs: xr.Dataset) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def specs(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: fig.chart.to_dict() for name, fig in figures.items()}
-
-
-def parts(node: Any) -> Iterator[dict[str, Any]]:
-    """Every object within a specification, its data left out."""
-    if isinstance(node, dict):
-        yield node
-        for key, value in node.items():
-            if key not in ("datasets", "values"):
-                yield from parts(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from parts(value)
 
 
 def mark(part: dict[str, Any]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import vl_convert
 import xarray as xr
+from specifications import parts
 
 from richness.book import charts
 from richness.book.charts import theme
@@ -71,17 +71,6 @@ def figures() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def specs(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: fig.chart.to_dict() for name, fig in figures.items()}
-
-
-def parts(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        yield node
-        for key, value in node.items():
-            if key not in ("datasets", "values"):
-                yield from parts(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from parts(value)
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -21,7 +21,6 @@ from richness.networks.parameterization import FLOAT64_BELOW, natural_eta
 from richness.runs.experiment import degree
 
 OK, DIVERGED, NOT_RUN = 0, 1, 2
-STATES = ("learned", "converged", "dead", "diverged")
 
 
 def recipe(runs: xr.Dataset) -> dict[str, Any]:

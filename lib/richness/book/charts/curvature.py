@@ -12,6 +12,7 @@ import xarray as xr
 
 from richness.book.charts import theme
 from richness.book.charts.cells import LOSS_NAMES, conditions, depth, natural_words, recipe, records
+from richness.book.charts.exponents import fit_columns
 from richness.book.charts.plane import nothing, shape_legend
 from richness.book.figure import Figure, figure
 from richness.findings import curvature as found
@@ -258,21 +259,7 @@ def _fit_table(fits: dict[str, dict[str, list[Exponent]]]) -> pd.DataFrame:
     for net, readings in fits.items():
         for reading, both in readings.items():
             for one in both:
-                low, high = one.fit.window if one.fit else one.asked
-                rows.append(
-                    {
-                        "networks": net,
-                        "reading": reading,
-                        "side": _side(one),
-                        "γ from": low,
-                        "γ to": high,
-                        "exponent": one.fit.slope if one.fit else np.nan,
-                        "95 % from": one.fit.interval[0] if one.fit else np.nan,
-                        "95 % to": one.fit.interval[1] if one.fit else np.nan,
-                        "predicted": one.predicted,
-                        "theory, same γ": one.theory,
-                    }
-                )
+                rows.append({"networks": net, "reading": reading, "side": _side(one)} | fit_columns(one))
     return pd.DataFrame(rows)
 
 

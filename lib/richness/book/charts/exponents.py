@@ -180,22 +180,23 @@ def _fit_summary(name: str, exponents: Sequence[Exponent]) -> str:
 def _fit_table(exponents: Sequence[Exponent]) -> pd.DataFrame:
     rows = []
     for e in exponents:
-        low, high = e.fit.window if e.fit else e.asked
-        rows.append(
-            {
-                "claim": f"{e.id}, {e.part}",
-                "γ from": low,
-                "γ to": high,
-                "exponent": e.fit.slope if e.fit else np.nan,
-                "95 % from": e.fit.interval[0] if e.fit else np.nan,
-                "95 % to": e.fit.interval[1] if e.fit else np.nan,
-                "predicted": e.predicted,
-                "theory, same γ": e.theory,
-                "number of γ": e.fit.points if e.fit else 0,
-                "seeds": e.fit.seeds if e.fit else 0,
-            }
-        )
+        counts = {"number of γ": e.fit.points if e.fit else 0, "seeds": e.fit.seeds if e.fit else 0}
+        rows.append({"claim": f"{e.id}, {e.part}"} | fit_columns(e) | counts)
     return pd.DataFrame(rows)
+
+
+def fit_columns(one: Exponent) -> dict[str, float]:
+    """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
+    low, high = one.fit.window if one.fit else one.asked
+    return {
+        "γ from": low,
+        "γ to": high,
+        "exponent": one.fit.slope if one.fit else np.nan,
+        "95 % from": one.fit.interval[0] if one.fit else np.nan,
+        "95 % to": one.fit.interval[1] if one.fit else np.nan,
+        "predicted": one.predicted,
+        "theory, same γ": one.theory,
+    }
 
 
 # -- budgets -----------------------------------------------------------------------------------------------------------
