@@ -14,7 +14,8 @@ from richness.runs.recipes.grids import eta_axis
 #: with three η a decade, at γ = 10⁻³, 10⁻² … 10³. The natural η of the networks with norms is γ²/(1 + γ).
 BANDS: dict[tuple[str, str, str], tuple[float, float]] = {
     ("cnn", "mse", "digits8"): (1.5, 400.0),
-    ("cnn", "mse", "photos16"): (1.0, 80.0),
+    ("cnn", "cross_entropy", "digits8"): (1.0, 25.0),
+    ("cnn", "mse", "photos16"): (1.0, 300.0),
     ("resnet", "mse", "photos16"): (0.03, 20.0),
     ("vit", "mse", "photos16"): (0.05, 25.0),
 }
@@ -59,10 +60,10 @@ def portrait(scale: str, network: str, loss: str, task: str, **changes: Any) -> 
     return Experiment.model_validate(shared)
 
 
-def portrait_cnn4_mse(scale: str) -> Experiment:
+def portrait_cnn4(scale: str, loss: str) -> Experiment:
     """The paper's CNN on 8×8 digits, with two budgets T; accuracy is probed every quarter decade, the budgets among them."""
     grid = {"gammas": QUARTER_DECADES, "etas": eta_axis(1e-9, 1e5, 4)}
-    return portrait(scale, "cnn", "mse", "digits8", steps=562, budgets=(178,), probe_points=12, **grid)
+    return portrait(scale, "cnn", loss, "digits8", steps=562, budgets=(178,), probe_points=12, **grid)
 
 
 def portrait_photos(scale: str, network: str) -> Experiment:
@@ -72,7 +73,8 @@ def portrait_photos(scale: str, network: str) -> Experiment:
 
 
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    "portrait_cnn4_mse": portrait_cnn4_mse,
+    "portrait_cnn4_mse": lambda scale: portrait_cnn4(scale, "mse"),
+    "portrait_cnn4_cross_entropy": lambda scale: portrait_cnn4(scale, "cross_entropy"),
     "portrait_cnn4_mse_photos": lambda scale: portrait_photos(scale, "cnn"),
     "portrait_resnet_mse_photos": lambda scale: portrait_photos(scale, "resnet"),
     "portrait_vit_mse_photos": lambda scale: portrait_photos(scale, "vit"),
