@@ -58,26 +58,22 @@ export function readAddress(query, lab, defaults, choices = {}) {
   return state;
 }
 
-/** The query that readAddress reads: the whole state. Parameters of others, such as a search's, are kept. */
-export function writeAddress(query, lab, { ask, axis, scale, plane, changes }) {
-  const given = new URLSearchParams(query);
-  for (const key of [...FIELDS, ...Object.keys(VIEWS), "change", "lab"]) given.delete(key);
-  given.set("lab", lab);
-  for (const key of FIELDS) given.set(key, ask[key]);
-  given.set("axis", axis);
-  given.set("scale", scale);
-  if (plane) given.set("plane", plane);
-  if (changes.length) given.set("change", changes.map((c) => `${c.step}:${c.eta}`).join(","));
-  return `?${given}`.replace(/%3A/g, ":").replace(/%2C/g, ",");
+/** The query that readAddress reads: the whole state. */
+export function writeAddress(lab, { ask, axis, scale, plane, changes }) {
+  const query = new URLSearchParams({ lab });
+  for (const key of FIELDS) query.set(key, ask[key]);
+  for (const [key, value] of Object.entries({ axis, scale, plane })) query.set(key, value);
+  if (changes.length) query.set("change", changes.map((c) => `${c.step}:${c.eta}`).join(","));
+  return `?${query}`.replace(/%3A/g, ":").replace(/%2C/g, ",");
 }
 
 /** The command line that trains the same run. `classes`: whether the task has labels, so that accuracy can be measured. */
 export function commandOf(ask, classes) {
-  const probes = ["loss", "sharpness", ...(classes ? ["accuracy"] : []), "ntk_alignment", "drift"];
+  const probes = ["loss", "sharpness", ...(classes ? ["accuracy"] : []), "test_loss", "ntk_alignment", "drift"];
   const words = ["richness sweep --network mlp"];
   for (const key of ["depth", "width", "loss", "task", "optimizer", "batch_size", "steps"]) words.push(`--${key.replace("_", "-")} ${ask[key]}`);
   words.push(`--gammas ${ask.gamma} --etas ${ask.eta} --seeds ${ask.seed} --probes ${probes.join(" ")}`);
-  words.push(`--record-points 100 --probe-points 16 --out laboratory.nc`);
+  words.push("--probe-points 16 --out laboratory.nc"); // the same steps at which the laboratory measures
   return words.join(" ");
 }
 

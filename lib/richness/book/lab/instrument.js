@@ -54,7 +54,6 @@ function spaced(work, apart) {
   };
   const call = () => { due = true; if (!timer) run(); };
   call.now = () => { clearTimeout(timer); timer = 0; due = true; run(); };
-  call.flush = () => { if (due) call.now(); };
   call.cancel = () => { clearTimeout(timer); timer = 0; due = false; };
   return call;
 }
@@ -120,6 +119,7 @@ class Laboratory {
     this.refresh();
     this.parts.problem.textContent = problems.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
     this.say(this.nearWords());
+    this.draw();
   }
 
   close() {
@@ -156,7 +156,7 @@ class Laboratory {
     const changes = run && sameAsk(run.ask, this.asked()) ? [...run.changes] : this.replay;
     // A change that was asked for while the run stands still is made at its next step.
     if (this.turned && ask.eta !== (changes[changes.length - 1]?.eta ?? run.eta)) changes.push({ step: run.step, eta: ask.eta });
-    return writeAddress(location.search, this.setup.lab, { ask: this.asked(), axis: this.axis, scale: this.scale, plane: this.view, changes });
+    return writeAddress(this.setup.lab, { ask: this.asked(), axis: this.axis, scale: this.scale, plane: this.view, changes });
   }
 
   /** The ask that the present run began with: eta as it stood then. */
@@ -289,6 +289,7 @@ class Laboratory {
   on_run(message) {
     if (message.number <= this.floor) return;
     this.floor = message.number - 1;
+    this.live = true;
     this.backendState = "ready";
     this.loaded = null;
     this.run = newRun(message);
@@ -345,6 +346,7 @@ class Laboratory {
 
   on_lost({ message }) {
     this.backendState = "lost";
+    this.live = false; // until the reader asks again, or the kernel answers
     this.loaded = null;
     this.queue = [];
     this.lostWords = message || "what trains has stopped";
@@ -481,8 +483,6 @@ class Laboratory {
     const input = make("input", { type: "range", id: `${this.id}-${key}`, min: least, max: most, step: 0.05 });
     const output = make("span", { class: "rl-value", "aria-hidden": "true" }); // the slider itself speaks its value
     input.addEventListener("input", () => this.move({ [key]: atLog(Number(input.value)) }));
-    // The hand has left the slider: what is due need not wait.
-    input.addEventListener("change", () => { this.train.flush(); this.turn.flush(); });
     this.parts[key] = { input, output };
     if (key === "gamma") {
       const stops = Array.from({ length: 9 }, (_, i) => colour(10 ** (i - 4)));
