@@ -175,7 +175,9 @@ def test_the_modules_can_be_joined_into_one():
     for module in MODULES[1:]:
         text = (LAB / f"{module}.js").read_text(encoding="utf-8")
         assert "import.meta" not in text
-        assert all(re.fullmatch(r'import \{[^}]*\} from "\./\w+\.js";', line) for line in re.findall(r"^import .*", text, re.M))
+        assert all(
+            re.fullmatch(r'import \{[^}]*\} from "\./\w+\.js";', line) for line in re.findall(r"^import .*", text, re.M)
+        )
         for line in re.findall(r"^(?:export )?(?:const|let) \{?([^=}]*)", text, re.M):
             names += re.findall(r"\w+", line)
         names += re.findall(r"^(?:export )?(?:async )?(?:function|class) (\w+)", text, re.M)
