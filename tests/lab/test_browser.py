@@ -545,6 +545,28 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium, serve, laboratory
     context.close()
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_violation(page, serve, laboratory, theme):
+    axe = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core is not installed: make setup")
+    opened(page, serve, f"<main><h1>A laboratory</h1>{laboratory}</main>", query="?lab=1&gamma=x")
+    page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+    page.evaluate(
+        "(dark) => { if (dark) { Object.assign(document.body.style, { background: '#121212', color: '#ddd' }); } }",
+        theme == "dark",
+    )
+    train(page)
+    page.get_by_role("button", name="Keep trace").click()
+    page.get_by_role("button", name="Copy link").click()
+    page.locator("summary", has_text="Network").click()
+    page.evaluate(axe.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        "axe.run().then(({ violations }) => violations.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 120))]))"
+    )
+    assert found == []
+
+
 def test_reduced_motion_redraws_seldom(chromium, serve, laboratory):
     context = chromium.new_context(reduced_motion="reduce")
     context.set_default_timeout(10_000)

@@ -73,6 +73,15 @@ function painter(work) {
   return ask;
 }
 
+/** Fills a list with samples of lines (SVG text) and what they mean. */
+function explain(list, items) {
+  list.replaceChildren(...items.map(([svg, words]) => {
+    const item = make("li", {}, words);
+    item.insertAdjacentHTML("afterbegin", svg);
+    return item;
+  }));
+}
+
 function savedAs(name, text) {
   const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
   document.body.append(link);
@@ -442,7 +451,7 @@ class Laboratory {
     const { run } = this, last = run.count ? run.curve.loss[run.count - 1] : NaN;
     const loss = Number.isFinite(last) ? `, loss ${number(last)}` : "";
     const said = {
-      training: `training, step ${run.step} of ${run.steps}${loss}`, paused: `paused at step ${run.step}${loss}`,
+      training: `training, ${round((100 * run.step) / run.steps)} % done`, paused: `paused at step ${run.step}${loss}`,
       finished: `finished ${run.steps} steps${loss}`, diverged: `diverged at step ${run.died}`,
       stopped: `stopped at step ${run.step}`, error: `stopped with an error. ${run.message}`, loading: "loading",
     };
@@ -701,11 +710,7 @@ class Laboratory {
     const token = JSON.stringify(items);
     if (token === this.legendToken) return;
     this.legendToken = token;
-    this.parts.legend.replaceChildren(...items.map(([svg, words]) => {
-      const item = make("li", {}, words);
-      item.insertAdjacentHTML("afterbegin", svg);
-      return item;
-    }));
+    explain(this.parts.legend, items);
   }
 
   // -- drawing
@@ -749,12 +754,8 @@ class Laboratory {
     const items = BOUNDARIES.filter(([key]) => boundary?.[key]).map(([, words, dash]) => [line("measured", dash), words]);
     const factor = theoryFactor(boundary, this.ask.depth);
     items.push([line("theory", "6 4"), factor === 1 ? "theory: natural eta" : `theory: natural eta × ${number(factor)}`]);
-    this.parts.key.replaceChildren(...items.map(([svg, words]) => {
-      const item = make("li", {}, words);
-      item.insertAdjacentHTML("afterbegin", svg);
-      return item;
-    }));
-    if (runs) this.parts.key.append(make("li", {}, "dark: learned · dots: not converged · strokes: diverged"));
+    if (runs) items.push(["", "dark: learned · dots: not converged · strokes: diverged"]);
+    explain(this.parts.key, items);
     this.parts.note.textContent = [this.setup.about, boundary?.about].filter(Boolean).join(" ");
   }
 
