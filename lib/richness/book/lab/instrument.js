@@ -109,7 +109,7 @@ class Laboratory {
     this.limits = setup.engine?.limits || null;
     this.reasons = setup.engine?.reasons || {};
     Object.assign(this, { axis: "t", scale: "log", view: "straight", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
-    Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, lostWords: "", about: "" });
+    Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, about: "" });
     this.sliders = setup.sliders !== false;
     const problems = this.restore();
     this.build();
@@ -220,7 +220,6 @@ class Laboratory {
   begin() {
     this.live = true;
     if (this.backendState !== "ready") this.backendState = "loading";
-    this.lostWords = "";
     this.retire();
     this.lookUp();
     this.train.now();
@@ -233,6 +232,7 @@ class Laboratory {
   }
 
   press() {
+    if (this.backendState === "loading") return undefined;
     if (this.running()) return this.run.state === "training" ? this.backend.pause() : this.backend.resume();
     return this.begin();
   }
@@ -258,7 +258,7 @@ class Laboratory {
     this.remember();
     this.refresh();
     this.draw();
-    this.say(`${chosen.title}. ${this.nearWords()}`);
+    this.say(this.nearWords());
   }
 
   keep() {
@@ -370,10 +370,10 @@ class Laboratory {
     this.live = false; // until the reader asks again, or the kernel answers
     this.loaded = null;
     this.queue = [];
-    this.lostWords = message || "what trains has stopped";
     this.floor = -1; // a new backend counts from the start again
     if (this.run) Object.assign(this.run, { state: "stopped", number: -1 });
-    this.say(`Training stopped: ${this.lostWords} Measured runs can still be explored.`);
+    const why = (message || "what trains is gone").replace(/[.!?]?$/, ".");
+    this.say(`Training stopped: ${why} Measured runs can still be explored.`);
     this.update();
   }
 
@@ -483,7 +483,7 @@ class Laboratory {
     const parts = this.parts = {};
     parts.status = make("p", { class: "rl-status", role: "status", "aria-live": "polite" });
     parts.problem = make("p", { class: "rl-problem", role: "alert" });
-    parts.about = make("p", { class: "rl-about" });
+    parts.about = make("p", { class: "rl-about", "aria-live": "polite" });
     parts.pictures = {};
     const pictures = (kind, keys) => make("div", { class: kind }, ...keys.map((key) => parts.pictures[key] = make("div", { class: "rl-panel" })));
     parts.top = pictures("rl-top", ["loss", "sharpness"]);
@@ -673,7 +673,7 @@ class Laboratory {
     const size = this.setup.engine?.bytes ? ` (${megabytes(this.setup.engine.bytes)}, once)` : "";
     parts.main.textContent = this.backendState === "lost" ? "Try again" : busy ? "Loading …" : !this.live ? `Train here${size}`
       : active ? (run.state === "training" ? "Pause" : "Play") : "Train again";
-    parts.main.disabled = busy;
+    parts.main.setAttribute("aria-disabled", String(busy)); // not disabled: that would take the keyboard's focus away
     parts.step.disabled = !active;
     parts.rewind.disabled = !run || this.backendState !== "ready";
     parts.keep.disabled = !(run || this.near);
