@@ -47,6 +47,13 @@ def test_live_yields_the_probes_that_give_one_number(small):
     assert reports[0]["kernel_change"] == pytest.approx(0, abs=1e-6) and reports[-1]["sharpness"] is None
 
 
+def taken(run: Live, losses: int) -> Live:
+    """The run, gone on until so many losses are known, or it ends."""
+    while len(run.record.losses) < losses and not run.ended:
+        run.advance(losses - len(run.record.losses))
+    return run
+
+
 def by_hand(experiment, etas: list[float]) -> list[float]:
     """The losses of one network whose η is another at every step: plain autograd, one step after another."""
     network, source, (gamma,) = experiment.architecture, experiment.source, experiment.gammas
@@ -70,14 +77,9 @@ def by_hand(experiment, etas: list[float]) -> list[float]:
 def test_another_eta_on_the_way_is_a_run_with_that_schedule(small, loss, engine):
     experiment = small(gammas=[2.0], etas=[0.1], steps=40, loss=loss, dtype="float64")
     run = Live(experiment, engine)
-    while len(run.record.losses) < 13:
-        run.advance(13 - len(run.record.losses))
-    run.change(0.4)
-    while len(run.record.losses) < 14:
-        run.advance(1)
-    run.change(0.02)
-    while not run.ended:
-        run.advance(100)
+    taken(run, 13).change(0.4)
+    taken(run, 14).change(0.02)
+    taken(run, 100)
     etas = [0.1] * 13 + [0.4] + [0.02] * 27
     assert run.record.etas == etas
     np.testing.assert_allclose(run.record.losses, by_hand(experiment, etas), rtol=1e-9)
@@ -95,8 +97,7 @@ def test_an_eta_that_is_none_is_refused(small, eta):
 def test_how_its_steps_are_cut_changes_no_bit(small):
     experiment = small(gammas=[2.0], etas=[0.1], steps=75, probes=("sharpness",), probe_points=5)
     whole, cut = Live(experiment), Live(experiment)
-    while not whole.ended:
-        whole.advance(1000)
+    taken(whole, 1000)
     for most in [1, 5, 2, 31, 7] * 100:
         cut.advance(most)
     assert cut.ended and cut.advance(5) == 0
@@ -123,8 +124,7 @@ def test_a_run_that_diverged_is_a_result_and_one_that_goes_on_is_none(small):
     run = Live(experiment)
     with pytest.raises(RuntimeError, match="step 0 of 50"):
         run.dataset()
-    while not run.ended:
-        run.advance(100)
+    taken(run, 100)
     mine, swept = run.dataset(), sweep(experiment)
     assert run.record.died == mine.diverged_at.item() == swept.diverged_at.item() > 0
     np.testing.assert_array_equal(mine.loss, swept.loss)
@@ -134,7 +134,7 @@ def test_a_run_that_diverged_is_a_result_and_one_that_goes_on_is_none(small):
 def test_samples_are_of_the_batch_that_comes_next(small, task, real):
     experiment = small(gammas=[2.0], etas=[0.1], task=task, steps=9)
     run = Live(experiment)
-    run.advance(3)
+    taken(run, 3)
     x, y = experiment.source.batch(0, 3, experiment.batch_size)
     shown = run.samples(5)
     np.testing.assert_array_equal(shown.inputs, x[:5])
@@ -142,14 +142,8 @@ def test_samples_are_of_the_batch_that_comes_next(small, task, real):
     assert shown.guesses.shape == (5,) and (shown.guesses.dtype == np.float32) == real
     before = list(run.record.losses)
     run.samples(12)
-    run.advance(100)
-    again = Live(experiment)
-    again.advance(3)
-    again.advance(100)
-    assert run.record.losses == again.record.losses and run.record.losses[:3] == before
+    again = taken(Live(experiment), 100)
+    assert taken(run, 100).record.losses == again.record.losses and run.record.losses[:3] == before
     if not real:  # as it learns, it names more of them rightly than chance would
-        tuned = Live(small(gammas=[1.0], etas=[0.3], steps=300, width=32, batch_size=64))
-        while tuned.step < 300:
-            tuned.advance(300)
-        seen = tuned.samples(64)
+        seen = taken(Live(small(gammas=[1.0], etas=[0.3], steps=300, width=32, batch_size=64)), 301).samples(64)
         assert (seen.labels == seen.guesses).mean() > 0.5
