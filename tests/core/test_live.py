@@ -145,5 +145,5 @@ def test_samples_are_of_the_batch_that_comes_next(small, task, real):
     again = taken(Live(experiment), 100)
     assert taken(run, 100).record.losses == again.record.losses and run.record.losses[:3] == before
     if not real:  # as it learns, it names more of them rightly than chance would
-        seen = taken(Live(small(gammas=[1.0], etas=[0.3], steps=300, width=32, batch_size=64)), 301).samples(64)
+        seen = taken(Live(small(gammas=[1.0], etas=[4.0], steps=300, width=32, batch_size=64)), 301).samples(64)
         assert (seen.labels == seen.guesses).mean() > 0.5
