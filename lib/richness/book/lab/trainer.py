@@ -168,12 +168,13 @@ class Trainer:
         """Tell the current run whole, for a view that came late."""
         with self._wake:
             run = self._latest
-            if run is None or run.live is None:
+            if run is None or run.state == "loading":
                 return
             self._report(_begun(run))
-            self._tell_curve(run, 0)
-            for step in sorted(run.live.record.gauges.copy()):
-                self._report(_gauges(run, step))
+            if run.live is not None:
+                self._tell_curve(run, 0)
+                for step in sorted(run.live.record.gauges.copy()):
+                    self._report(_gauges(run, step))
             self._tell_state(run)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -208,13 +209,15 @@ class Trainer:
 
     def _train(self, run: Run) -> None:
         try:
-            live = self._live(run.experiment)
             with self._wake:
                 if self._over(run):
                     return
-                run.live = live
                 run.state = "training" if run.allowance else "paused"
                 self._report(_begun(run))
+            live = self._live(run.experiment)
+            with self._wake:
+                run.live = live
+                self._tell_curve(run, 0)
                 self._tell_state(run)
             if not run.allowance:
                 self._rest(run, live)
@@ -226,7 +229,8 @@ class Trainer:
                 if not self._over(run):
                     run.message = f"{type(error).__name__}: {error}"
                     self._enter(run, "error")
-        run.done.set()
+        finally:
+            run.done.set()
 
     def _turn(self, run: Run, live: Live, clock: _Clock) -> bool:
         """Some steps, or one measurement; False where nothing more is to be done."""
