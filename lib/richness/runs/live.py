@@ -52,7 +52,7 @@ class Record:
     Attributes:
         losses: of row t, the loss at θ_t on the fresh batch t; finite ones only.
         etas: the η of each row's update. died: the step whose loss was not finite, or −1.
-        gauges: step -> probe -> its values. cost: probe -> CPU seconds. seconds: (wall, CPU) of the training.
+        gauges: step -> probe -> its values. cost: probe -> CPU seconds. seconds: (wall, CPU) of it all.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Live:
         """
         if self.ended or most < 1:
             return 0
-        wall, cpu = time.perf_counter(), time.process_time()
+        begun = _clocks()
         first = len(self.record.losses)
         drawn, x, y = self._draw(first)
         later = bisect_right(self._probed, first)
@@ -121,8 +121,7 @@ class Live:
             self.record.died = first + dead
         self.record.etas += [self.eta] * len(losses[:dead])
         self.record.losses += losses[:dead]
-        spent = self.record.seconds
-        self.record.seconds = (spent[0] + time.perf_counter() - wall, spent[1] + time.process_time() - cpu)
+        self._spent(begun)
         return len(losses[:dead])
 
     def _draw(self, step: int) -> tuple[range, Tensor, Tensor]:
@@ -141,13 +140,18 @@ class Live:
 
     def measure(self, moment: Moment, names: Sequence[str] | None = None) -> dict[str, Any]:
         """The experiment's probes, or those named: probe -> a number, or nested lists of them. Kept in the record."""
-        names = self.experiment.kept_probes if names is None else names
+        begun, names = _clocks(), self.experiment.kept_probes if names is None else names
         measured, cost = self._trainer.measure(moment.stack, names)
         values = {name: measured[name][0].tolist() for name in names}
         for name in names:
             self.record.cost[name] = self.record.cost.get(name, 0.0) + float(cost[name])
         self.record.gauges.setdefault(moment.step, {}).update(values)
+        self._spent(begun)
         return values
+
+    def _spent(self, begun: tuple[float, float]) -> None:
+        now, before = _clocks(), self.record.seconds
+        self.record.seconds = (before[0] + now[0] - begun[0], before[1] + now[1] - begun[1])
 
     def samples(self, count: int) -> Samples:
         """The first samples of the batch that comes next, and what the network makes of them now."""
@@ -192,6 +196,11 @@ class Live:
         blank = np.full(known[0].shape, np.nan)
         rows = [np.array(gauges[step][name]) if step in gauges else blank for step in self._probed]
         return np.stack(rows)[..., None]
+
+
+def _clocks() -> tuple[float, float]:
+    """Wall and this thread's CPU seconds: a notebook may be busy in another."""
+    return time.perf_counter(), time.thread_time()
 
 
 def eta_changes(etas: Sequence[float]) -> list[tuple[int, float]]:

@@ -32,7 +32,7 @@ SIDES = {"digits": 28, "digits8": 8}  # pixels along a picture's edge
 
 #: What a run is asked for by, in the words of :class:`richness.Experiment`; γ, η and the seed in the singular.
 FIELDS = ("depth", "width", "loss", "task", "optimizer", "batch_size", "steps")
-PROBE_POINTS = 16
+PROBE_POINTS, PROBE_SAMPLES = 16, 1024
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -51,7 +51,7 @@ def experiment_of(ask: Mapping[str, Any], device: str = "cpu") -> Experiment:
     plain = Experiment(**fields)
     accuracy = ("accuracy",) if plain.source.classification else ()
     probes = ("loss", "sharpness", *accuracy, "test_loss", "ntk_alignment", "drift")
-    return Experiment(**fields, probes=probes, probe_points=PROBE_POINTS, device=device)
+    return Experiment(**fields, probes=probes, probe_points=PROBE_POINTS, probe_samples=PROBE_SAMPLES, device=device)
 
 
 def ask_of(experiment: Experiment) -> dict[str, Any]:

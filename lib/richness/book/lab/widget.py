@@ -135,7 +135,10 @@ class Lab:
             self._trainer = Trainer(self._tell)
             self._gamma = _slider("gamma", first.gammas[0], GAMMA_RANGE)
             self._eta = _slider("eta", first.etas[0], ETA_RANGE)
-            self._view = View(setup=html.setup(first, self._measured, presets=PRESETS, sliders=False))
+            setup = html.setup(first, self._measured, presets=PRESETS, sliders=False)
+            # A page fetches the runs of other networks when they are needed; here they would all travel at once.
+            setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
+            self._view = View(setup=setup)
             self._view.on_msg(self._heard)
             for slider in (self._gamma, self._eta):
                 slider.observe(self._slid, names="value")
@@ -325,7 +328,7 @@ DEFAULT: dict[str, Any] = {
 
 
 def offers(ask: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be asked of this kernel: ``limits``, field -> values (γ, η and the seed are free), and ``reasons``, none here."""
+    """What can be asked of this kernel: ``limits``, field -> values (γ, η, seed are free), and ``reasons``, none here."""
     lists = OFFERED | {"loss": list(LOSSES), "task": list(TASKS), "optimizer": list(OPTIMIZERS)}
     limits: dict[str, Any] = {
         name: values if ask[name] in values else sorted([*values, ask[name]]) for name, values in lists.items()

@@ -29,9 +29,7 @@ def spread(data: str, chapter: str, store: Callable[[bytes, str], str]) -> str:
     if not isinstance(setup, dict) or "runs" not in setup:
         return data
     packed = {key: _packed(entry) for key, entry in setup["runs"].items()}
-    setup["runs"] = {
-        key: store(runs, ".json").rsplit("/", 1)[-1] for key, runs in packed.items() if runs is not None
-    }
+    setup["runs"] = {key: store(runs, ".json").rsplit("/", 1)[-1] for key, runs in packed.items() if runs is not None}
     setup["chapter"], setup["colab"] = chapter, colab(chapter)
     return json.dumps(setup, separators=(",", ":"))
 
