@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from richness.data.streams import remembered
 from richness.networks.optimizers import stability_line
@@ -92,6 +93,19 @@ class Run:
         if self.live is None:
             return 0
         return self.live.record.died if self.live.record.died >= 0 else self.live.step
+
+    def result(self) -> xr.Dataset:
+        """A run that ended, as :func:`richness.sweep` gives it; waits for its last measurements.
+
+        Raises:
+            RuntimeError: it has not ended.
+        """
+        if self.live is None or not self.live.ended:
+            raise RuntimeError(f"the run is {self.state} at step {self.step}: wait until it has finished")
+        self.done.wait()
+        while self.pending:  # another run came before they were made
+            self.live.measure(self.pending.popleft())
+        return self.live.dataset()
 
 
 class Trainer:

@@ -20,7 +20,7 @@ import xarray as xr
 
 from richness.book.lab import html, pack
 from richness.book.lab.presets import PRESETS, preset_of
-from richness.book.lab.trainer import FIELDS, Run, Trainer, ask_of, experiment_of
+from richness.book.lab.trainer import FIELDS, Trainer, ask_of, experiment_of
 from richness.data import TASKS
 from richness.networks import LOSSES, OPTIMIZERS
 from richness.runs.experiment import Experiment
@@ -202,7 +202,7 @@ class Lab:
         Where η was changed on the way, the attribute ``eta_changes``, JSON of [[step, η], …], says so: the recipe is then not
         all that made the run.
         """
-        return [_result(run) for run in tuple(self._training().ended)]
+        return [run.result() for run in tuple(self._training().ended)]
 
     @property
     def run(self) -> xr.Dataset:
@@ -216,7 +216,7 @@ class Lab:
             raise RuntimeError(
                 "no run has ended yet: show the laboratory or call train(), and wait until it has finished"
             )
-        return _result(ended[-1])
+        return ended[-1].result()
 
     def close(self) -> None:
         """Stop the run and its thread, and take the widgets off the page."""
@@ -346,12 +346,6 @@ def packed(report: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     if arrays:
         content["arrays"] = [[name, value.dtype.name] for name, value in arrays.items()]
     return content, [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in arrays.values()]
-
-
-def _result(run: Run) -> xr.Dataset:
-    run.done.wait()  # its last measurements
-    assert run.live is not None
-    return run.live.dataset()
 
 
 def _move(slider: ipywidgets.FloatLogSlider, value: float) -> None:
