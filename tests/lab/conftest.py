@@ -54,7 +54,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     def run(body: str, **args: Any) -> Any:
         script = folder / "case.mjs"
         script.write_text(
-            "".join(f"import * as {name} from './{name}.js';\n" for name in PURE) + f"const args = {json.dumps(args)};\n"
+            "".join(f"import * as {name} from './{name}.js';\n" for name in PURE)
+            + f"const args = {json.dumps(args)};\n"
             f"console.log(JSON.stringify(await (async () => {{ {body} }})()));\n"
         )
         done = subprocess.run([program, script], capture_output=True, text=True, timeout=60, check=False)

@@ -60,6 +60,7 @@ export function pageBackend(base, report) {
     kind: "page",
     async start(ask) {
       say("start", ask);
+      report({ kind: "state", number: numbers + 1, state: "loading", step: 0, message: "" });
       if (dead) { dead = false; ready = null; }
       await (ready ??= load());
       if (!dead && window.asked.filter(([name]) => name === "start").at(-1)[1] === ask) begin(ask, "training");
@@ -68,7 +69,7 @@ export function pageBackend(base, report) {
     pause() { say("pause"); clearTimeout(timer); state("paused"); },
     resume() { say("resume"); state("training"); timer = setTimeout(tick, PACE); },
     step(count) { say("step", count); clearTimeout(timer); advance(count); state("paused"); },
-    async rewind() { say("rewind"); await ready; begin(run.ask, "paused"); },
+    rewind() { say("rewind"); begin(run.ask, "paused"); },
     close() { clearTimeout(timer); },
   };
   window.engine = {

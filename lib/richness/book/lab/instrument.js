@@ -73,6 +73,15 @@ function painter(work) {
   return ask;
 }
 
+/** Fills a list with samples of lines (SVG text) and what they mean. */
+function explain(list, items) {
+  list.replaceChildren(...items.map(([svg, words]) => {
+    const item = make("li", {}, words);
+    item.insertAdjacentHTML("afterbegin", svg);
+    return item;
+  }));
+}
+
 function savedAs(name, text) {
   const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
   document.body.append(link);
@@ -143,6 +152,10 @@ class Laboratory {
     const state = readAddress(location.search, this.setup.lab, this.ask, this.choices());
     if (!state) return [];
     const { ask, changes, problems, axis, scale, plane: view } = state;
+    if (!this.lossesOf(ask.task).includes(ask.loss)) {
+      problems.push(`${ask.task} cannot be trained with ${SAID[ask.loss] || ask.loss}`);
+      [ask.loss] = this.lossesOf(ask.task);
+    }
     Object.assign(this, { ask, replay: changes, axis: axis || this.axis, scale: scale || this.scale, view: view || this.view });
     return problems;
   }
@@ -206,7 +219,7 @@ class Laboratory {
   /** The first press on a page fetches what trains; afterwards every move trains at once. */
   begin() {
     this.live = true;
-    this.backendState = this.backendState === "ready" ? "ready" : "loading";
+    if (this.backendState !== "ready") this.backendState = "loading";
     this.lostWords = "";
     this.retire();
     this.lookUp();
@@ -215,8 +228,8 @@ class Laboratory {
   }
 
   start() {
+    this.rewound = false;
     this.backend.start({ ...(this.queue[0] || this.ask) });
-    if (this.replay.length) this.backend.rewind();
   }
 
   press() {
@@ -275,14 +288,11 @@ class Laboratory {
   on_ready({ limits, reasons }) {
     this.limits = limits || this.limits;
     this.reasons = reasons || this.reasons;
-    this.backendState = "ready";
-    this.loaded = null;
     this.refresh();
   }
 
   on_loading(message) {
-    this.backendState = "loading";
-    this.loaded = message;
+    this.loaded = !this.run && message.done < message.total ? message : null;
     this.paint();
   }
 
@@ -302,6 +312,10 @@ class Laboratory {
     this.lookUp();
     this.refresh();
     this.paint();
+    if (this.replay.length && !this.rewound) {
+      this.rewound = true;
+      this.backend.rewind();
+    }
   }
 
   mine(message) {
@@ -321,6 +335,7 @@ class Laboratory {
     if (!this.mine(message)) return;
     addGauges(this.run, message);
     this.paint();
+    if (this.run.state === "finished" && message.step === this.run.steps && Number.isFinite(message.accuracy)) this.say(this.runWords());
   }
 
   on_samples(message) {
@@ -330,8 +345,7 @@ class Laboratory {
   }
 
   on_state(message) {
-    if (message.state === "loading") { this.backendState = "loading"; return this.refresh(); }
-    if (!this.mine(message)) return undefined;
+    if (!this.mine(message) || message.state === "loading") return;
     const run = this.run;
     const changed = run.state !== message.state;
     Object.assign(run, { state: message.state, step: message.step ?? run.step, message: message.message || "" });
@@ -341,7 +355,6 @@ class Laboratory {
     if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
     this.refresh();
     this.paint();
-    return undefined;
   }
 
   on_lost({ message }) {
@@ -368,7 +381,7 @@ class Laboratory {
 
   /** A link may hold changes of eta by hand: they are made again at the same steps. */
   goOnReplaying(run) {
-    if (!this.replay.length) return;
+    if (!this.replay.length || !this.rewound) return;
     const [next] = this.replay;
     if (run.step < next.step) { this.backend.step(next.step - run.step); return; }
     this.replay.shift();
@@ -438,11 +451,11 @@ class Laboratory {
     const { run } = this, last = run.count ? run.curve.loss[run.count - 1] : NaN;
     const loss = Number.isFinite(last) ? `, loss ${number(last)}` : "";
     const said = {
-      training: `training, step ${run.step} of ${run.steps}${loss}`, paused: `paused at step ${run.step}${loss}`,
+      training: `training, ${round((100 * run.step) / run.steps)} % done`, paused: `paused at step ${run.step}${loss}`,
       finished: `finished ${run.steps} steps${loss}`, diverged: `diverged at step ${run.died}`,
       stopped: `stopped at step ${run.step}`, error: `stopped with an error. ${run.message}`, loading: "loading",
     };
-    const accuracy = [...run.gauges].reverse().find((g) => Number.isFinite(g.accuracy));
+    const accuracy = run.gauges.find((g) => g.step === run.steps && Number.isFinite(g.accuracy)); // it may come late
     const held = run.state === "finished" && accuracy ? `, held-out accuracy ${number(accuracy.accuracy)}` : "";
     return `${this.named(run)}: ${said[run.state] || run.state}${held}.`;
   }
@@ -630,7 +643,7 @@ class Laboratory {
     if (!run) { this.say("There is no run yet to download."); return; }
     const runs = this.opened[networkKey(this.ask)];
     const command = commandOf(run.ask, this.labelled(run.ask.task));
-    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : this.setup.hash,
+    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : null,
       commit: this.setup.commit, backend: this.backend.kind, made: new Date().toISOString() });
     savedAs(`richness-gamma${run.gamma}-eta${run.eta}.json`, JSON.stringify(data, null, 1));
     this.say(`Downloaded the run at ${this.named(run)}. ${byHand(run)}`);
@@ -697,11 +710,7 @@ class Laboratory {
     const token = JSON.stringify(items);
     if (token === this.legendToken) return;
     this.legendToken = token;
-    this.parts.legend.replaceChildren(...items.map(([svg, words]) => {
-      const item = make("li", {}, words);
-      item.insertAdjacentHTML("afterbegin", svg);
-      return item;
-    }));
+    explain(this.parts.legend, items);
   }
 
   // -- drawing
@@ -745,12 +754,8 @@ class Laboratory {
     const items = BOUNDARIES.filter(([key]) => boundary?.[key]).map(([, words, dash]) => [line("measured", dash), words]);
     const factor = theoryFactor(boundary, this.ask.depth);
     items.push([line("theory", "6 4"), factor === 1 ? "theory: natural eta" : `theory: natural eta × ${number(factor)}`]);
-    this.parts.key.replaceChildren(...items.map(([svg, words]) => {
-      const item = make("li", {}, words);
-      item.insertAdjacentHTML("afterbegin", svg);
-      return item;
-    }));
-    if (runs) this.parts.key.append(make("li", {}, "dark: learned · dots: not converged · strokes: diverged"));
+    if (runs) items.push(["", "dark: learned · dots: not converged · strokes: diverged"]);
+    explain(this.parts.key, items);
     this.parts.note.textContent = [this.setup.about, boundary?.about].filter(Boolean).join(" ");
   }
 

@@ -177,8 +177,11 @@ export function panel(key, view) {
   if (line) {
     const { d, end } = stabilityPath(line, scales, view);
     const words = line.ask.optimizer === "sgd" ? "stable below 2 / lr_raw" : "stability line";
+    // Its words stand at the end where the curve is further from it.
+    const rows = rowsOf(line, key, 0), off = (i) => (rows.n ? abs(log10(rows.value(i) / line.line)) : 1);
+    const [at, side] = off(rows.n - 1) >= off(0) ? [box.x + box.w, "end"] : [box.x + 4, "start"];
     svg += `<path data-curve="line" class="rl-red" d="${d}" fill="none" stroke="${RED}"/>`
-      + `<text x="${box.x + box.w}" y="${(end < box.y + 16 ? end + 13 : end - 5).toFixed(1)}" text-anchor="end" class="rl-red-text" fill="${RED}">${words}</text>`;
+      + `<text x="${at}" y="${(end < box.y + 16 ? end + 13 : end - 5).toFixed(1)}" text-anchor="${side}" class="rl-red-text" fill="${RED}">${words}</text>`;
   }
   const order = ["trace", "near", "now"];
   for (const run of [...runs].sort((a, b) => order.indexOf(a.role) - order.indexOf(b.role))) svg += drawRun(run, key, scales, view);
