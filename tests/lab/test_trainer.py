@@ -339,7 +339,7 @@ def test_moving_a_slider_starts_another_run(make):
     lab, heard = make(steps=10_000_000)
     lab.train()
     until(lambda: heard.of("curve", 1))
-    lab._gamma.value = 100.0
+    lab._sliders["gamma"].value = 100.0
     until(lambda: heard.of("curve", 2))
     assert heard.of("run", 2)[0]["ask"]["gamma"] == pytest.approx(100.0)
 
@@ -349,9 +349,9 @@ def test_a_move_of_eta_may_change_the_run_on_its_way(make):
     lab.train()
     until(lambda: heard.of("curve", 1))
     say(lab, "eta_mode", mode="on")
-    lab._eta.value = 1e-3
+    lab._sliders["eta"].value = 1e-3
     until(lambda: heard.curve(1)["eta"][-1:] == pytest.approx([1e-3]))
-    lab._gamma.value = 100.0  # γ cannot change on the way
+    lab._sliders["gamma"].value = 100.0  # γ cannot change on the way
     until(lambda: heard.of("curve", 2))
     say(lab, "eta_mode", mode="anew")
     lab.eta = 0.2
@@ -441,11 +441,25 @@ def test_a_preset_gives_what_is_not_given(make):
 def test_setting_a_value_moves_the_slider_even_beyond_its_ends(make):
     lab, heard = make()
     lab.gamma = 1e6
-    assert lab._gamma.value == pytest.approx(1e6)
+    assert lab._sliders["gamma"].value == pytest.approx(1e6)
     until(lambda: heard.of("run"))
     assert heard.of("run")[-1]["ask"]["gamma"] == pytest.approx(1e6)
     with pytest.raises(ValueError, match="greater than 0"):
         lab.eta = -1.0
+
+
+def test_a_slider_that_puts_itself_on_its_notch_moves_nothing(make):
+    lab, heard = make(eta=2.0)
+    lab.train()
+    until(lambda: heard.states()[-1:] == ["finished"])
+    lab._sliders["eta"].value = 10**0.3  # as the browser does where the slider is first drawn
+    assert lab.eta == 2.0
+    lab._sliders["eta"].value = 10**0.35
+    until(lambda: heard.states(2)[-1:] == ["finished"])
+    assert len(heard.of("run")) == 2 and lab.eta == pytest.approx(10**0.35)
+    lab.eta = 2.0
+    until(lambda: heard.of("run", 3))
+    assert heard.of("run", 3)[0]["ask"]["eta"] == 2.0
 
 
 def test_the_measured_runs_of_this_network_come_along(make, runs):

@@ -30,7 +30,8 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
 #: The view's modules, each after those it imports from. What trains on a page (engine/) is not among them.
 MODULES = ("numbers", "runs", "plane", "panels", "address", "instrument", "kernel", "lab")
-GAMMA_RANGE, ETA_RANGE = (-4.0, 4.0), (-9.0, 5.0)  # log10, the headline portrait's
+RANGES = {"gamma": (-4.0, 4.0), "eta": (-9.0, 5.0)}  # log10, the headline portrait's
+NOTCH = 0.05  # of a slider, log10
 #: What the controls offer; Python takes any other value too.
 OFFERED: dict[str, list[Any]] = {
     "depth": [2, 3, 4, 5, 6, 8],
@@ -133,47 +134,45 @@ class Lab:
         self._on_the_way = False  # whether a move of eta changes the run, or starts it anew
         if not self.on_page:
             self._trainer = Trainer(self._tell)
-            self._gamma = _slider("gamma", first.gammas[0], GAMMA_RANGE)
-            self._eta = _slider("eta", first.etas[0], ETA_RANGE)
+            self._sliders = {name: _slider(name, self._ask[name], span) for name, span in RANGES.items()}
             setup = html.setup(first, self._measured, presets=PRESETS, sliders=False)
             # A page fetches the runs of other networks when they are needed; here they would all travel at once.
             setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
             self._view = View(setup=setup)
             self._view.on_msg(self._heard)
-            for slider in (self._gamma, self._eta):
-                slider.observe(self._slid, names="value")
+            for name, slider in self._sliders.items():
+                slider.observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
             #: What is displayed, to be placed in a layout of your own.
-            self.widget = ipywidgets.VBox([self._gamma, self._eta, self._view])
+            self.widget = ipywidgets.VBox([*self._sliders.values(), self._view])
 
     @property
     def gamma(self) -> float:
-        """γ, as the slider stands; set it to move the slider."""
-        return self._ask["gamma"] if self.on_page else float(self._gamma.value)
+        """γ of the next run; set it to move the slider and train."""
+        return float(self._ask["gamma"])
 
     @gamma.setter
     def gamma(self, value: float) -> None:
-        self._set(gamma=value)
+        self._set("gamma", value)
 
     @property
     def eta(self) -> float:
-        """η, as the slider stands; set it to move the slider."""
-        return self._ask["eta"] if self.on_page else float(self._eta.value)
+        """η of the next run; set it to move the slider and train."""
+        return float(self._ask["eta"])
 
     @eta.setter
     def eta(self, value: float) -> None:
-        self._set(eta=value)
+        self._set("eta", value)
 
     def train(self) -> None:
-        """Train at the sliders' γ and η from the start, in the background; whatever was running stops."""
-        trainer = self._training()
-        trainer.start(experiment_of(self._ask | {"gamma": self.gamma, "eta": self.eta}, self._device))
+        """Train at γ and η from the start, in the background; whatever was running stops."""
+        self._training().start(experiment_of(self._ask, self._device))
 
     def change(self, eta: float) -> None:
         """Another η from the next step on, while it trains or is paused."""
         trainer = self._training()
-        value = experiment_of(self._ask | {"eta": eta}).etas[0]
-        self._move(eta=value)
-        trainer.change(value)
+        self._ask = ask_of(experiment_of(self._ask | {"eta": eta}))
+        self._move()
+        trainer.change(self.eta)
 
     def pause(self) -> None:
         """Wait after the step that is being taken."""
@@ -237,28 +236,32 @@ class Lab:
 
     # From the sliders, and from the view.
 
-    def _set(self, **values: float) -> None:
-        checked = ask_of(experiment_of(self._ask | {"gamma": self.gamma, "eta": self.eta} | values, self._device))
-        if self.on_page:
-            self._ask = checked
-            return
-        for name in values:
-            _move(getattr(self, f"_{name}"), checked[name])
+    def _set(self, name: str, value: float) -> None:
+        before, self._ask = self._ask, ask_of(experiment_of(self._ask | {name: value}))
+        if not self.on_page and self._ask != before:
+            self._move()
+            self._moved(name)
 
-    def _move(self, **values: float) -> None:
-        """Put the sliders where a run is."""
+    def _move(self) -> None:
+        """Put the sliders where the run is."""
         self._quiet = True
         try:
-            for name, value in values.items():
-                _move(getattr(self, f"_{name}"), value)
+            for name, slider in self._sliders.items():
+                exponent = math.log10(self._ask[name])
+                slider.min, slider.max = min(slider.min, exponent), max(slider.max, exponent)
+                slider.value = self._ask[name]
         finally:
             self._quiet = False
 
-    def _slid(self, change: Any) -> None:
-        if self._quiet:
-            return
+    def _slid(self, name: str, value: float) -> None:
+        """A slider has moved. In the browser it also puts itself on the nearest of its notches: that is no move."""
+        if not self._quiet and abs(math.log10(value / self._ask[name])) > NOTCH / 2 + 1e-9:
+            self._ask = self._ask | {name: value}
+            self._moved(name)
+
+    def _moved(self, name: str) -> None:
         run = self._training().run
-        if change["owner"] is self._eta and self._on_the_way and run and run.state in ("training", "paused"):
+        if name == "eta" and self._on_the_way and run and run.state in ("training", "paused"):
             self._training().change(self.eta)
         else:
             self.train()
@@ -282,7 +285,7 @@ class Lab:
         elif what == "start":
             experiment = experiment_of(message["ask"], self._device)
             self._ask = ask_of(experiment)
-            self._move(gamma=self._ask["gamma"], eta=self._ask["eta"])
+            self._move()
             trainer.start(experiment)
         elif what == "change":
             self.change(message["eta"])
@@ -348,11 +351,6 @@ def packed(report: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     return content, [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in arrays.values()]
 
 
-def _move(slider: ipywidgets.FloatLogSlider, value: float) -> None:
-    slider.min, slider.max = min(slider.min, math.log10(value)), max(slider.max, math.log10(value))
-    slider.value = value
-
-
 def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.FloatLogSlider:
     exponent = math.log10(value)
     return ipywidgets.FloatLogSlider(
@@ -360,7 +358,7 @@ def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.Fl
         base=10.0,
         min=min(span[0], exponent),
         max=max(span[1], exponent),
-        step=0.05,
+        step=NOTCH,
         description=name,
         readout_format=".3g",
         layout=ipywidgets.Layout(width="100%", max_width="38rem"),
