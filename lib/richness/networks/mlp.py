@@ -122,7 +122,7 @@ class MLP:
         """
         act, slope = ACTIVATIONS[self.activation], SLOPES[self.activation]
         hidden = self.hidden(weights, x)
-        cells, batch = len(weights[0]), len(x)
+        cells, batch = len(weights[0]), x.shape[0]
         inputs = [x.expand(cells, -1, -1)] + [act(h).mT for h in hidden]
         above = torch.eye(self.outputs, dtype=x.dtype, device=x.device).expand(cells, batch, -1, -1)
         factors = []
