@@ -14,14 +14,14 @@ import io
 import json
 import logging
 import math
+import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from inspect import signature
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -417,6 +417,7 @@ def manifest(sizes: Mapping[str, int]) -> dict[str, Any]:
         "probe_samples": one.probe_samples,
         "kernel_samples": KERNEL_SAMPLES,
         "test_samples": TEST_SAMPLES,
+        "record_points": one.record_points,
         "probe_points": PROBE_POINTS,
         "lanczos": {
             "tolerance": lanczos["tolerance"].default,
@@ -427,26 +428,19 @@ def manifest(sizes: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, runtime: Path, processes: int = 1) -> None:
-    """Write graphs, digits, manifest and onnxruntime-web's files.
+def write(folder: Path, runtime: Path) -> None:
+    """Write graphs, digits, manifest and onnxruntime-web's files; about a minute of one core.
 
     Args:
         folder: made if missing.
         runtime: the ``dist`` folder of the npm package ``onnxruntime-web``.
-        processes: to trace networks in.
 
     Raises:
         FileNotFoundError: the runtime lacks a file.
     """
     (folder / "graphs").mkdir(parents=True, exist_ok=True)
-    files: dict[str, bytes] = {f"graphs/{name}": data for name, data in stream_graphs().items()}
-    names = list(networks())
-    if processes == 1:
-        made = [network_graphs(name) for name in names]
-    else:
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            made = list(pool.map(network_graphs, names))
-    files |= {f"graphs/{name}": data for graphs in made for name, data in graphs.items()}
+    made = [stream_graphs(), *map(network_graphs, networks())]
+    files: dict[str, bytes] = {f"graphs/{name}": data for graphs in made for name, data in graphs.items()}
     files[DIGITS] = packed_digits()
     files[PACKED_WASM] = _gzip((runtime / WASM).read_bytes())
     for name, data in files.items():
@@ -469,3 +463,20 @@ def fingerprint(runtime: Path) -> str:
         total.update(metadata.version(package).encode())
     total.update((runtime.parent / "package.json").read_bytes())
     return total.hexdigest()[:16]
+
+
+def cached(caches: Path, runtime: Path) -> Path:
+    """The folder under ``caches`` with the files as they are now; written, and those of before dropped, where it is not there."""
+    target = caches / fingerprint(runtime)
+    if not target.is_dir():
+        unfinished = caches / f".{target.name}.{os.getpid()}"
+        write(unfinished, runtime)
+        for old in caches.iterdir():
+            if old != unfinished:
+                shutil.rmtree(old, ignore_errors=True)
+        unfinished.rename(target)
+    return target
+
+
+if __name__ == "__main__":
+    print(cached(Path(sys.argv[1]), Path(sys.argv[2])))
