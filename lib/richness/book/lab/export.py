@@ -207,7 +207,20 @@ def traced(program: Callable[[Tensors], Tensors], example: Tensors, axes: Mappin
             input_names=list(example), output_names=outputs,
         )  # fmt: skip
     assert made is not None
-    return made.model_proto
+    model = made.model_proto
+    _count_on_one(model, axes)
+    return model
+
+
+def _count_on_one(model: Any, axes: Mapping[str, int]) -> None:
+    """Read the number of samples off the first input that has them: else a program may need one for its size alone."""
+    first, axis = next(iter(axes.items()))
+    for node in model.graph.node:
+        if node.op_type == "Shape" and node.input[0] in axes:
+            ends = {attribute.name: attribute for attribute in node.attribute}
+            if (ends["start"].i, ends["end"].i) == (axes[node.input[0]], axes[node.input[0]] + 1):
+                node.input[0] = first
+                ends["start"].i, ends["end"].i = axis, axis + 1
 
 
 def cut(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
@@ -455,7 +468,7 @@ def fingerprint(runtime: Path) -> str:
     """A hash of all that the files depend on: the library's sources, the exporters, the runtime."""
     here = Path(__file__).parents[2]
     total = hashlib.sha256()
-    for room in ("rng.py", "data", "networks", "measure", "runs", "book/lab/export.py"):
+    for room in ("rng.py", "data", "networks", "measure", "runs/experiment.py", "runs/probes.py", "book/lab/export.py"):
         path = here / room
         for file in [path] if path.is_file() else sorted((*path.rglob("*.py"), *path.rglob("*.npz"))):
             total.update(file.read_bytes())
