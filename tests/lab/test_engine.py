@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -120,7 +121,6 @@ def references() -> Callable[[tuple], tuple[list[float], list[dict]]]:
 def test_a_trajectory_is_torchs(case, answers, references):
     got, (losses, _) = answers[case], references(case)
     assert got["step"] == list(range(STEPS + 1))
-    assert losses[-1] < losses[0]
     np.testing.assert_allclose(got["loss"], losses, rtol=1e-5)
     assert got["states"][-1][:2] == ["finished", STEPS]
 
@@ -134,6 +134,7 @@ def test_gauges_are_the_probes(case, answers, references):
         assert row["alignment"] == pytest.approx(said["ntk_alignment"], abs=1e-5)
         assert row["drift"] == pytest.approx(said["drift"], rel=1e-5, abs=1e-6)
         assert row["test_loss"] == pytest.approx(said["test_loss"], rel=1e-5)
+        assert min(row["drift"]) > 0 or row["step"] == 0
         assert row["accuracy"] == (pytest.approx(said["accuracy"], abs=1e-5) if "accuracy" in said else None)
 
 
@@ -153,7 +154,11 @@ def test_probed_steps_are_the_experiments(drive, answers):
 
 
 def test_batches_and_sets_are_the_tasks(drive):
-    draws = [(task, seed, step, 48) for task in ("digits8", "teacher", "staircase", "halfspace") for seed, step in ((0, 0), (7, 731))]
+    draws = [
+        (task, seed, step, 48)
+        for task in ("digits8", "teacher", "staircase", "halfspace")
+        for seed, step in ((0, 0), (7, 731))
+    ]
     sets = [(task, part) for task in ("digits8", "teacher", "staircase", "halfspace") for part in ("probe", "test")]
     jobs = [{"do": "batch", "task": t, "seed": seed, "step": step, "count": n} for t, seed, step, n in draws]
     jobs += [{"do": "set", "task": task, "part": part} for task, part in sets]
@@ -217,4 +222,4 @@ def test_what_it_cannot_train_is_said(drive, bad, says):
     (got,) = drive([{"do": "run", "ask": ask(3, "mse", "digits8", 1.0) | bad}])
     (state, _, message) = got["states"][-1]
     assert state == "error"
-    assert __import__("re").search(says, message), message
+    assert re.search(says, message), message

@@ -6,6 +6,8 @@ import { feeds, initial, named, resolved } from "./trainer.js";
 
 const EPSILON = { float32: 2 ** -23, float64: 2 ** -52 };
 
+const EXACT = "gauges"; // in float64, whatever the network's dtype
+
 const dot = (a, b) => { let sum = 0; for (let i = 0; i < a.length; i++) sum += a[i] * b[i]; return sum; };
 const norm = (a) => Math.sqrt(dot(a, a));
 const subtract = (a, scale, b) => { for (let i = 0; i < a.length; i++) a[i] -= scale * b[i]; };
@@ -84,6 +86,9 @@ export async function largestEigenvalue(product, start, rule, epsilon, stale = (
   return value;
 }
 
+/** Numbers as they are in a dtype. */
+const rounded = (dtype, values) => (dtype === "float32" ? Float32Array.from(values) : values);
+
 /** Measures the latest run's networks, one after another; those of earlier runs are dropped. */
 export class Gauges {
   /** sets(task, part): the samples of a part, see `Streams.set`. report: takes the reports of kind gauges. */
@@ -123,7 +128,7 @@ export class Gauges {
     const { start, probe, kernel, test } = await this.#fixed(ask, about);
     const now = named(dtype, weights, values), gamma = tensor(dtype, [ask.gamma], [1]);
     const held = await (await at("test"))({ ...now, ...test, gamma });
-    const kernels = await (await at("gauges"))({ ...now, ...start, ...kernel });
+    const kernels = await (await this.graphs.of(network, EXACT, "float64"))({ ...named("float64", weights, values), ...start, ...kernel });
     await breath();
     if (stale()) return null;
     const given = { ...now, ...probe, gamma };
@@ -164,7 +169,8 @@ export class Gauges {
       return { ...given, raw0: (await raw({ ...named(dtype, weights, values), x: given.x })).raw };
     };
     return {
-      start: named(dtype, weights, values, "s"), kernel: feeds(dtype, some, task.inputs, task.outputs),
+      start: named("float64", weights, values.map((layer) => rounded(dtype, layer)), "s"),
+      kernel: feeds("float64", some, task.inputs, task.outputs),
       probe: await with0(probe), test: await with0(test),
     };
   }

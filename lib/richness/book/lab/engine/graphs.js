@@ -47,6 +47,14 @@ export async function compiled(base, size, seen) {
   }
 }
 
+// The runtime keeps one stack for all sessions and awaits while things lie on it: two calls at a time corrupt it.
+let last = Promise.resolve();
+function alone(work) {
+  const result = last.then(work);
+  last = result.catch(() => {});
+  return result;
+}
+
 /** Graphs by file name, opened when first asked for and kept. */
 export class Graphs {
   constructor(base, manifest, module, seen = () => {}) {
@@ -71,7 +79,7 @@ export class Graphs {
     return this.open.get(name);
   }
 
-  /** The graph of one purpose of a network: raw, step, gradient, product, gauges or test. */
+  /** The graph of one purpose of a network: raw, step, gradient, product, test, or gauges, which takes float64 alone. */
   of(network, program, dtype) {
     return this.graph(`${network}.${program}.${this.manifest.dtypes[dtype]}.onnx`);
   }
@@ -80,11 +88,14 @@ export class Graphs {
     const bytes = await this.file(file);
     let session;
     try {
-      session = await InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
+      session = await alone(() => InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" }));
     } catch (error) {
       throw new Error(`${file} cannot be opened: ${error.message}`);
     }
-    return (given) => session.run(Object.fromEntries(session.inputNames.map((name) => [name, given[name]])));
+    return (given) => {
+      const wanted = Object.fromEntries(session.inputNames.map((name) => [name, given[name]]));
+      return alone(() => session.run(wanted));
+    };
   }
 }
 
