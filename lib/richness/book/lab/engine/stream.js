@@ -99,8 +99,8 @@ export class Streams {
   #originals() {
     this.originals ??= this.graphs.file(DIGITS).then(async (packed) => {
       const { images: count, side, training } = this.manifest.digits;
-      const bytes = new Uint8Array(await new Response(unpacked(packed)).arrayBuffer());
-      if (bytes.length !== count * (side * side + 1)) throw new Error(`${DIGITS} is damaged: it holds ${bytes.length} bytes`);
+      const bytes = await new Response(unpacked(packed)).arrayBuffer().then((whole) => new Uint8Array(whole), () => []);
+      if (bytes.length !== count * (side * side + 1)) throw new Error(`${DIGITS} is damaged: it does not unpack to ${count} images`);
       return { images: bytes.subarray(0, count * side * side), labels: bytes.subarray(count * side * side), side, training };
     });
     return this.originals;
