@@ -1,8 +1,8 @@
 """The laboratory's engine in Chromium, beside a trainer written by hand: ``python -m benchmarks.page``.
 
-Prints milliseconds a thousand steps of 64-64-64-10 at batch 64 (cold: the first, while the browser still compiles; fresh: the data
-are made meanwhile; again: the data are remembered), the time to a first curve, bytes fetched, and what one reading of the gauges
-takes. The peer, ``peer_page.js``, trains on the same remembered batches, and must arrive at the same losses.
+Prints milliseconds a thousand steps of 64-64-64-10 at batch 64 (cold: the first, while the browser still compiles; fresh: the
+data are made meanwhile; again: the data are remembered), the time to a first curve, bytes fetched, and what one reading of the
+gauges takes. The peer, ``peer_page.js``, trains on the same remembered batches, and must arrive at the same losses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ MEASURE = """async ([ask, turns]) => {
   const lost = next((one) => one.kind === "lost").then(() => { throw new Error(reports.at(-1).message); });
   const run = async (more) => {
     const begun = performance.now(), before = reports.length;
-    const curve = next((one) => one.kind === "curve"), end = next((one) => one.kind === "state" && one.state === "finished");
+    const curve = next((one) => one.kind === "curve");
+    const end = next((one) => one.kind === "state" && one.state === "finished");
     const last = next((one) => one.kind === "gauges" && one.step === ask.steps);
     backend.start({ ...ask, ...more });
     const times = await Promise.race([Promise.all([curve, end, last]), lost]);
@@ -55,7 +56,10 @@ MEASURE = """async ([ask, turns]) => {
 
 PEER = """async ([ask, turns]) => {
   const worker = new Worker("./peer.js", { type: "module" });
-  const answer = new Promise((go, fail) => { worker.onmessage = ({ data }) => go(data); worker.onerror = (e) => fail(new Error(e.message)); });
+  const answer = new Promise((go, fail) => {
+    worker.onmessage = ({ data }) => go(data);
+    worker.onerror = (event) => fail(new Error(event.message));
+  });
   worker.postMessage({ ask, turns });
   return answer;
 }"""
@@ -73,7 +77,8 @@ self.onmessage = async ({ data: { ask, turns } }) => {
   const raw = await graphs.of(about.network, "raw", "float32"), start = named("float32", about.weights, weights), batches = [];
   for (let step = 0; step <= ask.steps; step++) {
     const { x, targets } = await streams.batch(ask.task, ask.seed, step, count);
-    batches.push({ x, targets, start: (await raw({ ...start, x: tensor("float32", x, [count, about.task.inputs]) })).raw.data });
+    const given = { ...start, x: tensor("float32", x, [count, about.task.inputs]) };
+    batches.push({ x, targets, start: (await raw(given)).raw.data });
   }
   const shapes = about.weights.map(({ shape }) => shape.slice(1)), times = [];
   let losses;
@@ -103,7 +108,9 @@ def measured(turns: int = TURNS) -> dict[str, Any]:
             browser = running.chromium.launch(executable_path=chromium(), headless=True, args=list(BROWSER_FLAGS))
             page = browser.new_page()
             fetched: dict[str, int] = {}
-            page.on("response", lambda answer: fetched.__setitem__(answer.url, int(answer.headers.get("content-length", 0))))
+            page.on(
+                "response", lambda answer: fetched.__setitem__(answer.url, int(answer.headers.get("content-length", 0)))
+            )
             page.goto(address)
             ours = page.evaluate(MEASURE, [ASK, turns])
             sizes = {url.removeprefix(address): size for url, size in fetched.items()}
@@ -127,16 +134,23 @@ def main() -> int:
         return statistics.median(row[of] for row in rows)
 
     peer = statistics.median(theirs)
-    print(f"engine in Chromium, 1,000 steps of 64-64-64-10 at batch 64; the peer took {peer:.0f} ms (first {theirs[0]:.0f})")
+    print(
+        f"engine in Chromium, 1,000 steps of 64-64-64-10 at batch 64; the peer took {peer:.0f} ms (first {theirs[0]:.0f})"
+    )
     for name, ms in (
         ("again", typical(ours["again"], "end")),
         ("fresh", typical(ours["fresh"], "end")),
         ("cold", ours["cold"]["end"] - ours["cold"]["curve"]),
     ):
         print(f"  {name:<6} {ms:7.0f} ms   {peer / ms:5.2f} x the peer's speed")
-    print(f"  first curve after a start: {typical(ours['again'], 'curve'):.0f} ms; with a new seed {typical(ours['fresh'], 'curve'):.0f}")
+    print(
+        f"  first curve after a start: {typical(ours['again'], 'curve'):.0f} ms; of a new seed "
+        f"{typical(ours['fresh'], 'curve'):.0f} ms"
+    )
     print(f"  first curve with nothing loaded: {ours['cold']['curve']:.0f} ms, {found['fetched'] / 1e6:.2f} MB fetched")
-    print(f"  one reading of the gauges: {typical(ours['again'], 'gauges'):.0f} ms; losses apart by {found['apart']:.0e}")
+    print(
+        f"  one reading of the gauges: {typical(ours['again'], 'gauges'):.0f} ms; losses apart by {found['apart']:.0e}"
+    )
     return 0
 
 

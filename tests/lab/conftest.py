@@ -100,7 +100,7 @@ def runs() -> xr.Dataset:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's engine as the site lays it down: its modules, and what is exported (taken from the site's build if it is there)."""
+    """The page's engine as the site lays it down: its modules, and what is exported, from the site's build if it is there."""
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed: run `make setup`")
     from richness.book.lab import export
