@@ -144,7 +144,8 @@ class _Quiet(SimpleHTTPRequestHandler):
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """``serve(body, **files)``: the address of a page with the laboratory's files, under a strict policy.
 
-    What trains is ``fake_engine.js``, with a manifest like the real one's; ``engine=None`` leaves them out, and a folder is laid down as it is.
+    What trains is ``fake_engine.js``, with a manifest like the real one's; ``engine=None`` leaves them out, and a folder is
+    laid down as it is.
     """
     folder = tmp_path / "site" / "book"
     (folder / "engine").mkdir(parents=True)
