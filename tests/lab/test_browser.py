@@ -372,6 +372,9 @@ def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
         (100, 10, 300),
     ]
     expect(page.locator(".rl-legend").last).to_contain_text("this run: γ = 100")
+    page.get_by_role("button", name="Keep trace").click()
+    page.get_by_role("button", name="Alone").click()  # another preset: its companions go, the reader's own trace stays
+    expect(page.locator('path[data-curve="loss"][data-role="trace"]')).to_have_count(1)
 
 
 def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):

@@ -250,7 +250,7 @@ class Laboratory {
     Object.assign(this, { axis: chosen.axis || "t", scale: chosen.scale || "log", queue: [], replay: [], about: chosen.about });
     this.parts.axis.set(this.axis);
     this.parts.scale.set(this.scale);
-    if (chosen.also?.length) this.traces = [];
+    this.traces = this.traces.filter((trace) => !trace.companion); // the last preset's; the reader's own stay
     if (chosen.also?.length) this.queue = [...chosen.also.map((also) => ({ ...this.ask, ...also })), { ...this.ask }];
     this.retire();
     this.lookUp();
@@ -261,11 +261,11 @@ class Laboratory {
     this.say(this.nearWords());
   }
 
-  keep() {
+  keep(companion = false) {
     const run = this.run || this.near;
     if (!run || this.traces.some((t) => t.kept === run && t.count === run.count)) return;
     const free = [...LETTERS].find((letter) => !this.traces.some((t) => t.letter === letter)) || this.traces[0].letter;
-    this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run }];
+    this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run, companion }];
     this.say(`Kept as ${free}: ${this.named(run)}.`);
     this.update();
   }
@@ -380,7 +380,7 @@ class Laboratory {
   /** The further runs of a preset: each that ends becomes a trace, and the next begins. */
   goOnQueue() {
     if (this.queue.length < 2) { this.queue = []; return; }
-    this.keep();
+    this.keep(true);
     this.queue.shift();
     this.retire();
     this.train.now();
