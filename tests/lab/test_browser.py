@@ -355,6 +355,16 @@ def test_traces_are_kept_lettered_and_cleared(page, serve, laboratory):
     expect(page.locator('path[data-role="trace"]')).to_have_count(0)
 
 
+def test_gauges_that_come_late_reach_the_trace(page, serve, laboratory):
+    opened(page, serve, laboratory)
+    train(page)
+    page.get_by_role("button", name="Keep trace").click()
+    trace = page.locator('path[data-curve="sharpness"][data-role="trace"]')
+    before = trace.get_attribute("d")
+    page.evaluate("engine.report({ kind: 'gauges', number: engine.number(), step: 3, sharpness: 9, drift: [1, 1] })")
+    expect(trace).not_to_have_attribute("d", before)
+
+
 def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
     opened(page, serve, laboratory)
     page.get_by_role("button", name="Alone").click()

@@ -15,6 +15,7 @@ const LABELS = { depth: "depth", width: "width", loss: "loss", task: "task", opt
 const SAID = { mse: "MSE", cross_entropy: "cross-entropy", sgd: "SGD", signsgd: "SignSGD", adam: "Adam" };
 const RANGES = { gamma: [-4, 4], eta: [-9, 5] }; // log10
 const APART = 125; // ms between starts while a slider is dragged: eight a second
+const PATIENCE = 2500; // ms that a companion's last gauges may come after its last step
 const QUIET = 4000; // ms between two sentences of progress
 const LETTERS = "ABCDEFGH";
 
@@ -135,6 +136,7 @@ class Laboratory {
     this.backend.close();
     this.watch.disconnect();
     for (const timed of [this.train, this.turn, this.remember, this.tellNear]) timed.cancel();
+    clearTimeout(this.due);
     this.paint.stop();
   }
 
@@ -212,6 +214,7 @@ class Laboratory {
     this.samples = null;
     this.turned = false;
     this.turn.cancel();
+    clearTimeout(this.due);
   }
 
   // -- training
@@ -342,9 +345,13 @@ class Laboratory {
     const row = { ...message };
     delete row.kind;
     delete row.number;
-    addGauges(this.run, row);
+    // A trace that was kept while the run went on takes what was measured before it was kept.
+    const kept = this.traces.filter((trace) => trace.kept === this.run && row.step <= trace.count);
+    for (const run of [this.run, ...kept]) addGauges(run, row);
     this.paint();
-    if (this.run.state === "finished" && message.step === this.run.steps && Number.isFinite(message.accuracy)) this.say(this.runWords());
+    if (this.run.state !== "finished" || row.step !== this.run.steps) return;
+    if (Number.isFinite(row.accuracy)) this.say(this.runWords());
+    this.goOnQueue();
   }
 
   on_samples(message) {
@@ -361,7 +368,8 @@ class Laboratory {
     if (message.state === "diverged") run.died = message.step;
     if (message.state === "paused") this.goOnReplaying(run);
     if (changed && !this.replay.length) this.say(this.runWords());
-    if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
+    if (message.state === "finished" && !run.gauges.some((row) => row.step === run.steps)) this.due = setTimeout(() => this.goOnQueue(), PATIENCE);
+    else if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
     this.update();
   }
 
@@ -379,6 +387,7 @@ class Laboratory {
 
   /** The further runs of a preset: each that ends becomes a trace, and the next begins. */
   goOnQueue() {
+    clearTimeout(this.due);
     if (this.queue.length < 2) { this.queue = []; return; }
     this.keep(true);
     this.queue.shift();
