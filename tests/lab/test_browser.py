@@ -387,6 +387,18 @@ def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
     expect(page.locator('path[data-curve="loss"][data-role="trace"]')).to_have_count(1)
 
 
+def test_it_may_be_born_with_a_preset(page, serve, laboratory):
+    body = laboratory.replace('"preset":null', '"preset":"b"')
+    opened(page, serve, body)
+    expect(page.locator(".rl-about")).to_have_text("Compare the three.")
+    assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 100, ")
+    train(page, "finished")
+    until(page, "window.asked.filter(([n]) => n === 'start').length === 3")
+    opened(page, serve, body, query="?lab=1&gamma=2")  # a link is stronger
+    expect(page.locator(".rl-about")).to_have_text("")
+    assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 2, ")
+
+
 def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):
     opened(page, serve, laboratory)
     train(page)

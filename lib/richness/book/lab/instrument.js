@@ -112,7 +112,9 @@ class Laboratory {
     Object.assign(this, { axis: "t", scale: "log", view: "straight", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
     Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, about: "" });
     this.sliders = setup.sliders !== false;
+    const born = setup.presets?.find((preset) => preset.name === setup.preset);
     const problems = this.restore();
+    if (born && !problems) this.take(born);
     this.build();
     this.paint = painter(() => this.draw());
     this.train = spaced(() => this.start(), APART);
@@ -121,13 +123,14 @@ class Laboratory {
     this.tellNear = spaced(() => this.say(this.nearWords()), 400);
     this.backend = makeBackend((message) => this.report(message));
     this.live = this.backend.kind === "kernel"; // a page trains once its reader has asked for it
+    if (this.live) this.queue = []; // Python starts the first run, and that alone
     this.root.classList.add(`rl-${this.backend.kind}`);
     this.watch = new ResizeObserver(() => { this.sized(); this.paint(); });
     this.watch.observe(this.parts.body);
     this.sized();
     this.lookUp();
     this.refresh();
-    this.parts.problem.textContent = problems.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
+    this.parts.problem.textContent = problems?.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
     this.say(this.nearWords());
     this.draw();
   }
@@ -148,11 +151,11 @@ class Laboratory {
     return all;
   }
 
-  /** Takes the state from the page's address; returns what could not be read. */
+  /** Takes the state from the page's address; returns what could not be read, null if it does not speak of this one. */
   restore() {
-    if (!this.setup.lab) return [];
+    if (!this.setup.lab) return null;
     const state = readAddress(location.search, this.setup.lab, this.ask, this.choices());
-    if (!state) return [];
+    if (!state) return null;
     const { ask, changes, problems, axis, scale, plane: view } = state;
     if (!this.lossesOf(ask.task).includes(ask.loss)) {
       problems.push(`${ask.task} cannot be trained with ${SAID[ask.loss] || ask.loss}`);
@@ -248,13 +251,18 @@ class Laboratory {
     if (this.run && this.backendState === "ready") this.backend.rewind();
   }
 
+  /** A preset's state: what it asks, how it is seen, and its companions, to be trained before it. */
+  take({ ask, also = [], axis = "t", scale = "log", about }) {
+    Object.assign(this.ask, DEFAULT_ASK, ask);
+    const queue = also.length ? [...also.map((other) => ({ ...this.ask, ...other })), { ...this.ask }] : [];
+    Object.assign(this, { axis, scale, about, queue, replay: [] });
+  }
+
   preset(chosen) {
-    Object.assign(this.ask, DEFAULT_ASK, chosen.ask);
-    Object.assign(this, { axis: chosen.axis || "t", scale: chosen.scale || "log", queue: [], replay: [], about: chosen.about });
+    this.take(chosen);
     this.parts.axis.set(this.axis);
     this.parts.scale.set(this.scale);
     this.traces = this.traces.filter((trace) => !trace.companion); // the last preset's; the reader's own stay
-    if (chosen.also?.length) this.queue = [...chosen.also.map((also) => ({ ...this.ask, ...also })), { ...this.ask }];
     this.retire();
     this.lookUp();
     if (this.live) this.train.now();
