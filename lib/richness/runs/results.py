@@ -164,7 +164,7 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
 
 def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
     """What a result must say of its making, as NetCDF attributes."""
-    commit, dirty = _git()
+    commit, dirty = git_state()
     return {
         "recipe": experiment.model_dump_json(),
         "recipe_hash": experiment.hash,
@@ -195,7 +195,7 @@ def device_name(device: str) -> str:
     return f"{device}: {platform.machine()} {platform.system()}"
 
 
-def _git() -> tuple[str, bool]:
+def git_state() -> tuple[str, bool]:
     """The commit of the checkout and whether tracked files differ from it; the package's version outside one."""
     root = checkout()
     try:

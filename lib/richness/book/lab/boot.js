@@ -1,4 +1,11 @@
-// What a built page loads: <script type="module" src=".../boot.js">, with lab.js, page.js and lab.css beside it.
-import { boot } from "./lab.js";
+// What a built page loads: <script type="module" src=".../boot.js">. The rest comes when a reader is near a laboratory.
 
-document.querySelectorAll("[data-richness-lab]").forEach((root) => boot(root));
+const engine = new URL("./engine/", import.meta.url).href;
+
+for (const root of document.querySelectorAll("[data-richness-lab]")) {
+  const open = () => import("./lab.js").then(({ boot }) => boot(root, engine));
+  for (const event of ["focusin", "pointerenter", "touchstart"]) root.addEventListener(event, open, { once: true, passive: true });
+  new IntersectionObserver((seen, watch) => {
+    if (seen.some((entry) => entry.isIntersecting)) { watch.disconnect(); open(); }
+  }, { rootMargin: "200px" }).observe(root);
+}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -13,9 +14,14 @@ import xarray as xr
 
 from richness.book.charts.theme import GAMMA_LIMIT, LAZY, MIDDLE, RICH, STABILITY
 from richness.book.lab import pack
+from richness.data import TASKS
 from richness.networks.optimizers import stability_line
 from richness.runs.experiment import Experiment
+from richness.runs.results import ResultError, git_state, load
 
+ASKED = ("depth", "width", "loss", "task", "optimizer", "batch_size", "steps")
+DEPTHS, LOSSES = (2, 3, 4), ("mse", "cross_entropy")  # of the networks that a page trains
+STORED = "stored:"  # before the name of a result that the site's build puts beside its pages
 _OUTCOMES = (
     "learned",
     "converged, but short of learned",
@@ -30,45 +36,106 @@ def regime(gamma: float) -> str:
     return "lazy" if gamma < 0.3 else "rich" if gamma > 3 else "between lazy and rich"
 
 
-def page(experiment: Experiment, runs: xr.Dataset | None, missing: str) -> str:
+def page(
+    experiment: Experiment, runs: xr.Dataset | None, missing: str, presets: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """HTML of one laboratory.
 
     A container ``[data-richness-lab]`` with a picture (SVG), a summary and a table of the measured run nearest to the
-    experiment's γ and η, and the measured runs as a JSON script for ``boot`` in ``lab.js``. Without runs it says what
-    is missing.
+    experiment's γ and η, and the instrument's setup as a JSON script for ``boot`` in ``lab.js``. Without runs it says
+    what is missing.
 
     Args:
         experiment: its first γ, η and seed are where the sliders stand.
         runs: measured runs, or None.
         missing: the sentence shown without them.
+        presets: as :func:`setup` takes them.
     """
     gamma, eta, seed = experiment.gammas[0], experiment.etas[0], experiment.seeds[0]
     marks = f'data-richness-lab data-gamma="{gamma:g}" data-eta="{eta:g}"'
+    data = json.dumps(setup(experiment, runs, presets), separators=(",", ":")).replace("<", "\\u003c")
+    script = f'<script type="application/json">{data}</script>'
     if runs is None:
-        words = f"{missing} In Jupyter this laboratory trains live."
-        said = f'<p class="rl-status" role="status">{escape(words)}</p>'
-        return f'<div class="richness-lab" {marks} data-missing="{escape(words)}">{said}</div>'
+        said = f'<p class="rl-status">{escape(missing)} The laboratory trains this network once scripts run.</p>'
+        return f'<div class="richness-lab" {marks}><div data-fallback>{said}</div>{script}</div>'
     cell = pack.one_run(runs, *pack.nearest(runs, gamma, eta, seed), seed)
     title = f"Table of the run at gamma = {cell['gamma']:.3g}, eta = {cell['eta']:.3g}"
-    data = json.dumps({**pack.pack(runs, seed), "about": about(runs)}, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<div class="richness-lab" {marks}>'
         f'<div data-fallback>{picture(cell)}<p class="rl-status">{escape(summary(cell))}</p>'
         f'<p class="rl-note">{escape(about(runs))}</p></div>'
-        f"<details><summary>{title}</summary>{table(cell)}</details>"
-        f'<script type="application/json">{data}</script></div>'
+        f"<details><summary>{title}</summary>{table(cell)}</details>{script}</div>"
     )
 
 
+def setup(
+    experiment: Experiment,
+    runs: xr.Dataset | None,
+    presets: Sequence[Mapping[str, Any]] = (),
+    *,
+    sliders: bool = True,
+) -> dict[str, Any]:
+    """What the instrument is born with, on a page and in Jupyter: plain values for ``instrument`` in ``instrument.js``.
+
+    Args:
+        experiment: its first γ, η and seed are where the instrument starts.
+        runs: measured runs of that network, packed into it; those of other networks are named only, and a site's build
+            puts them beside its pages.
+        presets: settings that show a phenomenon: name, title, about, ask, axis, scale, also.
+        sliders: whether the instrument shows its own sliders of γ and η.
+
+    Returns:
+        ask, presets, runs and boundaries by network, classes (tasks that have labels), about, hash, commit, colab and
+        sliders.
+    """
+    ask = {key: getattr(experiment, key) for key in ASKED}
+    ask |= {"gamma": experiment.gammas[0], "eta": experiment.etas[0], "seed": experiment.seeds[0]}
+    measured: dict[str, Any] = {key: f"{STORED}{name}" for key, name in stored_runs().items()}
+    if runs is not None:
+        measured[pack.network_key(pack.recipe(runs))] = pack.pack(runs, experiment.seeds[0])
+    return {
+        "ask": ask,
+        "presets": [dict(preset) for preset in presets],
+        "runs": measured,
+        "boundaries": stored_boundaries(),
+        "classes": [name for name in TASKS if TASKS[name].classification],
+        "about": about(runs) if runs is not None else "",
+        "hash": experiment.hash,
+        "commit": git_state()[0],
+        "colab": None,
+        "sliders": sliders,
+    }
+
+
+@cache
+def stored_runs() -> dict[str, str]:
+    """{network's key: result's name} of the laboratory's measured runs that lie in precomputed/."""
+    names = [f"laboratory_mlp{depth}_{loss}" for depth in DEPTHS for loss in LOSSES]
+    return {f"{name.removeprefix('laboratory_')}_digits8": name for name in names if _load(name) is not None}
+
+
+@cache
+def stored_boundaries() -> dict[str, Any]:
+    """{network's key: its measured boundaries} of the portraits that lie in precomputed/."""
+    portraits = [_load(f"portrait_mlp{depth}_{loss}") for depth in DEPTHS for loss in LOSSES]
+    return {pack.network_key(pack.recipe(runs)): pack.boundaries(runs) for runs in portraits if runs is not None}
+
+
+def _load(name: str) -> xr.Dataset | None:
+    try:
+        return load(name)
+    except ResultError:
+        return None
+
+
 def about(runs: xr.Dataset) -> str:
-    """Under what the runs were measured, and where training is live."""
+    """Under what the runs were measured."""
     made = pack.recipe(runs)
     losses = {"mse": "MSE (mean over batch and outputs)", "cross_entropy": "cross-entropy"}
     return (
         f"Precomputed on {made['task']}: {made['network'].upper()} of {made['depth']} weight layers, "
         f"width {made['width']}, {losses.get(made['loss'], made['loss'])}, {made['optimizer'].upper()}, "
-        f"batch {made['batch_size']}, {int(runs['step'].values[-1])} steps, one seed; lr_raw = {made['width']}·eta. "
-        "Live training runs in Jupyter."
+        f"batch {made['batch_size']}, {int(runs['step'].values[-1])} steps, one seed; lr_raw = {made['width']}·eta."
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from richness.findings import boundaries as found
 from richness.findings.boundaries import CONVERGED_BELOW, LEARNED_BELOW
 
 OK, DIVERGED, NOT_RUN = 0, 1, 2  # a result's status flags
@@ -21,6 +22,40 @@ _DIMS = ("gamma", "eta", "seed")
 def recipe(runs: xr.Dataset) -> dict[str, Any]:
     """The experiment behind a result, from its attributes."""
     return dict(json.loads(runs.attrs["recipe"]))
+
+
+def network_key(made: Mapping[str, Any]) -> str:
+    """Under which a network's runs and boundaries stand in a laboratory's setup: ``mlp<depth>_<loss>_<task>``."""
+    return f"mlp{made['depth']}_{made['loss']}_{made['task']}"
+
+
+def boundaries(runs: xr.Dataset) -> dict[str, Any]:
+    """The measured η_max, η_crit and η_min (at the last budget) of a portrait, one η a γ: the median over seeds.
+
+    Returns:
+        depth, width, steps, ``about`` (a sentence), ``gamma`` and one list each for ``eta_max``, ``eta_crit``,
+        ``eta_min``; None where no seed saw the boundary.
+    """
+    made = recipe(runs)
+    measured = {"eta_max": found.eta_max(runs), "eta_crit": found.eta_crit(runs), "eta_min": found.eta_min(runs)}
+    measured["eta_min"] = measured["eta_min"].isel(budget=-1)
+    seeds = runs.sizes["seed"]
+    return {
+        "depth": made["depth"],
+        "width": made["width"],
+        "steps": int(runs["step"].values[-1]),
+        "about": f"Boundaries measured at width {made['width']}, batch {made['batch_size']}, "
+        f"{int(runs['step'].values[-1])} steps, {seeds} seed{'s' if seeds > 1 else ''}.",
+        "gamma": [float(f"{g:.4g}") for g in runs["gamma"].values],
+        **{name: _medians(array) for name, array in measured.items()},
+    }
+
+
+def _medians(boundary: xr.DataArray) -> list[float | None]:
+    """Over seeds, in log10; None where no seed saw it."""
+    logs = np.log10(boundary.transpose("gamma", "seed").values)
+    seen = [row[np.isfinite(row)] for row in logs]
+    return [float(f"{10 ** np.median(row):.3g}") if row.size else None for row in seen]
 
 
 def curve(number: int, step: Sequence[float], loss: Sequence[float], sharpness: Sequence[float]) -> bytes:

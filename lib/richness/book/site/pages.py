@@ -42,7 +42,7 @@ def finish_page(page: Path, site: Path) -> None:
         html = pattern.sub("", html)
     html = _PRELOAD.sub("", html)
     html = _MODE.sub(_EARLY_MODE, html).replace('data-theme="auto"', 'data-theme="light"')
-    html = move_laboratory_data(html, site, root)
+    html = move_laboratory_data(html, site, root, page.stem)
     html = move_figure_data(html, site, root)
     html = add_scripts(html, site, root)
     if html != before:
@@ -75,8 +75,8 @@ def move_figure_data(html: str, site: Path, root: str) -> str:
     return _CSV.sub(download, _JSON.sub(move, html))
 
 
-def move_laboratory_data(html: str, site: Path, root: str) -> str:
-    """Move the data of each laboratory (the first JSON script within its container) into a file.
+def move_laboratory_data(html: str, site: Path, root: str, chapter: str) -> str:
+    """Move the setup of each laboratory (the first JSON script within its container) into a file, its runs into others.
 
     The file's address stands in the container's attribute ``data-src``, where ``lab.js`` looks for it.
     """
@@ -88,7 +88,10 @@ def move_laboratory_data(html: str, site: Path, root: str) -> str:
         following = _LABORATORY.search(html, container.end())
         if script is None or (following is not None and following.start() < script.start()):
             continue
-        name = store(script["data"].strip().encode(), ".json", site)
+        from richness.book.site.laboratories import spread  # and torch with it: only where there is a laboratory
+
+        data = spread(script["data"].strip(), chapter, lambda data, suffix: store(data, suffix, site))
+        name = store(data.encode(), ".json", site)
         tag = f'{container[0][:-1].rstrip("/")} data-src="{root}{name}">'
         parts += [html[position : container.start()], tag, html[container.end() : script.start()]]
         position = script.end()

@@ -1,0 +1,98 @@
+// What is shared of a laboratory: its link, its command, its data. Pure: node tests it.
+
+import { number } from "./numbers.js";
+
+export const FIELDS = ["gamma", "eta", "depth", "width", "loss", "task", "optimizer", "batch_size", "steps", "seed"];
+export const DEFAULT_ASK = { gamma: 1, eta: 0.1, depth: 3, width: 64, loss: "mse", task: "digits8", optimizer: "sgd", batch_size: 64, steps: 1000, seed: 0 };
+const WHOLE = { depth: [2, 64], width: [1, 65536], batch_size: [1, 65536], steps: [1, 1e7], seed: [0, 2 ** 32 - 1] };
+const VIEWS = { axis: ["t", "tau"], scale: ["log", "linear"], plane: ["straight", "raw"] };
+
+/** Whether two asks describe the same run. */
+export const sameAsk = (a, b) => FIELDS.every((key) => a[key] === b[key] || Math.abs(a[key] / b[key] - 1) < 1e-9);
+
+const positive = (text) => { const x = Number(text); return text.trim() !== "" && x > 0 && x < Infinity ? x : NaN; };
+
+/** One value from a link: [value, ""] or [undefined, a sentence]. `choices`: {field: [values]} that are known here. */
+function readField(key, text, choices) {
+  if (key === "gamma" || key === "eta") {
+    const x = positive(text);
+    return x > 0 ? [x, ""] : [undefined, `${key} must be a positive number such as 0.1, not “${text}”`];
+  }
+  if (key in WHOLE) {
+    const x = Number(text), [least, most] = WHOLE[key];
+    if (!/^\d+$/.test(text.trim()) || x < least || x > most) return [undefined, `${key} must be a whole number from ${least} to ${most}, not “${text}”`];
+    // What is offered of steps are examples: any number up to the largest can be had.
+    if (key === "steps" && x <= Math.max(...(choices.steps || [most]))) return [x, ""];
+    if (key !== "seed" && choices[key] && !choices[key].includes(x)) return [undefined, `${key} = ${x} cannot be had here (${choices[key].join(", ")})`];
+    return [x, ""];
+  }
+  return !choices[key] || choices[key].includes(text) ? [text, ""] : [undefined, `${key} “${text}” is not known here (${choices[key].join(", ")})`];
+}
+
+/** "120:0.5,300:0.1" to [{step, eta}], rising; null where it is not of that form. */
+function readChanges(text) {
+  const changes = text.split(",").map((part) => part.split(":")).map(([step, eta]) => ({ step: Number(step), eta: positive(eta || "") }));
+  return changes.every((c, i) => Number.isInteger(c.step) && c.step > 0 && c.eta > 0 && (!i || c.step > changes[i - 1].step)) ? changes : null;
+}
+
+/** What a page's query says about laboratory number `lab` of the page.
+ *  Returns null if it speaks of none, or of another; else {ask, axis?, scale?, plane?, changes, problems}: what cannot be
+ *  read stands as a sentence in `problems`, and the default stays. */
+export function readAddress(query, lab, defaults, choices = {}) {
+  const given = new URLSearchParams(query);
+  const ours = given.has("lab") ? given.get("lab") === String(lab) : lab === 1 && (given.has("gamma") || given.has("eta"));
+  if (!ours) return null;
+  const state = { ask: { ...defaults }, changes: [], problems: [] };
+  for (const [key, text] of given) {
+    if (FIELDS.includes(key)) {
+      const [value, problem] = readField(key, text, choices);
+      if (problem) state.problems.push(problem);
+      else state.ask[key] = value;
+    } else if (key in VIEWS) {
+      if (VIEWS[key].includes(text)) state[key] = text;
+      else state.problems.push(`${key} must be ${VIEWS[key].join(" or ")}, not “${text}”`);
+    } else if (key === "change") {
+      const changes = readChanges(text);
+      if (changes) state.changes = changes;
+      else state.problems.push(`change must read step:eta,step:eta, not “${text}”`);
+    } else if (key !== "lab" && given.has("lab")) state.problems.push(`“${key}” is no parameter of the laboratory`);
+  }
+  return state;
+}
+
+/** The query that readAddress reads: the whole state. */
+export function writeAddress(lab, { ask, axis, scale, plane, changes }) {
+  const query = new URLSearchParams({ lab });
+  for (const key of FIELDS) query.set(key, ask[key]);
+  for (const [key, value] of Object.entries({ axis, scale, plane })) query.set(key, value);
+  if (changes.length) query.set("change", changes.map((c) => `${c.step}:${c.eta}`).join(","));
+  return `?${query}`.replace(/%3A/g, ":").replace(/%2C/g, ",");
+}
+
+/** The command line that trains the same run. `classes`: whether the task has labels, so that accuracy can be measured. */
+export function commandOf(ask, classes) {
+  const probes = ["loss", "sharpness", ...(classes ? ["accuracy"] : []), "test_loss", "ntk_alignment", "drift"];
+  const words = ["richness sweep --network mlp"];
+  for (const key of ["depth", "width", "loss", "task", "optimizer", "batch_size", "steps"]) words.push(`--${key.replace("_", "-")} ${ask[key]}`);
+  words.push(`--gammas ${ask.gamma} --etas ${ask.eta} --seeds ${ask.seed} --probes ${probes.join(" ")}`);
+  words.push("--probe-points 16 --out laboratory.nc"); // the same steps at which the laboratory measures
+  return words.join(" ");
+}
+
+/** What was done by hand, in a sentence; "" if nothing was. */
+export const byHand = (run) => (run.changes.length
+  ? `eta was changed by hand: ${run.changes.map((c) => `to ${number(c.eta)} at step ${c.step}`).join(", ")}. The command trains with eta = ${number(run.eta)} throughout.` : "");
+
+/** A run with where it comes from, ready for JSON (what is not finite becomes null). */
+export function downloadOf(run, { page, command, hash, commit, backend, made }) {
+  const rows = (values) => Array.from(values, (v) => (Number.isFinite(v) ? v : null));
+  return {
+    format: "richness laboratory run, version 1",
+    ask: run.ask, lr_raw: run.lr, stability_line: Number.isFinite(run.line) ? run.line : null,
+    state: run.state, diverged_at: run.died >= 0 ? run.died : null,
+    eta_changes: run.changes, note: byHand(run),
+    curve: { step: rows(run.curve.step), loss: rows(run.curve.loss), eta: rows(run.curve.eta), tau: rows(run.curve.tau) },
+    gauges: run.gauges,
+    provenance: { trained_by: run.measured ? "measured beforehand" : backend, page, command, recipe_hash: hash || null, commit: commit || null, made },
+  };
+}
