@@ -236,13 +236,16 @@ def _scrubber_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _scrubber_summary(rows: list[dict[str, Any]]) -> str:
     table, say = _scrubber_table(rows), theme.power_of_ten
-    parts = [
-        f"{r.run}: loss to {say(r['loss ÷ initial, end'])} of the initial (at most {say(r['highest loss ÷ initial'])}), "
-        f"λ_max·lr_raw/2 from {say(r['λ_max·lr_raw/2, start'])} to {say(r['λ_max·lr_raw/2, end'])}, "
-        f"alignment from {say(r['alignment, start'])} to {say(r['alignment, end'])}"
-        for _, r in table.iterrows()
-    ]
-    return f"{len(rows)} runs. " + "; ".join(parts) + "."
+    ends = {
+        "loss ÷ initial": table["loss ÷ initial, end"],
+        "λ_max·lr_raw/2": table["λ_max·lr_raw/2, end"],
+        "alignment": table["alignment, end"],
+    }
+    spans = [f"{name} from {say(end.min())} to {say(end.max())}" for name, end in ends.items()]
+    return (
+        f"{len(rows)} runs. At their ends: {', '.join(spans)}. On the way the loss reaches at most "
+        f"{say(table['highest loss ÷ initial'].max())} of its initial value."
+    )
 
 
 # -- the catapult's band -----------------------------------------------------------------------------------------------
@@ -488,10 +491,9 @@ def _exponent_slider(exponent: float) -> alt.Parameter:
 
 def _collapse_summary(known: Mapping[str, Scored]) -> str:
     parts = [
-        f"{name + ', ' if name else ''}loss down {level}: the spread over γ is least at a = {one.best:.2f} "
-        f"({one.interval[0]:.2f} to {one.interval[1]:.2f}); {one.at(1.0):.3f} decades at a = 1, {one.at(0.0):.3f} at a = 0"
+        f"{name + ': ' if name else ''}the spread over γ is "
+        + ", ".join(f"least at a = {one.best:.2f} for the loss down {level}" for level, one in scored)
         for name, scored in known.items()
-        for level, one in scored
     ]
     return "; ".join(parts) + "."
 
