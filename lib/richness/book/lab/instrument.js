@@ -109,7 +109,7 @@ class Laboratory {
     this.limits = setup.engine?.limits || null;
     this.reasons = setup.engine?.reasons || {};
     Object.assign(this, { axis: "t", scale: "log", view: "straight", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
-    Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, lostWords: "", about: "" });
+    Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, about: "" });
     this.sliders = setup.sliders !== false;
     const problems = this.restore();
     this.build();
@@ -166,7 +166,7 @@ class Laboratory {
 
   query() {
     const { run, ask } = this;
-    const changes = run && sameAsk(run.ask, this.asked()) ? [...run.changes] : this.replay;
+    const changes = [...(run && sameAsk(run.ask, this.asked()) ? run.changes : []), ...this.replay];
     // A change that was asked for while the run stands still is made at its next step.
     if (this.turned && ask.eta !== (changes[changes.length - 1]?.eta ?? run.eta)) changes.push({ step: run.step, eta: ask.eta });
     return writeAddress(this.setup.lab, { ask: this.asked(), axis: this.axis, scale: this.scale, plane: this.view, changes });
@@ -220,7 +220,6 @@ class Laboratory {
   begin() {
     this.live = true;
     if (this.backendState !== "ready") this.backendState = "loading";
-    this.lostWords = "";
     this.retire();
     this.lookUp();
     this.train.now();
@@ -233,6 +232,7 @@ class Laboratory {
   }
 
   press() {
+    if (this.backendState === "loading") return undefined;
     if (this.running()) return this.run.state === "training" ? this.backend.pause() : this.backend.resume();
     return this.begin();
   }
@@ -258,7 +258,7 @@ class Laboratory {
     this.remember();
     this.refresh();
     this.draw();
-    this.say(`${chosen.title}. ${this.nearWords()}`);
+    this.say(this.nearWords());
   }
 
   keep() {
@@ -267,15 +267,13 @@ class Laboratory {
     const free = [...LETTERS].find((letter) => !this.traces.some((t) => t.letter === letter)) || this.traces[0].letter;
     this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run }];
     this.say(`Kept as ${free}: ${this.named(run)}.`);
-    this.refresh();
-    this.paint();
+    this.update();
   }
 
   clear() {
     this.traces = [];
     this.say("Traces cleared.");
-    this.refresh();
-    this.paint();
+    this.update();
   }
 
   // -- reports
@@ -309,13 +307,21 @@ class Laboratory {
       this.queue = [];
       Object.assign(this.ask, message.ask);
     }
+    if (this.turned) { // rewound: eta is again what it was at the start
+      this.ask.eta = message.ask.eta;
+      this.turned = false;
+    }
     this.lookUp();
-    this.refresh();
-    this.paint();
+    this.update();
     if (this.replay.length && !this.rewound) {
       this.rewound = true;
       this.backend.rewind();
     }
+  }
+
+  update() {
+    this.refresh();
+    this.paint();
   }
 
   mine(message) {
@@ -333,7 +339,10 @@ class Laboratory {
 
   on_gauges(message) {
     if (!this.mine(message)) return;
-    addGauges(this.run, message);
+    const row = { ...message };
+    delete row.kind;
+    delete row.number;
+    addGauges(this.run, row);
     this.paint();
     if (this.run.state === "finished" && message.step === this.run.steps && Number.isFinite(message.accuracy)) this.say(this.runWords());
   }
@@ -353,8 +362,7 @@ class Laboratory {
     if (message.state === "paused") this.goOnReplaying(run);
     if (changed && !this.replay.length) this.say(this.runWords());
     if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
-    this.refresh();
-    this.paint();
+    this.update();
   }
 
   on_lost({ message }) {
@@ -362,12 +370,11 @@ class Laboratory {
     this.live = false; // until the reader asks again, or the kernel answers
     this.loaded = null;
     this.queue = [];
-    this.lostWords = message || "what trains has stopped";
     this.floor = -1; // a new backend counts from the start again
     if (this.run) Object.assign(this.run, { state: "stopped", number: -1 });
-    this.say(`Training stopped: ${this.lostWords} Measured runs can still be explored.`);
-    this.refresh();
-    this.paint();
+    const why = (message || "what trains is gone").replace(/[.!?]?$/, ".");
+    this.say(`Training stopped: ${why} Measured runs can still be explored.`);
+    this.update();
   }
 
   /** The further runs of a preset: each that ends becomes a trace, and the next begins. */
@@ -422,8 +429,7 @@ class Laboratory {
       this.say(`The measured runs of this network could not be shown: ${error.message}.`);
     }
     this.planeKey = "";
-    this.refresh();
-    this.paint();
+    this.update();
   }
 
   // -- words
@@ -477,7 +483,7 @@ class Laboratory {
     const parts = this.parts = {};
     parts.status = make("p", { class: "rl-status", role: "status", "aria-live": "polite" });
     parts.problem = make("p", { class: "rl-problem", role: "alert" });
-    parts.about = make("p", { class: "rl-about" });
+    parts.about = make("p", { class: "rl-about", "aria-live": "polite" });
     parts.pictures = {};
     const pictures = (kind, keys) => make("div", { class: kind }, ...keys.map((key) => parts.pictures[key] = make("div", { class: "rl-panel" })));
     parts.top = pictures("rl-top", ["loss", "sharpness"]);
@@ -667,7 +673,7 @@ class Laboratory {
     const size = this.setup.engine?.bytes ? ` (${megabytes(this.setup.engine.bytes)}, once)` : "";
     parts.main.textContent = this.backendState === "lost" ? "Try again" : busy ? "Loading …" : !this.live ? `Train here${size}`
       : active ? (run.state === "training" ? "Pause" : "Play") : "Train again";
-    parts.main.disabled = busy;
+    parts.main.setAttribute("aria-disabled", String(busy)); // not disabled: that would take the keyboard's focus away
     parts.step.disabled = !active;
     parts.rewind.disabled = !run || this.backendState !== "ready";
     parts.keep.disabled = !(run || this.near);
