@@ -13,12 +13,11 @@ import pytest
 import xarray as xr
 
 from richness.book.lab import Lab, html, pack, widget
+from richness.book.lab.trainer import experiment_of
 from richness.book.site import pages
-from richness.runs.experiment import Experiment
 
 LAB = Path(html.__file__).parent
 MODULES = ("boot", "numbers", "runs", "plane", "panels", "address", "instrument", "lab")
-SHOWN: dict = {"probes": ("loss", "sharpness"), "record_points": 80, "probe_points": 16}
 
 SCRIPT = re.compile(r'<script type="application/json">(.*?)</script>', re.DOTALL)
 
@@ -74,7 +73,7 @@ def test_its_setup_holds_what_the_instrument_needs(page, runs):
     assert (setup["ask"]["gamma"], setup["ask"]["eta"], setup["ask"]["task"]) == (100, 8, "digits")
     assert setup["runs"]["mlp3_mse_digits"]["version"] == 1
     assert "digits8" in setup["classes"] and "teacher" not in setup["classes"]
-    assert setup["hash"] == Experiment(task="digits", gammas=(100.0,), etas=(8.0,), **SHOWN).hash
+    assert setup["hash"] == experiment_of(setup["ask"]).hash  # of the run that is trained live
 
 
 def test_other_networks_runs_are_only_named(page):
@@ -116,7 +115,7 @@ def test_every_number_has_its_word():
 
 
 def test_runs_that_are_missing_are_named(on_page, monkeypatch):
-    monkeypatch.setattr(widget, "HOUSE", {"not_made_yet": "digits8"})
+    monkeypatch.setattr(widget, "_house", lambda wanted: ["not_made_yet"])
     text = Lab().html()
     assert "no precomputed result 'not_made_yet'" in text.replace("&#x27;", "'")
     assert "trains this network once scripts run" in text

@@ -391,8 +391,7 @@ def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.D
 def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
     """The book's own runs of this network, its task first; beside a live run only those of the same recipe."""
     missing = ""
-    house = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
-    for name in sorted(house, key=lambda name: house[name] != wanted.task):
+    for name in _house(wanted):
         try:
             runs = _loaded(name)
         except ResultError as error:
@@ -404,6 +403,12 @@ def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, s
         elif on_page or not _difference(runs, wanted):
             return runs, ""
     return None, missing
+
+
+def _house(wanted: Experiment) -> list[str]:
+    """Names of the book's own runs of a network, those of its task first."""
+    tasks = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
+    return sorted(tasks, key=lambda name: tasks[name] != wanted.task)
 
 
 def _mismatch(runs: xr.Dataset, wanted: Experiment) -> tuple[str, str]:
