@@ -20,7 +20,7 @@ import xarray as xr
 
 from richness.book.lab import html, pack
 from richness.book.lab.presets import PRESETS, preset_of
-from richness.book.lab.trainer import FIELDS, Trainer, ask_of, experiment_of
+from richness.book.lab.trainer import FIELDS, UNDER_WAY, Trainer, ask_of, experiment_of
 from richness.data import TASKS
 from richness.networks import LOSSES, OPTIMIZERS
 from richness.runs.experiment import Experiment
@@ -275,7 +275,7 @@ class Lab:
 
     def _moved(self, name: str) -> None:
         run = self._training().run
-        if name == "eta" and self._on_the_way and run and run.state in ("training", "paused"):
+        if name == "eta" and self._on_the_way and run and run.state in UNDER_WAY:
             self._training().change(self.eta)
         else:
             self.train()
