@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from richness.networks import register_network
     from richness.networks.wrapper import Centred, maximal_update_
     from richness.runs.experiment import Experiment
+    from richness.runs.live import live
     from richness.runs.probes import register_probe
     from richness.runs.recipes import obtain, recipe
     from richness.runs.results import load, read, save
     from richness.runs.search import search
     from richness.runs.sweep import sweep
-    from richness.runs.training import live, train
+    from richness.runs.training import train
 
 __version__ = "0.1.0"
 
@@ -32,7 +33,7 @@ _HOME = {
     "sweep": "richness.runs.sweep",
     "search": "richness.runs.search",
     "train": "richness.runs.training",
-    "live": "richness.runs.training",
+    "live": "richness.runs.live",
     "obtain": "richness.runs.recipes",
     "load": "richness.runs.results",
     "read": "richness.runs.results",

@@ -13,7 +13,7 @@ from richness.book.charts.cells import conditions
 from richness.runs import probes, training
 from richness.runs.probes import PROBES, Probe, register_probe
 from richness.runs.results import ResultError
-from richness.runs.training import Trainer, live, train
+from richness.runs.training import Trainer, train
 
 ALL = tuple(PROBES)
 
@@ -192,15 +192,6 @@ def test_the_cost_of_every_probe_is_told(small):
     assert all(value > 0 for value in seconds.values()) and 0 < sum(share.values()) < 1
     assert seconds["sharpness"] > seconds["drift"]
     assert "probe_seconds" not in sweep(small(steps=5)).attrs
-
-
-def test_live_yields_the_probes_that_give_one_number(small):
-    experiment = small(probes=("trace", "drift", "kernel_change"), probe_points=2, steps=6, gammas=[3.0], etas=[0.1])
-    reports = list(live(experiment))
-    assert set(reports[0]) == {"step", "loss", "sharpness", "accuracy", "trace", "kernel_change", "diverged"}
-    runs = sweep(experiment)
-    np.testing.assert_allclose(reports[-1]["trace"], float(runs.trace[0, 0, 0, -1]), rtol=1e-4)
-    assert reports[0]["kernel_change"] == pytest.approx(0, abs=1e-6) and reports[-1]["sharpness"] is None
 
 
 def test_which_dtype_trained_each_gamma_and_why(small):

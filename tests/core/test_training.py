@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from richness.data import task
 from richness.findings import boundaries
 from richness.networks.parameterization import dtype_for
 from richness.runs import training
-from richness.runs.training import History, Trainer, live, train
+from richness.runs.training import History, Trainer, train
 
 
 def alone(experiment, seed: int, gamma: float, eta: float) -> np.ndarray:
@@ -151,25 +150,3 @@ def test_float32_cannot_hold_small_gamma(small):
 
     assert error(1e-6) > 1e-3 and error(1e-3) < 1e-4
     assert dtype_for(9e-4) == torch.float64 and dtype_for(1e-3) == torch.float32
-
-
-def test_live_is_the_same_run(small):
-    experiment = small(gammas=[3.0], etas=[0.1], probes=("sharpness", "accuracy"), probe_points=4)
-    reports = list(live(experiment))
-    runs = sweep(small(gammas=[3.0], etas=[0.1], probes=("sharpness", "accuracy"), probe_points=4))
-    assert [r["step"] for r in reports] == runs.step.values.tolist()
-    np.testing.assert_allclose([r["loss"] for r in reports], runs.loss.values.ravel(), rtol=1e-4)
-    sharp = np.array([np.nan if r["sharpness"] is None else r["sharpness"] for r in reports])
-    np.testing.assert_allclose(sharp, runs.sharpness.values.ravel(), rtol=1e-4)
-
-
-def test_live_says_when_it_diverges_and_stops_when_told(small):
-    reports = list(live(small(gammas=[0.01], etas=[1e4])))
-    assert reports[-1]["diverged"] and not any(r["diverged"] for r in reports[:-1])
-    stop = threading.Event()
-    seen = []
-    for report in live(small(steps=5000), stop):
-        seen.append(report["step"])
-        if report["step"] >= 10:
-            stop.set()
-    assert seen[-1] < 50

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 from threading import Lock
@@ -55,7 +56,8 @@ class Task:
         def drawn() -> tuple[Tensor, Tensor]:
             return self.draw(seed, steps, batch_size, f"{self.name}/train", device)
 
-        return _memory.recall((seed, self.name), (steps, batch_size, device), drawn) if _memory else drawn()
+        memory = _memory.get()
+        return memory.recall((seed, self.name), (steps, batch_size, device), drawn) if memory else drawn()
 
     def batch(self, seed: int, step: int, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """The training batch of one step: inputs (B, D), labels (B,) or targets (B, K)."""
@@ -111,19 +113,19 @@ class _Memory:
             self.bytes += size
 
 
-_memory: _Memory | None = None
+# Each thread has its own: what one remembers for its work must not end, or go on, with another's.
+_memory: ContextVar[_Memory | None] = ContextVar("batches", default=None)
 
 
 @contextmanager
 def remembered(limit: int = 2**28) -> Iterator[None]:
     """While it lasts, batches once drawn are kept, ``limit`` bytes of them at most: for work that trains on the same
     stream again and again. It changes no number."""
-    global _memory
-    before, _memory = _memory, _Memory(limit)
+    before = _memory.set(_Memory(limit))
     try:
         yield
     finally:
-        _memory = before
+        _memory.reset(before)
 
 
 def _digits(

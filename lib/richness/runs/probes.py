@@ -59,7 +59,7 @@ class Setting:
 
     @cached_property
     def test_set(self) -> tuple[Tensor, Tensor]:
-        """Held-out inputs (M, D) and their labels (M,)."""
+        """Samples that no training batch holds: inputs (M, D), and their labels (M,) or targets (M, K)."""
         x, y = self.task.test(self.device)
         return x.to(self.dtype), y
 
@@ -203,6 +203,13 @@ def _accuracy(now: Snapshot) -> Tensor:
     return _share_right(now, *now.setting.test_set, now.setting.test_at_start)
 
 
+def _test_loss(now: Snapshot) -> Tensor:
+    x, targets = now.setting.test_set
+    with torch.no_grad():
+        f = centred(now.network.forward(now.weights, x), now.setting.test_at_start, now.gamma)
+        return LOSSES[now.setting.loss](f, targets)
+
+
 def _unseen_accuracy(now: Snapshot) -> Tensor:
     return torch.stack([_share_right(now, *part) for part in now.setting.unseen_parts]).mean(dim=0)
 
@@ -291,6 +298,9 @@ PROBES: Registry[Probe] = Registry(
             work=40,
         ),
         "accuracy": Probe(_accuracy, "share of held-out real samples named rightly", needs=("classes",)),
+        "test_loss": Probe(
+            _test_loss, "the loss as trained, on held-out samples, or fresh ones where none are held out"
+        ),
         "unseen_accuracy": Probe(
             _unseen_accuracy,
             f"share of {UNSEEN_SAMPLES:,} fresh deformations of the held-out samples named rightly",

@@ -105,7 +105,7 @@ def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = No
     """
     experiment = Experiment.model_validate_json(recipe)
     wall, cpu = time.perf_counter(), time.process_time()
-    arrays = _summarise(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
+    arrays = summary(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
     seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])
     return arrays | {"seconds": seconds, "device": np.array(device_name(experiment.device))}
 
@@ -115,7 +115,7 @@ def cost_of(probe: str) -> str:
     return f"seconds of {probe}"
 
 
-def _summarise(experiment: Experiment, history: History) -> Arrays:
+def summary(experiment: Experiment, history: History) -> Arrays:
     """The numbers that are kept of a shard's history; cells along the last axis."""
     loss, diverged = history.loss, history.diverged_at >= 0
     late = np.stack([loss[late_window(budget)].mean(axis=0) for budget in experiment.all_budgets])

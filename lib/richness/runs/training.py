@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -29,7 +28,7 @@ from richness.networks.optimizers import schedule
 from richness.networks.parameterization import centred, dtype_for
 from richness.runs.engines import Block, Engine, Stack, engine_for
 from richness.runs.experiment import Experiment
-from richness.runs.probes import PROBES, Setting, Snapshot, taken
+from richness.runs.probes import Setting, Snapshot, taken
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
 BLOCK_STEPS = 32  # and at most so many steps: what a block needs is memory beside the networks
@@ -147,7 +146,10 @@ class Trainer:
 
     def draw(self, steps: range) -> tuple[Block, Any]:
         """The data of some steps, and what the engine needs of them."""
-        x, y = self.task.batches(self.seed, steps, self.experiment.batch_size, self.device)
+        return self.block(steps, *self.task.batches(self.seed, steps, self.experiment.batch_size, self.device))
+
+    def block(self, steps: range, x: Tensor, y: Tensor) -> tuple[Block, Any]:
+        """What the engine needs of batches, inputs (steps, B, D) and labels or targets, that were drawn for some steps."""
         last = min(steps.stop, self.experiment.steps)
         factor = self.factor[steps.start : last]
         block = Block(x.to(self.dtype), y, factor, steps.start, len(factor), self.network.outputs)
@@ -160,6 +162,11 @@ class Trainer:
     def advance(self, block: Block, prepared: Any) -> Tensor:
         """Take a block's steps; the losses before each, float64 (steps, cells in training)."""
         return torch.cat(list(self.start_on(block, prepared)), dim=1)
+
+    def change(self, eta: float) -> None:
+        """Another η for every cell, from the next step on."""
+        for piece in self.pieces:
+            piece.engine.eta.fill_(eta)
 
     def keep(self, alive: np.ndarray) -> None:
         """Drop the cells, of those in training, that are not ``alive``."""
@@ -196,13 +203,14 @@ class Trainer:
         bytes_a_cell = 4 * self.network.units * self.experiment.probe_samples * self.dtype.itemsize
         together = max(1, min(PROBE_CELLS, PROBE_BYTES // bytes_a_cell))
         parts = [part for piece in self.pieces for part in _parts(piece.engine.stack, together)]
-        measured = list(self._map(lambda part: self._measured(part, names), parts))
+        measured = list(self._map(lambda part: self.measure(part, names), parts))
         return {
             name: (torch.cat([values[name] for values, _ in measured]), torch.cat([cost[name] for _, cost in measured]))
             for name in names
         }
 
-    def _measured(self, part: Stack, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def measure(self, part: Stack, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Measurements of a few networks at one moment, and CPU seconds of each: name -> (cells, ...)."""
         # A lone cell gets a twin: a batched product of one takes another path, whose last bits differ.
         twins = part if len(part) > 1 else part.keep(torch.zeros(2, dtype=torch.int64, device=self.device))
         now, values, cost = Snapshot(self.setting, twins.weights, twins.gamma), {}, {}
@@ -317,36 +325,3 @@ def _enter(
             "their number must not change in training"
         )
     whole[row][..., column] = np.moveaxis(values, 0, -1)
-
-
-def live(experiment: Experiment, stop: threading.Event | None = None) -> Iterator[dict]:
-    """Train the first cell of an experiment and report as it goes.
-
-    Args:
-        experiment: its first γ, η and seed are trained.
-        stop: set it to end the run early.
-
-    Yields:
-        At every recorded step ``{"step", "loss", "sharpness", "accuracy", "diverged"}`` and the other probes that were asked
-        for and give one number; None where a probe was not taken. At a divergence one last item with ``diverged`` True.
-    """
-    trainer = Trainer(experiment, experiment.seeds[0], [(experiment.gammas[0], experiment.etas[0])])
-    recorded, probed = experiment.recorded_steps, set(experiment.probed_steps)
-    names = [name for name in experiment.kept_probes if not PROBES[name].dims]
-    for first, after in pairwise([*recorded, experiment.steps + 1]):
-        if stop is not None and stop.is_set():
-            return
-        report: dict = dict.fromkeys(("sharpness", "accuracy", *names))
-        if first in probed:
-            report |= {name: float(values) for name, (values, _) in trainer.probe_all(names).items()}
-        for start in range(first, after, trainer.block_steps):
-            block = trainer.draw(range(start, min(start + trainer.block_steps, after)))
-            losses = trainer.advance(*block)[:, 0].tolist()
-            dead = next((k for k, loss in enumerate(losses) if not np.isfinite(loss)), None)
-            if start == first and dead != 0:
-                yield {"step": first, "loss": losses[0], **report, "diverged": False}
-            if dead is not None:
-                yield {"step": start + dead, "loss": losses[dead], **report, "diverged": True}
-                return
-            if stop is not None and stop.is_set():
-                return
