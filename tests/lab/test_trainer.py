@@ -456,10 +456,19 @@ def test_a_slider_that_puts_itself_on_its_notch_moves_nothing(make):
     assert lab.eta == 2.0
     lab._sliders["eta"].value = 10**0.35
     until(lambda: heard.states(2)[-1:] == ["finished"])
-    assert len(heard.of("run")) == 2 and lab.eta == pytest.approx(10**0.35)
+    assert len(heard.of("run")) == 2 and lab.eta == lab._numbers["eta"].value == 2.24
     lab.eta = 2.0
     until(lambda: heard.of("run", 3))
     assert heard.of("run", 3)[0]["ask"]["eta"] == 2.0
+
+
+def test_a_number_may_be_typed_and_one_that_cannot_be_trained_is_not_kept(make):
+    lab, heard = make()
+    lab._numbers["gamma"].value = 12.34
+    until(lambda: heard.states()[-1:] == ["finished"])
+    assert heard.of("run")[-1]["ask"]["gamma"] == 12.34 and lab._sliders["gamma"].value == pytest.approx(12.34)
+    lab._numbers["gamma"].value = -1.0
+    assert lab.gamma == lab._numbers["gamma"].value == 12.34 and len(heard.of("run")) == 1
 
 
 def test_the_measured_runs_of_this_network_come_along(make, runs):

@@ -9,6 +9,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,7 +187,7 @@ class Live:
         runs = assemble(
             experiment, [(Shard(experiment.seeds[0], ((experiment.gammas[0], experiment.etas[0]),)), arrays)]
         )
-        changes = eta_changes(record.etas)
+        changes = eta_changes([experiment.etas[0], *record.etas])
         return runs.assign_attrs(eta_changes=json.dumps(changes)) if changes else runs
 
     def _measured(self, name: str) -> np.ndarray:
@@ -204,8 +205,8 @@ def _clocks() -> tuple[float, float]:
 
 
 def eta_changes(etas: Sequence[float]) -> list[tuple[int, float]]:
-    """(step, η) of every step from which on η is another than before."""
-    return [(step, etas[step]) for step in range(1, len(etas)) if etas[step] != etas[step - 1]]
+    """(step, η) of every step whose η is another than the one before; of η as it was asked for, then at every step."""
+    return [(step, after) for step, (before, after) in enumerate(pairwise(etas)) if after != before]
 
 
 def live(experiment: Experiment, stop: threading.Event | None = None) -> Iterator[dict]:

@@ -14,12 +14,12 @@ import xarray as xr
 
 from richness.book.charts.theme import GAMMA_LIMIT, LAZY, MIDDLE, RICH, STABILITY
 from richness.book.lab import pack
+from richness.book.lab.trainer import ask_of
 from richness.data import TASKS
 from richness.networks.optimizers import stability_line
 from richness.runs.experiment import Experiment
 from richness.runs.results import ResultError, git_state, load
 
-ASKED = ("depth", "width", "loss", "task", "optimizer", "batch_size", "steps")
 DEPTHS, LOSSES = (2, 3, 4), ("mse", "cross_entropy")  # of the networks that a page trains
 STORED = "stored:"  # before the name of a result that the site's build puts beside its pages
 _OUTCOMES = (
@@ -94,13 +94,11 @@ def setup(
         ask, presets, runs and boundaries by network, classes (tasks that have labels), about, hash, commit, colab,
         sliders and preset.
     """
-    ask = {key: getattr(experiment, key) for key in ASKED}
-    ask |= {"gamma": experiment.gammas[0], "eta": experiment.etas[0], "seed": experiment.seeds[0]}
     measured: dict[str, Any] = {key: f"{STORED}{name}" for key, name in stored_runs().items()}
     if runs is not None:
         measured[pack.network_key(pack.recipe(runs))] = pack.pack(runs, experiment.seeds[0])
     return {
-        "ask": ask,
+        "ask": ask_of(experiment),
         "presets": [dict(preset) for preset in presets],
         "runs": measured,
         "boundaries": stored_boundaries(),

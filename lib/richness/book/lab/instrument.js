@@ -1,7 +1,7 @@
 // The instrument: controls, state, and the wiring to a backend, in Jupyter and on a page alike.
 
 import { BOUNDARIES, plane, planeAt, planePoint, planeScales, theoryFactor } from "./plane.js";
-import { DEFAULT_ASK, FIELDS, byHand, commandOf, downloadOf, readAddress, sameAsk, writeAddress } from "./address.js";
+import { DEFAULT_ASK, byHand, commandOf, downloadOf, readAddress, sameAsk, writeAddress } from "./address.js";
 import { panel, scatter } from "./panels.js";
 import { addCurve, addGauges, describe, difference, measuredRun, nearest, networkKey, newRun, openRuns } from "./runs.js";
 import { abs, atLog, colour, log10, max, megabytes, min, natural, number, regime, round } from "./numbers.js";
@@ -11,7 +11,6 @@ const CHOICES = {
   task: ["digits8", "digits", "teacher", "staircase", "halfspace"], optimizer: ["sgd", "momentum", "signsgd", "adam"],
   batch_size: [16, 32, 64, 128, 256, 512], steps: [300, 1000, 3000, 10000],
 };
-const LABELS = { depth: "depth", width: "width", loss: "loss", task: "task", optimizer: "optimizer", batch_size: "batch size", steps: "steps", seed: "seed" };
 const SAID = { mse: "MSE", cross_entropy: "cross-entropy", sgd: "SGD", signsgd: "SignSGD", adam: "Adam" };
 const RANGES = { gamma: [-4, 4], eta: [-9, 5] }; // log10
 const APART = 125; // ms between starts while a slider is dragged: eight a second
@@ -241,14 +240,6 @@ class Laboratory {
     if (this.backendState === "loading") return undefined;
     if (this.running()) return this.run.state === "training" ? this.backend.pause() : this.backend.resume();
     return this.begin();
-  }
-
-  stepOnce() {
-    if (this.running()) this.backend.step(1);
-  }
-
-  rewind() {
-    if (this.run && this.backendState === "ready") this.backend.rewind();
   }
 
   /** A preset's state: what it asks, how it is seen, and its companions, to be trained before it. */
@@ -572,8 +563,8 @@ class Laboratory {
   buildBar() {
     const { parts } = this;
     parts.main = button("", () => this.press(), { class: "rl-main" });
-    parts.step = button("Step", () => this.stepOnce());
-    parts.rewind = button("Rewind", () => this.rewind());
+    parts.step = button("Step", () => this.backend.step(1));
+    parts.rewind = button("Rewind", () => this.backend.rewind());
     parts.keep = button("Keep trace", () => this.keep());
     parts.clear = button("Clear", () => this.clear(), { "aria-label": "Clear traces" });
     parts.progress = make("progress", { "aria-label": "loading what trains", max: 1, value: 0, hidden: true });
@@ -607,7 +598,7 @@ class Laboratory {
       const select = make("select", { id: `${this.id}-${key}`, "aria-describedby": `${this.id}-why` });
       select.addEventListener("change", () => this.choose(key, select.value));
       parts.fields[key] = select;
-      row.append(make("div", { class: "rl-field" }, make("label", { for: select.id }, LABELS[key]), select));
+      row.append(make("div", { class: "rl-field" }, make("label", { for: select.id }, key.replace("_", " ")), select));
     }
     const seed = parts.seed = make("input", { id: `${this.id}-seed`, type: "number", min: 0, max: 2 ** 32 - 1, step: 1 });
     seed.addEventListener("change", () => {
@@ -666,7 +657,7 @@ class Laboratory {
     if (!run) { this.say("There is no run yet to download."); return; }
     const runs = this.opened[networkKey(this.ask)];
     const command = commandOf(run.ask, this.labelled(run.ask.task));
-    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : null,
+    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : sameAsk(run.ask, this.setup.ask) && this.setup.hash,
       commit: this.setup.commit, backend: this.backend.kind, made: new Date().toISOString() });
     savedAs(`richness-gamma${run.gamma}-eta${run.eta}.json`, JSON.stringify(data, null, 1));
     this.say(`Downloaded the run at ${this.named(run)}. ${byHand(run)}`);
@@ -801,9 +792,11 @@ class Laboratory {
       parts.progress.max = loaded.total || 1;
       parts.progress.value = loaded.done;
       parts.now.textContent = `${megabytes(loaded.done)} of ${megabytes(loaded.total)}`;
+    }
+    if (!this.running()) {
+      if (!loaded) parts.now.textContent = "";
       return;
     }
-    if (!run || !this.running()) { parts.now.textContent = ""; return; }
     const last = run.count ? run.curve.loss[run.count - 1] : NaN, eta = run.count ? run.curve.eta[run.count - 1] : run.eta;
     const gauge = [...run.gauges].reverse().find((g) => Number.isFinite(g.sharpness));
     parts.now.textContent = `step ${run.step} of ${run.steps} · loss ${number(last)} · eta ${number(eta)}${gauge ? ` · λ_max ${number(gauge.sharpness)}` : ""}`;

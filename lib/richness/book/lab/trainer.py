@@ -35,6 +35,8 @@ SIDES = {"digits": 28, "digits8": 8}  # pixels along a picture's edge
 FIELDS = ("depth", "width", "loss", "task", "optimizer", "batch_size", "steps")
 PROBE_POINTS, PROBE_SAMPLES = 16, 1024
 
+UNDER_WAY = ("loading", "training", "paused")  # states of a run that can still be steered
+
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -140,7 +142,7 @@ class Trainer:
             if self._closed:
                 raise RuntimeError("this laboratory is closed: make a new one with richness.Lab(...)")
             number = self._latest.number + 1 if self._latest else 1
-            if self._latest and self._latest.state in ("loading", "training", "paused"):
+            if self._latest and self._latest.state in UNDER_WAY:
                 self._latest.state = "stopped"
             allowance = 0.0 if paused else math.inf
             self._latest = Run(number, experiment, experiment.etas[0], allowance)
@@ -174,7 +176,7 @@ class Trainer:
         """End the run where it is."""
         with self._wake:
             run = self._latest
-            if run and run.state in ("loading", "training", "paused"):
+            if run and run.state in UNDER_WAY:
                 self._enter(run, "stopped")
                 self._wake.notify()
 

@@ -20,7 +20,7 @@ import xarray as xr
 
 from richness.book.lab import html, pack
 from richness.book.lab.presets import PRESETS, preset_of
-from richness.book.lab.trainer import FIELDS, Trainer, ask_of, experiment_of
+from richness.book.lab.trainer import FIELDS, UNDER_WAY, Trainer, ask_of, experiment_of
 from richness.data import TASKS
 from richness.networks import LOSSES, OPTIMIZERS
 from richness.runs.experiment import Experiment
@@ -135,15 +135,18 @@ class Lab:
         if not self.on_page:
             self._trainer = Trainer(self._tell)
             self._sliders = {name: _slider(name, self._ask[name], span) for name, span in RANGES.items()}
+            self._numbers = {name: _number(name, self._ask[name]) for name in RANGES}
             setup = html.setup(first, self._measured, presets=PRESETS, sliders=False)
             # A page fetches the runs of other networks when they are needed; here they would all travel at once.
             setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
             self._view = View(setup=setup)
             self._view.on_msg(self._heard)
-            for name, slider in self._sliders.items():
-                slider.observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
+            for name in RANGES:
+                self._sliders[name].observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
+                self._numbers[name].observe(lambda change, name=name: self._typed(name, change["new"]), names="value")
+            rows = [ipywidgets.HBox([self._sliders[name], self._numbers[name]]) for name in RANGES]
             #: What is displayed, to be placed in a layout of your own.
-            self.widget = ipywidgets.VBox([*self._sliders.values(), self._view])
+            self.widget = ipywidgets.VBox([*rows, self._view])
 
     @property
     def gamma(self) -> float:
@@ -222,7 +225,7 @@ class Lab:
         if self._trainer is None:
             return
         self._trainer.close()
-        for part in (*self.widget.children, self.widget):
+        for part in (*self._sliders.values(), *self._numbers.values(), *self.widget.children, self.widget):
             part.close()
 
     def _training(self) -> Trainer:
@@ -242,11 +245,13 @@ class Lab:
             self._move()
             self._moved(name)
 
-    def _move(self) -> None:
-        """Put the sliders where the run is."""
+    def _move(self, *, sliders: bool = True) -> None:
+        """Put the numbers, and the sliders, where the run is."""
         self._quiet = True
         try:
-            for name, slider in self._sliders.items():
+            for name, number in self._numbers.items():
+                number.value = self._ask[name]
+            for name, slider in self._sliders.items() if sliders else ():
                 exponent = math.log10(self._ask[name])
                 slider.min, slider.max = min(slider.min, exponent), max(slider.max, exponent)
                 slider.value = self._ask[name]
@@ -256,12 +261,21 @@ class Lab:
     def _slid(self, name: str, value: float) -> None:
         """A slider has moved. In the browser it also puts itself on the nearest of its notches: that is no move."""
         if not self._quiet and abs(math.log10(value / self._ask[name])) > NOTCH / 2 + 1e-9:
-            self._ask = self._ask | {name: value}
+            self._ask = self._ask | {name: float(f"{value:.3g}")}
+            self._move(sliders=False)  # not the slider itself: a reader's hand is on it
             self._moved(name)
+
+    def _typed(self, name: str, value: float) -> None:
+        if self._quiet:
+            return
+        try:
+            self._set(name, value)
+        except ValueError:  # what cannot be trained is not kept
+            self._move()
 
     def _moved(self, name: str) -> None:
         run = self._training().run
-        if name == "eta" and self._on_the_way and run and run.state in ("training", "paused"):
+        if name == "eta" and self._on_the_way and run and run.state in UNDER_WAY:
             self._training().change(self.eta)
         else:
             self.train()
@@ -360,9 +374,14 @@ def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.Fl
         max=max(span[1], exponent),
         step=NOTCH,
         description=name,
-        readout_format=".3g",
-        layout=ipywidgets.Layout(width="100%", max_width="38rem"),
+        readout=False,  # it would show the notch: the number beside it says what is trained, and takes any value
+        layout=ipywidgets.Layout(width="100%", max_width="34rem"),
     )
+
+
+def _number(name: str, value: float) -> ipywidgets.FloatText:
+    layout = ipywidgets.Layout(width="6.5rem")
+    return ipywidgets.FloatText(value=value, step=None, tooltip=f"{name}, as a number", layout=layout)
 
 
 def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
@@ -391,8 +410,7 @@ def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.D
 def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
     """The book's own runs of this network, its task first; beside a live run only those of the same recipe."""
     missing = ""
-    house = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
-    for name in sorted(house, key=lambda name: house[name] != wanted.task):
+    for name in _house(wanted):
         try:
             runs = _loaded(name)
         except ResultError as error:
@@ -404,6 +422,12 @@ def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, s
         elif on_page or not _difference(runs, wanted):
             return runs, ""
     return None, missing
+
+
+def _house(wanted: Experiment) -> list[str]:
+    """Names of the book's own runs of a network, those of its task first."""
+    tasks = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
+    return sorted(tasks, key=lambda name: tasks[name] != wanted.task)
 
 
 def _mismatch(runs: xr.Dataset, wanted: Experiment) -> tuple[str, str]:
