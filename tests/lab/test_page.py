@@ -93,11 +93,9 @@ def test_the_books_boundaries_are_there_for_every_network_of_the_page(page):
 
 
 def test_a_setups_runs_become_files_of_the_site(page, tmp_path):
-    place = tmp_path / "chapters" / "03-some.html"
-    place.parent.mkdir()
-    place.write_text(f"<html><head></head><body>{page}</body></html>")
-    pages.finish_page(place, tmp_path)
-    source = re.search(r'data-src="\.\./(_figures/\w+\.json)"', place.read_text())[1]
+    moved = pages.move_laboratory_data(page, tmp_path, "../", "03-some")
+    assert "<script" not in moved
+    source = re.search(r'data-src="\.\./(_figures/\w+\.json)"', moved)[1]
     setup = json.loads((tmp_path / source).read_text())
     assert setup["chapter"] == "03-some"
     assert len((tmp_path / source).read_bytes()) < 20_000

@@ -138,6 +138,13 @@ def test_a_curve_grows_and_tau_sums_eta_over_gamma(node):
     assert later == pytest.approx((1.6 + 6 * 0.1) / 30)
 
 
+def test_a_change_before_the_first_step_is_one(node):
+    """As after a rewind, where the run stands still at step 0; and float32's rounding is none."""
+    body = RUN + "runs.addCurve(run, { from: 0, step: [0, 1], loss: [3, 2], eta: args.eta }); return run.changes;"
+    assert node(body, eta=[0.1, 0.1]) == [{"step": 0, "eta": 0.1}]
+    assert node(body, eta=[float(np.float32(0.5)) * (1 + 1e-8), 0.5]) == []
+
+
 def test_from_zero_replaces_and_a_gap_is_not_taken(node):
     got = node(
         RUN

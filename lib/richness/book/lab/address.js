@@ -32,7 +32,7 @@ function readField(key, text, choices) {
 /** "120:0.5,300:0.1" to [{step, eta}], rising; null where it is not of that form. */
 function readChanges(text) {
   const changes = text.split(",").map((part) => part.split(":")).map(([step, eta]) => ({ step: Number(step), eta: positive(eta || "") }));
-  return changes.every((c, i) => Number.isInteger(c.step) && c.step > 0 && c.eta > 0 && (!i || c.step > changes[i - 1].step)) ? changes : null;
+  return changes.every((c, i) => Number.isInteger(c.step) && c.step >= 0 && c.eta > 0 && (!i || c.step > changes[i - 1].step)) ? changes : null;
 }
 
 /** What a page's query says about laboratory number `lab` of the page.

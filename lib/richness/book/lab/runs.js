@@ -24,7 +24,8 @@ export function addCurve(run, { from, step, loss, eta }) {
   for (let i = from, k = 0; i < total; i++, k++) {
     const before = i ? curve.tau[i - 1] + ((step[k] - curve.step[i - 1]) * curve.eta[i - 1]) / run.gamma : 0;
     curve.step[i] = step[k]; curve.loss[i] = loss[k]; curve.eta[i] = eta[k]; curve.tau[i] = before;
-    if (i && eta[k] !== curve.eta[i - 1]) run.changes = [...run.changes.filter((c) => c.step < step[k]), { step: step[k], eta: eta[k] }];
+    const was = i ? curve.eta[i - 1] : run.eta;
+    if (abs(eta[k] / was - 1) > 1e-6) run.changes = [...run.changes.filter((c) => c.step < step[k]), { step: step[k], eta: eta[k] }];
   }
   for (const key of ["step", "loss", "eta", "tau"]) curve[key].length = total;
   run.count = total;
