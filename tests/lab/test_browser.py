@@ -355,6 +355,16 @@ def test_traces_are_kept_lettered_and_cleared(page, serve, laboratory):
     expect(page.locator('path[data-role="trace"]')).to_have_count(0)
 
 
+def test_gauges_that_come_late_reach_the_trace(page, serve, laboratory):
+    opened(page, serve, laboratory)
+    train(page)
+    page.get_by_role("button", name="Keep trace").click()
+    trace = page.locator('path[data-curve="sharpness"][data-role="trace"]')
+    before = trace.get_attribute("d")
+    page.evaluate("engine.report({ kind: 'gauges', number: engine.number(), step: 3, sharpness: 9, drift: [1, 1] })")
+    expect(trace).not_to_have_attribute("d", before)
+
+
 def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
     opened(page, serve, laboratory)
     page.get_by_role("button", name="Alone").click()
@@ -372,6 +382,21 @@ def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
         (100, 10, 300),
     ]
     expect(page.locator(".rl-legend").last).to_contain_text("this run: γ = 100")
+    page.get_by_role("button", name="Keep trace").click()
+    page.get_by_role("button", name="Alone").click()  # another preset: its companions go, the reader's own trace stays
+    expect(page.locator('path[data-curve="loss"][data-role="trace"]')).to_have_count(1)
+
+
+def test_it_may_be_born_with_a_preset(page, serve, laboratory):
+    body = laboratory.replace('"preset":null', '"preset":"b"')
+    opened(page, serve, body)
+    expect(page.locator(".rl-about")).to_have_text("Compare the three.")
+    assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 100, ")
+    train(page, "finished")
+    until(page, "window.asked.filter(([n]) => n === 'start').length === 3")
+    opened(page, serve, body, query="?lab=1&gamma=2")  # a link is stronger
+    expect(page.locator(".rl-about")).to_have_text("")
+    assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 2, ")
 
 
 def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):

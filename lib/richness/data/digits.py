@@ -39,6 +39,13 @@ DISPLACEMENT = 1.2  # pixels
 TOGETHER = 128  # images bent together on a CPU: what they need then fits a core's cache
 CONTROL = 8  # the displacement's control points along each side, joined by a uniform cubic B-spline
 
+# What an image is made from, by the end of its draws' name: a function of `rng`, and the numbers that one image takes.
+DRAWS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "which": ("integers", ()),
+    "affine": ("uniforms", (5,)),
+    "displacement": ("normals", (2, CONTROL, CONTROL)),
+}
+
 
 @cache
 def load() -> tuple[Tensor, Tensor]:
@@ -76,9 +83,7 @@ def pooled(images: Tensor) -> Tensor:
 def held_out(small: bool) -> tuple[Tensor, Tensor]:
     """The 2,000 real, undeformed digits that never enter the stream: float32 (2000, 784 or 64), labels int64 (2000,)."""
     images, labels = load()
-    grey = images[TRAINING:].to(torch.float32) / 255.0
-    grey = pooled(grey) if small else grey
-    return normalised(grey).flatten(1), labels[TRAINING:]
+    return inputs(images[TRAINING:].to(torch.float32) / 255.0, small), labels[TRAINING:]
 
 
 @cache
@@ -112,27 +117,44 @@ def _affine(draws: Tensor) -> Tensor:
     return torch.cat((torch.stack((top, bottom), dim=1), shift[:, :, None]), dim=2)
 
 
+def places(affine: Tensor, noise: Tensor) -> Tensor:
+    """Where each pixel of a deformed image is read from in the original.
+
+    Args:
+        affine: uniform draws (n, 5) in (0, 1): rotation, log-scale, shear and the two shifts.
+        noise: normal draws (n, 2, 8, 8): the displacement's control points, x then y.
+
+    Returns:
+        x and y, float32 (n, 2, 28, 28), in units of half the image's side, 0 at its centre.
+    """
+    device, n, half = affine.device, affine.shape[0], SIDE / 2
+    spline = _spline().to(device)
+    bumps = noise.to(torch.float32).reshape(2 * n, CONTROL, CONTROL) @ spline.T
+    where = _affine(affine).to(torch.float32).reshape(2 * n, 3) @ (_pixels().to(device) / half)
+    where = where.reshape(2 * n, SIDE, SIDE).baddbmm_(spline.expand(2 * n, -1, -1), bumps, alpha=DISPLACEMENT / half)
+    return where.reshape(n, 2, SIDE, SIDE)
+
+
 def deform(grey: Tensor, affine: Tensor, noise: Tensor) -> Tensor:
     """Bend images by an affine map and a smooth displacement in one resampling (bilinear, black outside).
 
     Args:
         grey: images (n, 28, 28), float32, in [0, 1].
-        affine: uniform draws (n, 5) in (0, 1): rotation, log-scale, shear and the two shifts.
-        noise: normal draws (n, 2, 8, 8): the displacement's control points, x then y.
+        affine, noise: draws as in :func:`places`.
 
     Returns:
         Images (n, 28, 28), float32.
     """
-    device, n, half = grey.device, len(grey), SIDE / 2
-    spline = _spline().to(device)
-    bumps = noise.to(torch.float32).reshape(2 * n, CONTROL, CONTROL) @ spline.T
-    where = _affine(affine).to(torch.float32).reshape(2 * n, 3) @ (_pixels().to(device) / half)
-    where = where.reshape(2 * n, SIDE, SIDE).baddbmm_(spline.expand(2 * n, -1, -1), bumps, alpha=DISPLACEMENT / half)
-    grid = where.reshape(n, 2, SIDE, SIDE).permute(0, 2, 3, 1)  # in units of half the image's side
+    grid = places(affine, noise).permute(0, 2, 3, 1)
     bent = torch.nn.functional.grid_sample(
         grey[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
     return bent[:, 0]
+
+
+def inputs(grey: Tensor, small: bool) -> Tensor:
+    """Images (n, 28, 28) in [0, 1] as a network takes them: normalised, (n, 784), or pooled first, (n, 64)."""
+    return normalised(pooled(grey) if small else grey).flatten(1)
 
 
 def stream(
@@ -149,18 +171,20 @@ def stream(
     originals = slice(TRAINING, None) if held_out else slice(TRAINING)
     images, labels = (tensor[originals].to(device) for tensor in load())
     n, count = batch_size, batch_size * len(steps)
-    which = rng.integers(seed, f"{name}/which", steps, n, len(images), device).reshape(-1)
-    affine = rng.uniforms(seed, f"{name}/affine", steps, 5 * n, device).reshape(-1, 5)
-    noise = rng.normals(seed, f"{name}/displacement", steps, 2 * CONTROL**2 * n, device).reshape(
-        -1, 2, CONTROL, CONTROL
-    )
+
+    def draw(suffix: str, **more: int) -> Tensor:
+        kind, shape = DRAWS[suffix]
+        drawn = getattr(rng, kind)(seed, f"{name}/{suffix}", steps, math.prod(shape) * n, device=device, **more)
+        return drawn.reshape(-1, *shape)
+
+    which, affine, noise = draw("which", high=len(images)), draw("affine"), draw("displacement")
     x = torch.empty(count, 64 if small else SIDE**2, device=device)
     together = TOGETHER if torch.device(device).type == "cpu" else count
     for first in range(0, count, together):
         at = slice(first, first + together)
         grey = images[which[at]].to(torch.float32).div_(255.0)
         bent = deform(grey, affine[at], noise[at])
-        x[at] = normalised(pooled(bent) if small else bent).flatten(1)
+        x[at] = inputs(bent, small)
     return x.reshape(len(steps), n, -1), labels[which].reshape(len(steps), n)
 
 

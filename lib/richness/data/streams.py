@@ -50,11 +50,15 @@ class Task:
     about: str
     draw_unseen: Draw | None = None
 
+    def stream(self, part: str) -> str:
+        """The name that the draws of a part go by: ``train``, ``probe``, ``test`` or ``unseen``."""
+        return f"{self.name}/{part}"
+
     def batches(self, seed: int, steps: range, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """Training batches of several steps at once: inputs (steps, B, D), labels (steps, B) or targets (steps, B, K)."""
 
         def drawn() -> tuple[Tensor, Tensor]:
-            return self.draw(seed, steps, batch_size, f"{self.name}/train", device)
+            return self.draw(seed, steps, batch_size, self.stream("train"), device)
 
         memory = _memory.get()
         return memory.recall((seed, self.name), (steps, batch_size, device), drawn) if memory else drawn()
@@ -66,7 +70,7 @@ class Task:
 
     def probe(self, samples: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """The fixed probe set on which curvature is measured: fresh samples, the same for every cell and every seed."""
-        inputs, targets = self.draw(0, range(1), samples, f"{self.name}/probe", device)
+        inputs, targets = self.draw(0, range(1), samples, self.stream("probe"), device)
         return inputs[0], targets[0]
 
     def test(self, device: str = "cpu") -> tuple[Tensor, Tensor]:
@@ -74,13 +78,13 @@ class Task:
         if self.held_out is not None:
             inputs, targets = self.held_out()
             return inputs.to(device), targets.to(device)
-        inputs, targets = self.draw(0, range(1), TEST_SAMPLES, f"{self.name}/test", device)
+        inputs, targets = self.draw(0, range(1), TEST_SAMPLES, self.stream("test"), device)
         return inputs[0], targets[0]
 
     def unseen(self, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """``UNSEEN_SAMPLES`` fresh ones like the stream's, from originals that it never sees: many, where `test` is few."""
         draw = self.draw_unseen or self.draw
-        inputs, targets = draw(0, range(1), UNSEEN_SAMPLES, f"{self.name}/unseen", device)
+        inputs, targets = draw(0, range(1), UNSEEN_SAMPLES, self.stream("unseen"), device)
         return inputs[0], targets[0]
 
 
@@ -131,8 +135,12 @@ def remembered(limit: int = 2**28) -> Iterator[None]:
 def _digits(
     small: bool, held_out: bool, seed: int, steps: range, batch_size: int, name: str, device: str
 ) -> tuple[Tensor, Tensor]:
-    # Both digit tasks see the same deformed images: the name of the draws leaves the size out.
-    return digits.stream(seed, steps, batch_size, name.replace("digits8", "digits"), small, device, held_out)
+    return digits.stream(seed, steps, batch_size, digits_stream(name), small, device, held_out)
+
+
+def digits_stream(name: str) -> str:
+    """Both digit tasks see the same deformed images: the name of their draws leaves the size out."""
+    return name.replace("digits8", "digits")
 
 
 def _photos(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
@@ -152,30 +160,46 @@ def _teacher_directions() -> Tensor:
     return (1.0 - 2.0 * parity) / math.sqrt(TEACHER_INPUTS)
 
 
-def _gaussian(seed: int, steps: range, batch_size: int, name: str, device: str) -> Tensor:
-    x = rng.normals(seed, name, steps, batch_size * TEACHER_INPUTS, device)
-    return x.reshape(len(steps), batch_size, TEACHER_INPUTS).to(torch.float32)
+@dataclass(frozen=True)
+class Analytic:
+    """A stream whose samples are a function of random numbers, each sample of its own: a ``Draw``.
+
+    Attributes:
+        kind: of the numbers, a function of :mod:`richness.rng`. inputs: D, and so many numbers a sample.
+        samples: numbers (*, D) to inputs, float32 (*, D), and targets, float32 (*, K).
+    """
+
+    kind: str
+    inputs: int
+    samples: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+    def __call__(self, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+        numbers = getattr(rng, self.kind)(seed, name, steps, batch_size * self.inputs, device)
+        return self.samples(numbers.reshape(len(steps), batch_size, self.inputs))
 
 
-def _teacher(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
-    x = _gaussian(seed, steps, batch_size, name, device)
-    strengths = torch.tensor(TEACHER_STRENGTHS, device=device)
-    return x, strengths * (x @ _teacher_directions().T.to(device))
+@cache
+def _teacher_strengths() -> Tensor:
+    return torch.tensor(TEACHER_STRENGTHS)
 
 
-def _halfspace(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
-    x = _gaussian(seed, steps, batch_size, name, device)
-    return x, torch.where(x @ _teacher_directions()[:1].T.to(device) > 0, 1.0, -1.0)
+def _teacher(normals: Tensor) -> tuple[Tensor, Tensor]:
+    x = normals.to(torch.float32)
+    return x, _teacher_strengths().to(x.device) * (x @ _teacher_directions().T.to(x.device))
+
+
+def _halfspace(normals: Tensor) -> tuple[Tensor, Tensor]:
+    x = normals.to(torch.float32)
+    return x, torch.where(x @ _teacher_directions()[:1].T.to(x.device) > 0, 1.0, -1.0)
 
 
 STAIRCASE_INPUTS = 32
 
 
-def _staircase(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
-    bits = rng.bits(seed, name, steps, batch_size * STAIRCASE_INPUTS, device) >> 31
-    x = (1.0 - 2.0 * bits).reshape(len(steps), batch_size, STAIRCASE_INPUTS).to(torch.float32)
-    climb = torch.cumprod(x[..., :3], dim=-1)  # x₁, x₁x₂, x₁x₂x₃
-    return x, climb.sum(dim=-1, keepdim=True)
+def _staircase(words: Tensor) -> tuple[Tensor, Tensor]:
+    x = torch.where(words >= 2**31, -1.0, 1.0)
+    one, two, three = x[..., :3].split(1, dim=-1)
+    return x, one + one * two + one * two * three
 
 
 _SHIPPED = (
@@ -222,7 +246,7 @@ _SHIPPED = (
         TEACHER_INPUTS,
         len(TEACHER_STRENGTHS),
         False,
-        _teacher,
+        Analytic("normals", TEACHER_INPUTS, _teacher),
         None,
         "linear teacher on Gaussian inputs, 32 dimensions, four outputs of strengths 4, 2, 1 and ½",
     ),
@@ -231,7 +255,7 @@ _SHIPPED = (
         TEACHER_INPUTS,
         1,
         False,
-        _halfspace,
+        Analytic("normals", TEACHER_INPUTS, _halfspace),
         None,
         "±1 by the side of a hyperplane, Gaussian inputs, 32 dimensions",
     ),
@@ -240,7 +264,7 @@ _SHIPPED = (
         STAIRCASE_INPUTS,
         1,
         False,
-        _staircase,
+        Analytic("bits", STAIRCASE_INPUTS, _staircase),
         None,
         "Boolean staircase x₁ + x₁x₂ + x₁x₂x₃ on 32 random signs",
     ),

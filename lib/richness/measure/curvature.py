@@ -29,7 +29,9 @@ from torch import Tensor
 from richness import rng
 
 # A residual so many times the error asked for is small enough for what it might hide.
-_HIDDEN = 30
+HIDDEN = 30
+# What the draws of the fixed random directions go by.
+DIRECTION = "lanczos/start"
 
 Loss = Callable[[list[Tensor]], Tensor]
 Product = Callable[[Tensor], Tensor]
@@ -408,7 +410,7 @@ def _converged(space: Krylov, ritz: np.ndarray, last: np.ndarray, k: int, tolera
     gap[:, :-1] = np.minimum(between[:, :-1], between[:, 1:])
     if ritz.shape[1] > k:
         floor = np.maximum(residual, np.finfo(float).tiny)
-        residual = residual * np.maximum(floor / np.maximum(gap, floor), 1 / _HIDDEN)
+        residual = residual * np.maximum(floor / np.maximum(gap, floor), 1 / HIDDEN)
     rounding = torch.finfo(space.basis.dtype).eps * size.max(axis=1)
     return residual.max(axis=1) <= np.maximum(tolerance * size[:, -k:].max(axis=1), rounding)
 
@@ -432,5 +434,5 @@ def _mixed(guess: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def _direction(number: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A fixed random unit vector (size,)."""
-    normals = rng.normals(0, "lanczos/start", number, size)
+    normals = rng.normals(0, DIRECTION, number, size)
     return (normals / normals.norm()).to(device, dtype)

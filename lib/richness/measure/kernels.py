@@ -98,7 +98,7 @@ def alignment(kernel: Tensor, targets: Tensor) -> Tensor:
         targets. NaN where the centred kernel or target is 0: neither has a direction then.
     """
     rows = torch.nn.functional.one_hot(targets) if targets.dtype == torch.int64 else targets
-    rows = rows.to(kernel.dtype).reshape(len(targets), -1)
+    rows = rows.to(kernel.dtype).flatten(1) if rows.ndim > 1 else rows.to(kernel.dtype)[:, None]
     rows = rows - rows.mean(dim=0)
     centred = kernel - kernel.mean(dim=1, keepdim=True)
     centred = centred - centred.mean(dim=2, keepdim=True)

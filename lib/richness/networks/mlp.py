@@ -53,6 +53,11 @@ class MLP:
         return [(out, into) for into, out in pairwise(sizes)]
 
     @property
+    def names(self) -> list[str]:
+        """What the draws of every weight go by."""
+        return [f"mlp/weight{layer}" for layer in range(self.depth)]
+
+    @property
     def scales(self) -> list[float]:
         """The forward multiplier of every layer."""
         return [hidden_scale(into) for _, into in self.shapes[:-1]] + [readout_scale(self.width)]
@@ -74,10 +79,8 @@ class MLP:
 
     def initialise(self, seed: int) -> list[Tensor]:
         """The weights at step 0, a function of the seed alone: N(0, 1), float64, each of shape (fan_out, fan_in)."""
-        return [
-            rng.normals(seed, f"mlp/weight{layer}", 0, out * into).reshape(out, into)
-            for layer, (out, into) in enumerate(self.shapes)
-        ]
+        pairs = zip(self.names, self.shapes, strict=True)
+        return [rng.normals(seed, name, 0, out * into).reshape(out, into) for name, (out, into) in pairs]
 
     def hidden(self, weights: list[Tensor], x: Tensor) -> list[Tensor]:
         """Hidden pre-activations of a stack of networks.
@@ -119,7 +122,7 @@ class MLP:
         """
         act, slope = ACTIVATIONS[self.activation], SLOPES[self.activation]
         hidden = self.hidden(weights, x)
-        cells, batch = len(weights[0]), len(x)
+        cells, batch = len(weights[0]), x.shape[0]
         inputs = [x.expand(cells, -1, -1)] + [act(h).mT for h in hidden]
         above = torch.eye(self.outputs, dtype=x.dtype, device=x.device).expand(cells, batch, -1, -1)
         factors = []

@@ -15,6 +15,7 @@ const LABELS = { depth: "depth", width: "width", loss: "loss", task: "task", opt
 const SAID = { mse: "MSE", cross_entropy: "cross-entropy", sgd: "SGD", signsgd: "SignSGD", adam: "Adam" };
 const RANGES = { gamma: [-4, 4], eta: [-9, 5] }; // log10
 const APART = 125; // ms between starts while a slider is dragged: eight a second
+const PATIENCE = 2500; // ms that a companion's last gauges may come after its last step
 const QUIET = 4000; // ms between two sentences of progress
 const LETTERS = "ABCDEFGH";
 
@@ -111,7 +112,9 @@ class Laboratory {
     Object.assign(this, { axis: "t", scale: "log", view: "straight", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
     Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, about: "" });
     this.sliders = setup.sliders !== false;
+    const born = setup.presets?.find((preset) => preset.name === setup.preset);
     const problems = this.restore();
+    if (born && !problems) this.take(born);
     this.build();
     this.paint = painter(() => this.draw());
     this.train = spaced(() => this.start(), APART);
@@ -120,13 +123,14 @@ class Laboratory {
     this.tellNear = spaced(() => this.say(this.nearWords()), 400);
     this.backend = makeBackend((message) => this.report(message));
     this.live = this.backend.kind === "kernel"; // a page trains once its reader has asked for it
+    if (this.live) this.queue = []; // Python starts the first run, and that alone
     this.root.classList.add(`rl-${this.backend.kind}`);
     this.watch = new ResizeObserver(() => { this.sized(); this.paint(); });
     this.watch.observe(this.parts.body);
     this.sized();
     this.lookUp();
     this.refresh();
-    this.parts.problem.textContent = problems.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
+    this.parts.problem.textContent = problems?.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
     this.say(this.nearWords());
     this.draw();
   }
@@ -135,6 +139,7 @@ class Laboratory {
     this.backend.close();
     this.watch.disconnect();
     for (const timed of [this.train, this.turn, this.remember, this.tellNear]) timed.cancel();
+    clearTimeout(this.due);
     this.paint.stop();
   }
 
@@ -146,11 +151,11 @@ class Laboratory {
     return all;
   }
 
-  /** Takes the state from the page's address; returns what could not be read. */
+  /** Takes the state from the page's address; returns what could not be read, null if it does not speak of this one. */
   restore() {
-    if (!this.setup.lab) return [];
+    if (!this.setup.lab) return null;
     const state = readAddress(location.search, this.setup.lab, this.ask, this.choices());
-    if (!state) return [];
+    if (!state) return null;
     const { ask, changes, problems, axis, scale, plane: view } = state;
     if (!this.lossesOf(ask.task).includes(ask.loss)) {
       problems.push(`${ask.task} cannot be trained with ${SAID[ask.loss] || ask.loss}`);
@@ -212,6 +217,7 @@ class Laboratory {
     this.samples = null;
     this.turned = false;
     this.turn.cancel();
+    clearTimeout(this.due);
   }
 
   // -- training
@@ -245,13 +251,18 @@ class Laboratory {
     if (this.run && this.backendState === "ready") this.backend.rewind();
   }
 
+  /** A preset's state: what it asks, how it is seen, and its companions, to be trained before it. */
+  take({ ask, also = [], axis = "t", scale = "log", about }) {
+    Object.assign(this.ask, DEFAULT_ASK, ask);
+    const queue = also.length ? [...also.map((other) => ({ ...this.ask, ...other })), { ...this.ask }] : [];
+    Object.assign(this, { axis, scale, about, queue, replay: [] });
+  }
+
   preset(chosen) {
-    Object.assign(this.ask, DEFAULT_ASK, chosen.ask);
-    Object.assign(this, { axis: chosen.axis || "t", scale: chosen.scale || "log", queue: [], replay: [], about: chosen.about });
+    this.take(chosen);
     this.parts.axis.set(this.axis);
     this.parts.scale.set(this.scale);
-    if (chosen.also?.length) this.traces = [];
-    if (chosen.also?.length) this.queue = [...chosen.also.map((also) => ({ ...this.ask, ...also })), { ...this.ask }];
+    this.traces = this.traces.filter((trace) => !trace.companion); // the last preset's; the reader's own stay
     this.retire();
     this.lookUp();
     if (this.live) this.train.now();
@@ -261,11 +272,11 @@ class Laboratory {
     this.say(this.nearWords());
   }
 
-  keep() {
+  keep(companion = false) {
     const run = this.run || this.near;
     if (!run || this.traces.some((t) => t.kept === run && t.count === run.count)) return;
     const free = [...LETTERS].find((letter) => !this.traces.some((t) => t.letter === letter)) || this.traces[0].letter;
-    this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run }];
+    this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run, companion }];
     this.say(`Kept as ${free}: ${this.named(run)}.`);
     this.update();
   }
@@ -342,9 +353,13 @@ class Laboratory {
     const row = { ...message };
     delete row.kind;
     delete row.number;
-    addGauges(this.run, row);
+    // A trace that was kept while the run went on takes what was measured before it was kept.
+    const kept = this.traces.filter((trace) => trace.kept === this.run && row.step <= trace.count);
+    for (const run of [this.run, ...kept]) addGauges(run, row);
     this.paint();
-    if (this.run.state === "finished" && message.step === this.run.steps && Number.isFinite(message.accuracy)) this.say(this.runWords());
+    if (this.run.state !== "finished" || row.step !== this.run.steps) return;
+    if (Number.isFinite(row.accuracy)) this.say(this.runWords());
+    this.goOnQueue();
   }
 
   on_samples(message) {
@@ -361,7 +376,8 @@ class Laboratory {
     if (message.state === "diverged") run.died = message.step;
     if (message.state === "paused") this.goOnReplaying(run);
     if (changed && !this.replay.length) this.say(this.runWords());
-    if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
+    if (message.state === "finished" && !run.gauges.some((row) => row.step === run.steps)) this.due = setTimeout(() => this.goOnQueue(), PATIENCE);
+    else if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
     this.update();
   }
 
@@ -379,8 +395,9 @@ class Laboratory {
 
   /** The further runs of a preset: each that ends becomes a trace, and the next begins. */
   goOnQueue() {
+    clearTimeout(this.due);
     if (this.queue.length < 2) { this.queue = []; return; }
-    this.keep();
+    this.keep(true);
     this.queue.shift();
     this.retire();
     this.train.now();

@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from richness.book.site import docstrings, formulas, icons, pages, styles
+from richness.book.site import docstrings, formulas, icons, laboratory, pages, styles
 from richness.book.site.places import ASSETS, LABORATORY, SiteError, node_package
 
 logger = logging.getLogger(__name__)
@@ -116,15 +116,21 @@ def _add_assets(app: Sphinx) -> None:
     book = Path(app.outdir) / pages.BOOK
     try:
         copy_assets(book)
+        # Traced while the chapters run, and waited for at the end.
+        app.richness_engine = laboratory.start(Path(app.outdir).parent / "engine")  # type: ignore[attr-defined]
     except SiteError as error:
-        # Sphinx prints an ExtensionError as one line; a plain exception would print a traceback.
-        from sphinx.errors import ExtensionError
-
-        raise ExtensionError(str(error)) from error
+        raise _one_line(error) from error
     # Cut down by the last build; without them Sphinx lays down the whole ones and stays silent about it.
     shutil.rmtree(Path(app.outdir) / "_static", ignore_errors=True)
     for sheet in ("katex/katex.css", "richness.css", "icons.css"):
         app.add_css_file(f"../{pages.BOOK}/{sheet}", priority=900)
+
+
+def _one_line(error: SiteError) -> Exception:
+    """Sphinx prints an ExtensionError as one line; a plain exception would print a traceback."""
+    from sphinx.errors import ExtensionError
+
+    return ExtensionError(str(error))
 
 
 def copy_assets(book: Path) -> None:
@@ -173,6 +179,10 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
     if app.builder.format == "html":
         formulas.typesetter().stop()
     if exception is None and app.builder.name == "html":
+        try:
+            laboratory.finish(app.richness_engine, Path(app.outdir) / pages.BOOK / "lab" / "engine")  # type: ignore[attr-defined]
+        except SiteError as error:
+            raise _one_line(error) from error
         finish_site(Path(app.outdir))
 
 

@@ -1,0 +1,151 @@
+// The backend of a page without a kernel: three workers, told what to train; all they report comes through one function.
+
+const ROLES = ["train", "stream", "measure"];
+const WORKS = { train: "trains", stream: "makes the data", measure: "measures" };
+const PATIENCE = 3; // heartbeats that may stay unanswered
+
+/** What this browser lacks, in a sentence; null if nothing. */
+export function lacking() {
+  if (typeof WebAssembly !== "object") return "This browser has no WebAssembly, or it is switched off: training here needs it.";
+  if (typeof DecompressionStream !== "function") return "This browser cannot unpack gzip (DecompressionStream): a newer one can train here.";
+  if (typeof Worker !== "function" || !moduleWorkers()) return "This browser has no module workers: a newer one can train here.";
+  return null;
+}
+
+function moduleWorkers() {
+  let known = false;
+  const address = URL.createObjectURL(new Blob([""], { type: "text/javascript" }));
+  try {
+    new Worker(address, { get type() { known = true; return "module"; } }).terminate();
+  } catch {
+    return false;
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+  return known;
+}
+
+/**
+ * Trains in this page. base: the address of the folder with manifest.json. report: takes every answer, see the reports of the
+ * laboratory. heartbeat: ms between two looks at whether the workers are alive.
+ */
+export function pageBackend(base, report, { heartbeat = 4000 } = {}) {
+  const root = new URL(base, globalThis.document?.baseURI ?? import.meta.url).href;
+  let manifest = null, workers = null, number = 0, begun = false, closed = false, clock = 0;
+  let done = 0, total = 0;
+
+  const lose = (message) => {
+    if (closed) return;
+    end();
+    report({ kind: "lost", message });
+  };
+
+  const end = () => {
+    clearInterval(clock);
+    for (const worker of Object.values(workers ?? {})) worker.terminate();
+    workers = null;
+  };
+
+  const described = async () => {
+    let answer;
+    try {
+      answer = await fetch(new URL("manifest.json", root));
+    } catch (error) {
+      throw new Error(`manifest.json cannot be fetched: ${error.message}`);
+    }
+    if (!answer.ok) throw new Error(`manifest.json cannot be fetched: the server answered ${answer.status} ${answer.statusText}`.trim());
+    const told = await answer.json();
+    if (!closed) report({ kind: "ready", limits: told.limits, reasons: told.reasons });
+    return told;
+  };
+
+  const ready = () => (manifest ??= described().catch((error) => { manifest = null; lose(error.message); return null; }));
+
+  const heard = (role, message) => {
+    if (message.kind === "alive") workers[role].silent = 0;
+    else if (message.kind === "lost") lose(message.message);
+    else if (message.kind === "bytes") loading(message.bytes);
+    else if (message.number === number) {
+      if (message.kind === "curve" && !begun) { begun = true; done = total; report({ kind: "loading", done, total }); }
+      report(message);
+    }
+  };
+
+  let shown = 0;
+  const loading = (bytes) => {
+    done = Math.min(total, done + bytes);
+    if (begun || performance.now() - shown < 50) return;
+    shown = performance.now();
+    report({ kind: "loading", done, total });
+  };
+
+  const open = (told, ask) => {
+    workers = {};
+    [begun, done, total] = [false, 0, weight(told, ask)];
+    const ports = { train: {}, stream: {}, measure: {} };
+    for (const [one, other] of [["train", "stream"], ["train", "measure"], ["stream", "measure"]]) {
+      const { port1, port2 } = new MessageChannel();
+      [ports[one][other], ports[other][one]] = [port1, port2];
+    }
+    for (const role of ROLES) {
+      const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: role });
+      workers[role] = worker;
+      worker.silent = 0;
+      worker.onmessage = ({ data }) => { if (workers?.[role] === worker) heard(role, data); };
+      worker.onerror = (event) => {
+        event.preventDefault?.();
+        if (workers?.[role] === worker) lose(`The worker that ${WORKS[role]} failed: ${event.message || "its file cannot be loaded"}.`);
+      };
+      worker.postMessage({ do: "open", base: root, manifest: told, ports: ports[role] }, Object.values(ports[role]));
+    }
+    clock = setInterval(() => {
+      for (const [role, worker] of Object.entries(workers ?? {})) {
+        if (worker.silent >= PATIENCE) return lose(`The worker that ${WORKS[role]} no longer answers.`);
+        worker.silent += 1;
+        worker.postMessage({ do: "ping" });
+      }
+    }, heartbeat);
+  };
+
+  const send = (message) => workers?.train?.postMessage(message);
+  const lack = lacking();
+  if (lack) queueMicrotask(() => lose(lack));
+  else ready();
+
+  return {
+    kind: "page",
+    async start(ask) {
+      if (lack) return lose(lack);
+      closed = false;
+      const mine = ++number;
+      report({ kind: "state", number: mine, state: "loading", step: 0, message: "" });
+      const told = await ready();
+      if (!told || closed || mine !== number) return;
+      if (!workers) open(told, ask);
+      send({ do: "start", number: mine, ask });
+    },
+    change({ eta }) {
+      if (!(eta > 0 && eta < Infinity)) throw new RangeError(`eta must be a number above 0, got ${eta}`);
+      send({ do: "change", eta });
+    },
+    pause: () => send({ do: "pause" }),
+    resume: () => send({ do: "resume" }),
+    step: (count = 1) => send({ do: "step", count }),
+    rewind() {
+      if (workers) send({ do: "rewind", number: ++number });
+    },
+    close() {
+      closed = true;
+      number += 1;
+      end();
+    },
+  };
+}
+
+/** Bytes that a first run of this ask fetches, as far as their arrival can be seen: the runtime's modules are imported. */
+function weight({ files, tasks, network_of: networks, dtypes, float64_below: below }, ask) {
+  const network = networks[ask.task]?.[ask.loss]?.[ask.depth], dtype = dtypes[ask.gamma < below ? "float64" : "float32"];
+  const graph = (name) => name.startsWith(`graphs/${network}.`) && (name.endsWith(`.${dtype}.onnx`) || name.includes(".gauges."));
+  const needed = ["ort.wasm.gz", ...(tasks[ask.task]?.files ?? []), ...Object.keys(files).filter(graph)];
+  return needed.reduce((sum, name) => sum + files[name], 0);
+}

@@ -1,0 +1,98 @@
+// The three workers of a backend, told apart by their names: `train`, `stream` (makes batches ahead) and `measure`, so that
+// neither data nor curvature ever keep the loss waiting.
+
+import { Gauges } from "./curvature.js";
+import { Graphs, breath, compiled } from "./graphs.js";
+import { Memory, Streams } from "./stream.js";
+import { Trainer } from "./trainer.js";
+
+const PATIENCE = 8; // ms of work between two breaths
+const WASM = "ort.wasm.gz";
+
+const tell = (message) => self.postMessage(message);
+const seen = (bytes) => tell({ kind: "bytes", bytes });
+const fail = (error) => tell({ kind: "lost", message: error?.message ?? String(error) });
+const buffers = (...arrays) => arrays.filter(Boolean).map((array) => array.buffer);
+
+/** Compiles the runtime for all three, and trains. */
+async function train({ base, manifest, ports }) {
+  const module = await compiled(base, manifest.files[WASM], seen);
+  for (const port of Object.values(ports)) port.postMessage({ module });
+  const memory = new Memory((wanted) => ports.stream.postMessage({ wanted }));
+  ports.stream.onmessage = ({ data }) => memory.arrive(data);
+  const probe = (snapshot) => ports.measure.postMessage({ snapshot }, buffers(...snapshot.weights));
+  const trainer = new Trainer({ graphs: new Graphs(base, manifest, module, seen), memory, report: tell, probe });
+  const now = (work) => { work?.catch(fail); };
+  return {
+    start: ({ number, ask }) => now(trainer.start(number, ask)),
+    rewind: ({ number }) => now(trainer.rewind(number)),
+    change: (settings) => trainer.change(settings),
+    pause: () => trainer.pause(),
+    resume: () => trainer.resume(),
+    step: ({ count }) => trainer.step(count),
+  };
+}
+
+/** Makes batches for the trainer, in order, and the fixed sets that are measured on, which go first. */
+async function stream({ base, manifest, ports }) {
+  let jobs = [], busy = false;
+  const streams = new Streams(new Graphs(base, manifest, await handed(ports.train), seen));
+  const work = async () => {
+    if (busy) return;
+    busy = true;
+    for (let breathed = performance.now(); jobs.length;) {
+      const { task, seed, count, from, to } = jobs[0], batch = await streams.batch(task, seed, from, count);
+      ports.train.postMessage({ task, seed, count, step: from, batch }, buffers(batch.x, batch.targets, batch.labels));
+      jobs[0]?.from === from && (from + 1 < to ? (jobs[0].from += 1) : jobs.shift());
+      if (performance.now() - breathed > PATIENCE) {
+        await breath();
+        breathed = performance.now();
+      }
+    }
+    busy = false;
+  };
+  ports.train.onmessage = ({ data: { wanted } }) => {
+    if (wanted) jobs.push(wanted);
+    else jobs = [];
+    work().catch(fail);
+  };
+  ports.measure.onmessage = async ({ data: { task, part } }) => {
+    try {
+      ports.measure.postMessage({ task, part, set: await streams.set(task, part) });
+    } catch (error) {
+      fail(error);
+    }
+  };
+}
+
+/** Measures what the trainer hands over, on sets that the stream's worker makes. */
+async function measure({ base, manifest, ports }) {
+  const graphs = new Graphs(base, manifest, await handed(ports.train), seen), waiting = new Map();
+  ports.stream.onmessage = ({ data: { task, part, set } }) => waiting.get(`${task} ${part}`)?.(set);
+  const sets = (task, part) => new Promise((go) => {
+    waiting.set(`${task} ${part}`, go);
+    ports.stream.postMessage({ task, part });
+  });
+  const gauges = new Gauges({ graphs, sets, report: tell });
+  ports.train.onmessage = ({ data: { snapshot } }) => gauges.take(snapshot).catch(fail);
+}
+
+/** The compiled runtime, from the worker that compiled it. */
+const handed = (port) => new Promise((go) => { port.onmessage = ({ data: { module } }) => go(module); });
+
+const roles = { train, stream, measure };
+let opened = null;
+
+self.onmessage = async ({ data }) => {
+  if (data.do === "ping") return tell({ kind: "alive" });
+  try {
+    if (data.do === "open") {
+      opened = roles[self.name](data);
+      await opened;
+    } else {
+      (await opened)[data.do](data);
+    }
+  } catch (error) {
+    fail(error);
+  }
+};
