@@ -666,7 +666,7 @@ class Laboratory {
     if (!run) { this.say("There is no run yet to download."); return; }
     const runs = this.opened[networkKey(this.ask)];
     const command = commandOf(run.ask, this.labelled(run.ask.task));
-    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : null,
+    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : sameAsk(run.ask, this.setup.ask) && this.setup.hash,
       commit: this.setup.commit, backend: this.backend.kind, made: new Date().toISOString() });
     savedAs(`richness-gamma${run.gamma}-eta${run.eta}.json`, JSON.stringify(data, null, 1));
     this.say(`Downloaded the run at ${this.named(run)}. ${byHand(run)}`);
