@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from richness.book.site import engine as site_engine
+from richness.book.site.places import SiteError
 from richness.book.site.serving import background
 from richness.data import TASKS
 from richness.networks import LOSSES
@@ -24,6 +26,7 @@ from richness.runs.experiment import Experiment
 from richness.runs.training import Trainer
 
 pytestmark = pytest.mark.slow
+LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
 
 STEPS = 100
 GAMMAS = {"float32": 1.0, "float64": 5e-4}
@@ -223,3 +226,33 @@ def test_what_it_cannot_train_is_said(drive, bad, says):
     (state, _, message) = got["states"][-1]
     assert state == "error"
     assert re.search(says, message), message
+
+
+def test_the_site_gets_the_engine(engine, tmp_path, monkeypatch):
+    """The folder of the exported files is there already: the build of the site only copies it."""
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("RICHNESS_ROOT", str(root))
+    site_engine.start(root / "_build" / "engine").finish(tmp_path / "engine")
+    for name in ("manifest.json", "ort.wasm.gz", "graphs/mlp3_64_10_mse.step.f32.onnx"):
+        assert (tmp_path / "engine" / name).read_bytes() == (engine / name).read_bytes()
+
+
+def test_an_export_that_fails_says_why(tmp_path, monkeypatch):
+    (tmp_path / "node_modules/onnxruntime-web/dist").mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml", "node_modules/onnxruntime-web/package.json"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.setenv("RICHNESS_ROOT", str(tmp_path))
+    monkeypatch.setattr(site_engine.sys, "executable", shutil.which("false"))
+    with pytest.raises(SiteError, match="was not exported: it ended with 1"):
+        site_engine.start(tmp_path / "caches").finish(tmp_path / "engine")
+
+
+def test_what_is_exported_is_small_and_counted(engine):
+    told = json.loads((engine / "manifest.json").read_text())
+    for name, size in told["files"].items():
+        assert (engine / name).stat().st_size == size
+    assert max(path.stat().st_size for path in (engine / "graphs").iterdir()) < 20_000
+    assert told["bytes"] < 6e6
+    assert len((engine / "manifest.json").read_bytes()) < 20_000
+    modules = [path for path in (LAB / "engine").glob("*.js")]
+    assert sum(path.stat().st_size for path in modules) < 60_000
