@@ -86,6 +86,12 @@ def test_another_eta_on_the_way_is_a_run_with_that_schedule(small, loss, engine)
     assert json.loads(run.dataset().attrs["eta_changes"]) == [[13, 0.4], [14, 0.02]]
 
 
+def test_an_eta_changed_before_the_first_step_is_told_too(small):
+    run = Live(small(gammas=[2.0], etas=[0.1], steps=3))
+    run.change(0.3)
+    assert json.loads(taken(run, 4).dataset().attrs["eta_changes"]) == [[0, 0.3]]
+
+
 @pytest.mark.parametrize("eta", [0.0, -1.0, math.nan, math.inf])
 def test_an_eta_that_is_none_is_refused(small, eta):
     run = Live(small(gammas=[2.0], etas=[0.1]))

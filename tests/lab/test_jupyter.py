@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,11 +16,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CELLS = ["import richness\n\nlab = richness.Lab(gamma=1.0, eta=2.0, steps=20000)\nlab", "1 + 1", "lab.close()"]
+CELLS = [
+    "import richness\n\nlab = richness.Lab(gamma=1.0, eta=2.0, width=32, batch_size=16, steps=200_000)\nlab",
+    "1 + 1",
+    "run = lab._trainer.run\nprint(run.ask, run.eta, lab.eta, run.state)",
+    "lab.close()",
+]
 NOW = 'path[data-curve="loss"][data-role="now"]'
 
 
@@ -73,7 +79,11 @@ def run_cell(page: Page, index: int) -> None:
     page.keyboard.press("Control+Enter")
 
 
-def moved(page: Page, path: str | None) -> str:
+def output(page: Page, index: int) -> Locator:
+    return page.locator(".jp-CodeCell").nth(index).locator(".jp-OutputArea-output").last
+
+
+def drawn(page: Page, path: str | None) -> str:
     """Wait until the live curve is another than ``path``; return it."""
     page.wait_for_function(
         "([find, old]) => { const d = document.querySelector(find)?.getAttribute('d'); return d && d !== old; }",
@@ -83,8 +93,10 @@ def moved(page: Page, path: str | None) -> str:
     return page.locator(NOW).first.get_attribute("d") or ""
 
 
-def test_a_slider_trains_and_the_notebook_stays_free(jupyter: str, chromium: Browser, tmp_path: Path):
-    context = chromium.new_context(viewport={"width": 1300, "height": 1000})
+@pytest.fixture
+def page(jupyter: str, chromium: Browser) -> Iterator[Page]:
+    """The notebook, open, its kernel ready; nothing may go wrong in the page."""
+    context = chromium.new_context(viewport={"width": 1300, "height": 1400})
     context.set_default_timeout(60_000)
     page = context.new_page()
     errors: list[str] = []
@@ -93,33 +105,77 @@ def test_a_slider_trains_and_the_notebook_stays_free(jupyter: str, chromium: Bro
     page.wait_for_selector(".jp-CodeCell")
     with contextlib.suppress(Exception):  # a kernel may have to be chosen
         page.locator(".jp-Dialog button.jp-mod-accept").click(timeout=3_000)
-
     run_cell(page, 0)
-    page.wait_for_selector(".richness-lab .rl-figure", timeout=120_000)
-    first = moved(page, None)
-    first = moved(page, first)  # it grows while it trains
-    status = page.locator(".richness-lab .rl-status")
-    expect(status).to_contain_text("gamma = 1 (between lazy and rich)")
+    page.wait_for_selector(f".richness-lab {NOW}", timeout=120_000)
+    yield page
+    page.screenshot(path=os.environ.get("RICHNESS_SCREENSHOT", str(Path(tempfile.gettempdir()) / "jupyter.png")))
+    context.close()
+    assert errors == []
+
+
+def test_a_reader_trains_steers_and_loses_the_kernel(page: Page):
+    status, lab = page.locator(".richness-lab .rl-status"), page.locator(".richness-lab")
+    first = drawn(page, drawn(page, None))  # it grows while it trains
+    expect(status).to_contain_text(re.compile(r"gamma = 1\b.*training"))
+    expect(page.locator("[data-richness-lab] .widget-slider")).to_have_count(2)
 
     # The kernel answers while the run goes on.
     run_cell(page, 1)
-    expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea-output")).to_have_text("2")
-    expect(status).to_contain_text(re.compile(r"step \d{2,} of 20000"), timeout=60_000)
+    expect(output(page, 1)).to_have_text("2")
 
-    expect(page.locator("[data-richness-lab] .widget-slider")).to_have_count(2)
+    # The slider of gamma starts another run.
     slider = page.locator(".widget-slider", has_text="gamma").locator(".noUi-handle, [role=slider]").first
     slider.focus()
     for _ in range(20):
         page.keyboard.press("ArrowRight")
-    expect(status).to_contain_text("(rich)")
-    assert moved(page, first) != first
-    expect(status).to_contain_text(re.compile(r"step \d{3} of 20000"), timeout=60_000)
-    expect(page.locator('path[data-curve="line"]')).to_have_count(1)
-    assert page.locator('path[data-role="trace"]').count() >= 2
-    page.get_by_role("button", name="τ = ηt/γ").click()
-    expect(page.locator(".rl-figure")).to_contain_text("τ = ηt/γ")
-    page.screenshot(path=os.environ.get("RICHNESS_SCREENSHOT", str(tmp_path / "jupyter.png")))
+    expect(status).to_contain_text("rich")
+    assert drawn(page, first) != first
+    expect(page.locator('path[data-curve="line"]').first).to_be_attached()
+
+    # From here on: a move of eta changes the run that is there.
+    lab.get_by_role("button", name="from here on").click()
+    slider = page.locator(".widget-slider", has_text="eta").locator(".noUi-handle, [role=slider]").last
+    slider.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
     run_cell(page, 2)
-    page.wait_for_selector(".rl-figure", state="detached")
-    assert errors == []
-    context.close()
+    said = re.compile(r"'gamma': (\S+), 'eta': 2.0,.*\} (\S+) (\S+) training")
+    expect(output(page, 2)).to_contain_text(said)
+    asked, eta, shown = said.search(output(page, 2).inner_text()).groups()  # type: ignore[union-attr]
+    assert float(asked) == pytest.approx(10.0)
+    assert float(eta) == float(shown) == 1.26
+    lab.get_by_role("button", name="starts anew").click()
+
+    # Pause, step, go on, rewind.
+    lab.get_by_role("button", name="Pause").click()
+    expect(status).to_contain_text("paused at step")
+    held = int(re.search(r"paused at step (\d+)", status.inner_text()).group(1))  # type: ignore[union-attr]
+    lab.get_by_role("button", name="Step", exact=True).click()
+    expect(lab).to_contain_text(str(held + 1))
+    lab.get_by_role("button", name="Rewind").click()
+    expect(status).to_contain_text("paused at step 0")
+
+    # Another depth is another run, and the sliders stay where they are.
+    lab.get_by_text("Network, data and seed").click()
+    lab.get_by_label("depth").select_option("4")
+    expect(status).to_contain_text("training")
+    run_cell(page, 2)
+    expect(output(page, 2)).to_contain_text("'depth': 4")
+
+    # A restarted kernel: the view says so, what was measured can still be explored, and nothing hangs.
+    page.get_by_text("Kernel", exact=True).first.click()
+    page.get_by_text("Restart Kernel…", exact=True).first.click()
+    page.locator(".jp-Dialog button.jp-mod-accept").click()
+    expect(status).to_contain_text("The kernel was restarted")
+    expect(lab.get_by_role("button", name="Try again")).to_be_enabled()
+    lab.get_by_role("button", name="Try again").click()
+    expect(status).to_contain_text("The kernel", timeout=30_000)
+    expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute("data-status", "idle", timeout=60_000)
+    run_cell(page, 1)
+    expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt")).to_have_text("[1]:", timeout=60_000)
+
+    # And the cell, run again, brings a new laboratory.
+    run_cell(page, 0)
+    drawn(page, None)
+    run_cell(page, 3)
+    page.wait_for_selector(".richness-lab", state="detached")

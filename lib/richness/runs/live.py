@@ -9,6 +9,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ class Record:
     Attributes:
         losses: of row t, the loss at θ_t on the fresh batch t; finite ones only.
         etas: the η of each row's update. died: the step whose loss was not finite, or −1.
-        gauges: step -> probe -> its values. cost: probe -> CPU seconds. seconds: (wall, CPU) of the training.
+        gauges: step -> probe -> its values. cost: probe -> CPU seconds. seconds: (wall, CPU) of it all.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -108,7 +109,7 @@ class Live:
         """
         if self.ended or most < 1:
             return 0
-        wall, cpu = time.perf_counter(), time.process_time()
+        begun = _clocks()
         first = len(self.record.losses)
         drawn, x, y = self._draw(first)
         later = bisect_right(self._probed, first)
@@ -121,8 +122,7 @@ class Live:
             self.record.died = first + dead
         self.record.etas += [self.eta] * len(losses[:dead])
         self.record.losses += losses[:dead]
-        spent = self.record.seconds
-        self.record.seconds = (spent[0] + time.perf_counter() - wall, spent[1] + time.process_time() - cpu)
+        self._spent(begun)
         return len(losses[:dead])
 
     def _draw(self, step: int) -> tuple[range, Tensor, Tensor]:
@@ -141,13 +141,18 @@ class Live:
 
     def measure(self, moment: Moment, names: Sequence[str] | None = None) -> dict[str, Any]:
         """The experiment's probes, or those named: probe -> a number, or nested lists of them. Kept in the record."""
-        names = self.experiment.kept_probes if names is None else names
+        begun, names = _clocks(), self.experiment.kept_probes if names is None else names
         measured, cost = self._trainer.measure(moment.stack, names)
         values = {name: measured[name][0].tolist() for name in names}
         for name in names:
             self.record.cost[name] = self.record.cost.get(name, 0.0) + float(cost[name])
         self.record.gauges.setdefault(moment.step, {}).update(values)
+        self._spent(begun)
         return values
+
+    def _spent(self, begun: tuple[float, float]) -> None:
+        now, before = _clocks(), self.record.seconds
+        self.record.seconds = (before[0] + now[0] - begun[0], before[1] + now[1] - begun[1])
 
     def samples(self, count: int) -> Samples:
         """The first samples of the batch that comes next, and what the network makes of them now."""
@@ -182,7 +187,7 @@ class Live:
         runs = assemble(
             experiment, [(Shard(experiment.seeds[0], ((experiment.gammas[0], experiment.etas[0]),)), arrays)]
         )
-        changes = eta_changes(record.etas)
+        changes = eta_changes([experiment.etas[0], *record.etas])
         return runs.assign_attrs(eta_changes=json.dumps(changes)) if changes else runs
 
     def _measured(self, name: str) -> np.ndarray:
@@ -194,9 +199,14 @@ class Live:
         return np.stack(rows)[..., None]
 
 
+def _clocks() -> tuple[float, float]:
+    """Wall and this thread's CPU seconds: a notebook may be busy in another."""
+    return time.perf_counter(), time.thread_time()
+
+
 def eta_changes(etas: Sequence[float]) -> list[tuple[int, float]]:
-    """(step, η) of every step from which on η is another than before."""
-    return [(step, etas[step]) for step in range(1, len(etas)) if etas[step] != etas[step - 1]]
+    """(step, η) of every step whose η is another than the one before; of η as it was asked for, then at every step."""
+    return [(step, after) for step, (before, after) in enumerate(pairwise(etas)) if after != before]
 
 
 def live(experiment: Experiment, stop: threading.Event | None = None) -> Iterator[dict]:

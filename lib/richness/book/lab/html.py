@@ -14,12 +14,12 @@ import xarray as xr
 
 from richness.book.charts.theme import GAMMA_LIMIT, LAZY, MIDDLE, RICH, STABILITY
 from richness.book.lab import pack
+from richness.book.lab.trainer import ask_of
 from richness.data import TASKS
 from richness.networks.optimizers import stability_line
 from richness.runs.experiment import Experiment
 from richness.runs.results import ResultError, git_state, load
 
-ASKED = ("depth", "width", "loss", "task", "optimizer", "batch_size", "steps")
 DEPTHS, LOSSES = (2, 3, 4), ("mse", "cross_entropy")  # of the networks that a page trains
 STORED = "stored:"  # before the name of a result that the site's build puts beside its pages
 _OUTCOMES = (
@@ -37,7 +37,11 @@ def regime(gamma: float) -> str:
 
 
 def page(
-    experiment: Experiment, runs: xr.Dataset | None, missing: str, presets: Sequence[Mapping[str, Any]] = ()
+    experiment: Experiment,
+    runs: xr.Dataset | None,
+    missing: str,
+    presets: Sequence[Mapping[str, Any]] = (),
+    preset: str | None = None,
 ) -> str:
     """HTML of one laboratory.
 
@@ -49,11 +53,11 @@ def page(
         experiment: its first γ, η and seed are where the sliders stand.
         runs: measured runs, or None.
         missing: the sentence shown without them.
-        presets: as :func:`setup` takes them.
+        presets, preset: as :func:`setup` takes them.
     """
     gamma, eta, seed = experiment.gammas[0], experiment.etas[0], experiment.seeds[0]
     marks = f'data-richness-lab data-gamma="{gamma:g}" data-eta="{eta:g}"'
-    data = json.dumps(setup(experiment, runs, presets), separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(setup(experiment, runs, presets, preset=preset), separators=(",", ":")).replace("<", "\\u003c")
     script = f'<script type="application/json">{data}</script>'
     if runs is None:
         said = f'<p class="rl-status">{escape(missing)} The laboratory trains this network once scripts run.</p>'
@@ -74,6 +78,7 @@ def setup(
     presets: Sequence[Mapping[str, Any]] = (),
     *,
     sliders: bool = True,
+    preset: str | None = None,
 ) -> dict[str, Any]:
     """What the instrument is born with, on a page and in Jupyter: plain values for ``instrument`` in ``instrument.js``.
 
@@ -83,18 +88,17 @@ def setup(
             puts them beside its pages.
         presets: settings that show a phenomenon: name, title, about, ask, axis, scale, also.
         sliders: whether the instrument shows its own sliders of γ and η.
+        preset: the name of the preset with which it is born: its state, its words and its companions.
 
     Returns:
-        ask, presets, runs and boundaries by network, classes (tasks that have labels), about, hash, commit, colab and
-        sliders.
+        ask, presets, runs and boundaries by network, classes (tasks that have labels), about, hash, commit, colab,
+        sliders and preset.
     """
-    ask = {key: getattr(experiment, key) for key in ASKED}
-    ask |= {"gamma": experiment.gammas[0], "eta": experiment.etas[0], "seed": experiment.seeds[0]}
     measured: dict[str, Any] = {key: f"{STORED}{name}" for key, name in stored_runs().items()}
     if runs is not None:
         measured[pack.network_key(pack.recipe(runs))] = pack.pack(runs, experiment.seeds[0])
     return {
-        "ask": ask,
+        "ask": ask_of(experiment),
         "presets": [dict(preset) for preset in presets],
         "runs": measured,
         "boundaries": stored_boundaries(),
@@ -104,6 +108,7 @@ def setup(
         "commit": git_state()[0],
         "colab": None,
         "sliders": sliders,
+        "preset": preset,
     }
 
 

@@ -1,7 +1,7 @@
 // The instrument: controls, state, and the wiring to a backend, in Jupyter and on a page alike.
 
 import { BOUNDARIES, plane, planeAt, planePoint, planeScales, theoryFactor } from "./plane.js";
-import { DEFAULT_ASK, FIELDS, byHand, commandOf, downloadOf, readAddress, sameAsk, writeAddress } from "./address.js";
+import { DEFAULT_ASK, byHand, commandOf, downloadOf, readAddress, sameAsk, writeAddress } from "./address.js";
 import { panel, scatter } from "./panels.js";
 import { addCurve, addGauges, describe, difference, measuredRun, nearest, networkKey, newRun, openRuns } from "./runs.js";
 import { abs, atLog, colour, log10, max, megabytes, min, natural, number, regime, round } from "./numbers.js";
@@ -11,10 +11,10 @@ const CHOICES = {
   task: ["digits8", "digits", "teacher", "staircase", "halfspace"], optimizer: ["sgd", "momentum", "signsgd", "adam"],
   batch_size: [16, 32, 64, 128, 256, 512], steps: [300, 1000, 3000, 10000],
 };
-const LABELS = { depth: "depth", width: "width", loss: "loss", task: "task", optimizer: "optimizer", batch_size: "batch size", steps: "steps", seed: "seed" };
 const SAID = { mse: "MSE", cross_entropy: "cross-entropy", sgd: "SGD", signsgd: "SignSGD", adam: "Adam" };
 const RANGES = { gamma: [-4, 4], eta: [-9, 5] }; // log10
 const APART = 125; // ms between starts while a slider is dragged: eight a second
+const PATIENCE = 2500; // ms that a companion's last gauges may come after its last step
 const QUIET = 4000; // ms between two sentences of progress
 const LETTERS = "ABCDEFGH";
 
@@ -73,6 +73,15 @@ function painter(work) {
   return ask;
 }
 
+/** Fills a list with samples of lines (SVG text) and what they mean. */
+function explain(list, items) {
+  list.replaceChildren(...items.map(([svg, words]) => {
+    const item = make("li", {}, words);
+    item.insertAdjacentHTML("afterbegin", svg);
+    return item;
+  }));
+}
+
 function savedAs(name, text) {
   const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
   document.body.append(link);
@@ -100,9 +109,11 @@ class Laboratory {
     this.limits = setup.engine?.limits || null;
     this.reasons = setup.engine?.reasons || {};
     Object.assign(this, { axis: "t", scale: "log", view: "straight", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
-    Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, lostWords: "", about: "" });
+    Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, about: "" });
     this.sliders = setup.sliders !== false;
+    const born = setup.presets?.find((preset) => preset.name === setup.preset);
     const problems = this.restore();
+    if (born && !problems) this.take(born);
     this.build();
     this.paint = painter(() => this.draw());
     this.train = spaced(() => this.start(), APART);
@@ -111,13 +122,14 @@ class Laboratory {
     this.tellNear = spaced(() => this.say(this.nearWords()), 400);
     this.backend = makeBackend((message) => this.report(message));
     this.live = this.backend.kind === "kernel"; // a page trains once its reader has asked for it
+    if (this.live) this.queue = []; // Python starts the first run, and that alone
     this.root.classList.add(`rl-${this.backend.kind}`);
     this.watch = new ResizeObserver(() => { this.sized(); this.paint(); });
     this.watch.observe(this.parts.body);
     this.sized();
     this.lookUp();
     this.refresh();
-    this.parts.problem.textContent = problems.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
+    this.parts.problem.textContent = problems?.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
     this.say(this.nearWords());
     this.draw();
   }
@@ -126,6 +138,7 @@ class Laboratory {
     this.backend.close();
     this.watch.disconnect();
     for (const timed of [this.train, this.turn, this.remember, this.tellNear]) timed.cancel();
+    clearTimeout(this.due);
     this.paint.stop();
   }
 
@@ -137,11 +150,11 @@ class Laboratory {
     return all;
   }
 
-  /** Takes the state from the page's address; returns what could not be read. */
+  /** Takes the state from the page's address; returns what could not be read, null if it does not speak of this one. */
   restore() {
-    if (!this.setup.lab) return [];
+    if (!this.setup.lab) return null;
     const state = readAddress(location.search, this.setup.lab, this.ask, this.choices());
-    if (!state) return [];
+    if (!state) return null;
     const { ask, changes, problems, axis, scale, plane: view } = state;
     if (!this.lossesOf(ask.task).includes(ask.loss)) {
       problems.push(`${ask.task} cannot be trained with ${SAID[ask.loss] || ask.loss}`);
@@ -157,7 +170,7 @@ class Laboratory {
 
   query() {
     const { run, ask } = this;
-    const changes = run && sameAsk(run.ask, this.asked()) ? [...run.changes] : this.replay;
+    const changes = [...(run && sameAsk(run.ask, this.asked()) ? run.changes : []), ...this.replay];
     // A change that was asked for while the run stands still is made at its next step.
     if (this.turned && ask.eta !== (changes[changes.length - 1]?.eta ?? run.eta)) changes.push({ step: run.step, eta: ask.eta });
     return writeAddress(this.setup.lab, { ask: this.asked(), axis: this.axis, scale: this.scale, plane: this.view, changes });
@@ -203,6 +216,7 @@ class Laboratory {
     this.samples = null;
     this.turned = false;
     this.turn.cancel();
+    clearTimeout(this.due);
   }
 
   // -- training
@@ -211,7 +225,6 @@ class Laboratory {
   begin() {
     this.live = true;
     if (this.backendState !== "ready") this.backendState = "loading";
-    this.lostWords = "";
     this.retire();
     this.lookUp();
     this.train.now();
@@ -224,49 +237,45 @@ class Laboratory {
   }
 
   press() {
+    if (this.backendState === "loading") return undefined;
     if (this.running()) return this.run.state === "training" ? this.backend.pause() : this.backend.resume();
     return this.begin();
   }
 
-  stepOnce() {
-    if (this.running()) this.backend.step(1);
-  }
-
-  rewind() {
-    if (this.run && this.backendState === "ready") this.backend.rewind();
+  /** A preset's state: what it asks, how it is seen, and its companions, to be trained before it. */
+  take({ ask, also = [], axis = "t", scale = "log", about }) {
+    Object.assign(this.ask, DEFAULT_ASK, ask);
+    const queue = also.length ? [...also.map((other) => ({ ...this.ask, ...other })), { ...this.ask }] : [];
+    Object.assign(this, { axis, scale, about, queue, replay: [] });
   }
 
   preset(chosen) {
-    Object.assign(this.ask, DEFAULT_ASK, chosen.ask);
-    Object.assign(this, { axis: chosen.axis || "t", scale: chosen.scale || "log", queue: [], replay: [], about: chosen.about });
+    this.take(chosen);
     this.parts.axis.set(this.axis);
     this.parts.scale.set(this.scale);
-    if (chosen.also?.length) this.traces = [];
-    if (chosen.also?.length) this.queue = [...chosen.also.map((also) => ({ ...this.ask, ...also })), { ...this.ask }];
+    this.traces = this.traces.filter((trace) => !trace.companion); // the last preset's; the reader's own stay
     this.retire();
     this.lookUp();
     if (this.live) this.train.now();
     this.remember();
     this.refresh();
     this.draw();
-    this.say(`${chosen.title}. ${this.nearWords()}`);
+    this.say(this.nearWords());
   }
 
-  keep() {
+  keep(companion = false) {
     const run = this.run || this.near;
     if (!run || this.traces.some((t) => t.kept === run && t.count === run.count)) return;
     const free = [...LETTERS].find((letter) => !this.traces.some((t) => t.letter === letter)) || this.traces[0].letter;
-    this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run }];
+    this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run, companion }];
     this.say(`Kept as ${free}: ${this.named(run)}.`);
-    this.refresh();
-    this.paint();
+    this.update();
   }
 
   clear() {
     this.traces = [];
     this.say("Traces cleared.");
-    this.refresh();
-    this.paint();
+    this.update();
   }
 
   // -- reports
@@ -300,13 +309,21 @@ class Laboratory {
       this.queue = [];
       Object.assign(this.ask, message.ask);
     }
+    if (this.turned) { // rewound: eta is again what it was at the start
+      this.ask.eta = message.ask.eta;
+      this.turned = false;
+    }
     this.lookUp();
-    this.refresh();
-    this.paint();
+    this.update();
     if (this.replay.length && !this.rewound) {
       this.rewound = true;
       this.backend.rewind();
     }
+  }
+
+  update() {
+    this.refresh();
+    this.paint();
   }
 
   mine(message) {
@@ -324,9 +341,16 @@ class Laboratory {
 
   on_gauges(message) {
     if (!this.mine(message)) return;
-    addGauges(this.run, message);
+    const row = { ...message };
+    delete row.kind;
+    delete row.number;
+    // A trace that was kept while the run went on takes what was measured before it was kept.
+    const kept = this.traces.filter((trace) => trace.kept === this.run && row.step <= trace.count);
+    for (const run of [this.run, ...kept]) addGauges(run, row);
     this.paint();
-    if (this.run.state === "finished" && message.step === this.run.steps && Number.isFinite(message.accuracy)) this.say(this.runWords());
+    if (this.run.state !== "finished" || row.step !== this.run.steps) return;
+    if (Number.isFinite(row.accuracy)) this.say(this.runWords());
+    this.goOnQueue();
   }
 
   on_samples(message) {
@@ -343,9 +367,9 @@ class Laboratory {
     if (message.state === "diverged") run.died = message.step;
     if (message.state === "paused") this.goOnReplaying(run);
     if (changed && !this.replay.length) this.say(this.runWords());
-    if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
-    this.refresh();
-    this.paint();
+    if (message.state === "finished" && !run.gauges.some((row) => row.step === run.steps)) this.due = setTimeout(() => this.goOnQueue(), PATIENCE);
+    else if (["finished", "diverged", "error"].includes(message.state)) this.goOnQueue();
+    this.update();
   }
 
   on_lost({ message }) {
@@ -353,18 +377,18 @@ class Laboratory {
     this.live = false; // until the reader asks again, or the kernel answers
     this.loaded = null;
     this.queue = [];
-    this.lostWords = message || "what trains has stopped";
     this.floor = -1; // a new backend counts from the start again
     if (this.run) Object.assign(this.run, { state: "stopped", number: -1 });
-    this.say(`Training stopped: ${this.lostWords} Measured runs can still be explored.`);
-    this.refresh();
-    this.paint();
+    const why = (message || "what trains is gone").replace(/[.!?]?$/, ".");
+    this.say(`Training stopped: ${why} Measured runs can still be explored.`);
+    this.update();
   }
 
   /** The further runs of a preset: each that ends becomes a trace, and the next begins. */
   goOnQueue() {
+    clearTimeout(this.due);
     if (this.queue.length < 2) { this.queue = []; return; }
-    this.keep();
+    this.keep(true);
     this.queue.shift();
     this.retire();
     this.train.now();
@@ -413,8 +437,7 @@ class Laboratory {
       this.say(`The measured runs of this network could not be shown: ${error.message}.`);
     }
     this.planeKey = "";
-    this.refresh();
-    this.paint();
+    this.update();
   }
 
   // -- words
@@ -442,7 +465,7 @@ class Laboratory {
     const { run } = this, last = run.count ? run.curve.loss[run.count - 1] : NaN;
     const loss = Number.isFinite(last) ? `, loss ${number(last)}` : "";
     const said = {
-      training: `training, step ${run.step} of ${run.steps}${loss}`, paused: `paused at step ${run.step}${loss}`,
+      training: `training, ${round((100 * run.step) / run.steps)} % done`, paused: `paused at step ${run.step}${loss}`,
       finished: `finished ${run.steps} steps${loss}`, diverged: `diverged at step ${run.died}`,
       stopped: `stopped at step ${run.step}`, error: `stopped with an error. ${run.message}`, loading: "loading",
     };
@@ -468,7 +491,7 @@ class Laboratory {
     const parts = this.parts = {};
     parts.status = make("p", { class: "rl-status", role: "status", "aria-live": "polite" });
     parts.problem = make("p", { class: "rl-problem", role: "alert" });
-    parts.about = make("p", { class: "rl-about" });
+    parts.about = make("p", { class: "rl-about", "aria-live": "polite" });
     parts.pictures = {};
     const pictures = (kind, keys) => make("div", { class: kind }, ...keys.map((key) => parts.pictures[key] = make("div", { class: "rl-panel" })));
     parts.top = pictures("rl-top", ["loss", "sharpness"]);
@@ -540,8 +563,8 @@ class Laboratory {
   buildBar() {
     const { parts } = this;
     parts.main = button("", () => this.press(), { class: "rl-main" });
-    parts.step = button("Step", () => this.stepOnce());
-    parts.rewind = button("Rewind", () => this.rewind());
+    parts.step = button("Step", () => this.backend.step(1));
+    parts.rewind = button("Rewind", () => this.backend.rewind());
     parts.keep = button("Keep trace", () => this.keep());
     parts.clear = button("Clear", () => this.clear(), { "aria-label": "Clear traces" });
     parts.progress = make("progress", { "aria-label": "loading what trains", max: 1, value: 0, hidden: true });
@@ -575,7 +598,7 @@ class Laboratory {
       const select = make("select", { id: `${this.id}-${key}`, "aria-describedby": `${this.id}-why` });
       select.addEventListener("change", () => this.choose(key, select.value));
       parts.fields[key] = select;
-      row.append(make("div", { class: "rl-field" }, make("label", { for: select.id }, LABELS[key]), select));
+      row.append(make("div", { class: "rl-field" }, make("label", { for: select.id }, key.replace("_", " ")), select));
     }
     const seed = parts.seed = make("input", { id: `${this.id}-seed`, type: "number", min: 0, max: 2 ** 32 - 1, step: 1 });
     seed.addEventListener("change", () => {
@@ -634,7 +657,7 @@ class Laboratory {
     if (!run) { this.say("There is no run yet to download."); return; }
     const runs = this.opened[networkKey(this.ask)];
     const command = commandOf(run.ask, this.labelled(run.ask.task));
-    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : null,
+    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : sameAsk(run.ask, this.setup.ask) && this.setup.hash,
       commit: this.setup.commit, backend: this.backend.kind, made: new Date().toISOString() });
     savedAs(`richness-gamma${run.gamma}-eta${run.eta}.json`, JSON.stringify(data, null, 1));
     this.say(`Downloaded the run at ${this.named(run)}. ${byHand(run)}`);
@@ -658,7 +681,7 @@ class Laboratory {
     const size = this.setup.engine?.bytes ? ` (${megabytes(this.setup.engine.bytes)}, once)` : "";
     parts.main.textContent = this.backendState === "lost" ? "Try again" : busy ? "Loading …" : !this.live ? `Train here${size}`
       : active ? (run.state === "training" ? "Pause" : "Play") : "Train again";
-    parts.main.disabled = busy;
+    parts.main.setAttribute("aria-disabled", String(busy)); // not disabled: that would take the keyboard's focus away
     parts.step.disabled = !active;
     parts.rewind.disabled = !run || this.backendState !== "ready";
     parts.keep.disabled = !(run || this.near);
@@ -701,11 +724,7 @@ class Laboratory {
     const token = JSON.stringify(items);
     if (token === this.legendToken) return;
     this.legendToken = token;
-    this.parts.legend.replaceChildren(...items.map(([svg, words]) => {
-      const item = make("li", {}, words);
-      item.insertAdjacentHTML("afterbegin", svg);
-      return item;
-    }));
+    explain(this.parts.legend, items);
   }
 
   // -- drawing
@@ -749,12 +768,8 @@ class Laboratory {
     const items = BOUNDARIES.filter(([key]) => boundary?.[key]).map(([, words, dash]) => [line("measured", dash), words]);
     const factor = theoryFactor(boundary, this.ask.depth);
     items.push([line("theory", "6 4"), factor === 1 ? "theory: natural eta" : `theory: natural eta × ${number(factor)}`]);
-    this.parts.key.replaceChildren(...items.map(([svg, words]) => {
-      const item = make("li", {}, words);
-      item.insertAdjacentHTML("afterbegin", svg);
-      return item;
-    }));
-    if (runs) this.parts.key.append(make("li", {}, "dark: learned · dots: not converged · strokes: diverged"));
+    if (runs) items.push(["", "dark: learned · dots: not converged · strokes: diverged"]);
+    explain(this.parts.key, items);
     this.parts.note.textContent = [this.setup.about, boundary?.about].filter(Boolean).join(" ");
   }
 
@@ -777,9 +792,11 @@ class Laboratory {
       parts.progress.max = loaded.total || 1;
       parts.progress.value = loaded.done;
       parts.now.textContent = `${megabytes(loaded.done)} of ${megabytes(loaded.total)}`;
+    }
+    if (!this.running()) {
+      if (!loaded) parts.now.textContent = "";
       return;
     }
-    if (!run || !this.running()) { parts.now.textContent = ""; return; }
     const last = run.count ? run.curve.loss[run.count - 1] : NaN, eta = run.count ? run.curve.eta[run.count - 1] : run.eta;
     const gauge = [...run.gauges].reverse().find((g) => Number.isFinite(g.sharpness));
     parts.now.textContent = `step ${run.step} of ${run.steps} · loss ${number(last)} · eta ${number(eta)}${gauge ? ` · λ_max ${number(gauge.sharpness)}` : ""}`;

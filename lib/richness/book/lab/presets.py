@@ -55,10 +55,10 @@ PRESETS: tuple[dict[str, Any], ...] = (
     _preset(
         "edge_of_stability",
         "Edge of stability",
-        "How sharp does it get? Watch the sharpness rise to the line 2/lr_raw and stay about it, at either eta: a quarter of "
-        "the step size, four times the sharpness.",
+        "How sharp does it get? Watch the sharpness rise to the line 2/lr_raw and stay about it, at either eta: half the "
+        "step size, twice the sharpness.",
         _ask(10.0, 70.0, **_LARGE_BATCH),
-        _ask(10.0, 17.5, **_LARGE_BATCH),
+        _ask(10.0, 35.0, **_LARGE_BATCH),
     ),
     _preset(
         "collapse",

@@ -45,9 +45,6 @@ export function tauAt(run, step) {
   return curve.tau[low] + ((step - curve.step[low]) * curve.eta[low]) / run.gamma;
 }
 
-/** A run without points beyond its own: where its last step will lie in tau. */
-export const lastTau = (run) => tauAt(run, run.steps);
-
 // ---- measured runs
 
 function unpacked(text) {

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from richness.data.streams import remembered
 from richness.networks.optimizers import stability_line
@@ -32,7 +33,9 @@ SIDES = {"digits": 28, "digits8": 8}  # pixels along a picture's edge
 
 #: What a run is asked for by, in the words of :class:`richness.Experiment`; γ, η and the seed in the singular.
 FIELDS = ("depth", "width", "loss", "task", "optimizer", "batch_size", "steps")
-PROBE_POINTS = 16
+PROBE_POINTS, PROBE_SAMPLES = 16, 1024
+
+UNDER_WAY = ("loading", "training", "paused")  # states of a run that can still be steered
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -51,7 +54,7 @@ def experiment_of(ask: Mapping[str, Any], device: str = "cpu") -> Experiment:
     plain = Experiment(**fields)
     accuracy = ("accuracy",) if plain.source.classification else ()
     probes = ("loss", "sharpness", *accuracy, "test_loss", "ntk_alignment", "drift")
-    return Experiment(**fields, probes=probes, probe_points=PROBE_POINTS, device=device)
+    return Experiment(**fields, probes=probes, probe_points=PROBE_POINTS, probe_samples=PROBE_SAMPLES, device=device)
 
 
 def ask_of(experiment: Experiment) -> dict[str, Any]:
@@ -93,6 +96,19 @@ class Run:
             return 0
         return self.live.record.died if self.live.record.died >= 0 else self.live.step
 
+    def result(self) -> xr.Dataset:
+        """A run that ended, as :func:`richness.sweep` gives it; waits for its last measurements.
+
+        Raises:
+            RuntimeError: it has not ended.
+        """
+        if self.live is None or not self.live.ended:
+            raise RuntimeError(f"the run is {self.state} at step {self.step}: wait until it has finished")
+        self.done.wait()
+        while self.pending:  # another run came before they were made
+            self.live.measure(self.pending.popleft())
+        return self.live.dataset()
+
 
 class Trainer:
     """Trains in the background; a new request ends the old run, and only the latest is ever told of.
@@ -126,7 +142,7 @@ class Trainer:
             if self._closed:
                 raise RuntimeError("this laboratory is closed: make a new one with richness.Lab(...)")
             number = self._latest.number + 1 if self._latest else 1
-            if self._latest and self._latest.state in ("loading", "training", "paused"):
+            if self._latest and self._latest.state in UNDER_WAY:
                 self._latest.state = "stopped"
             allowance = 0.0 if paused else math.inf
             self._latest = Run(number, experiment, experiment.etas[0], allowance)
@@ -160,7 +176,7 @@ class Trainer:
         """End the run where it is."""
         with self._wake:
             run = self._latest
-            if run and run.state in ("loading", "training", "paused"):
+            if run and run.state in UNDER_WAY:
                 self._enter(run, "stopped")
                 self._wake.notify()
 

@@ -20,7 +20,7 @@ import xarray as xr
 
 from richness.book.lab import html, pack
 from richness.book.lab.presets import PRESETS, preset_of
-from richness.book.lab.trainer import FIELDS, Run, Trainer, ask_of, experiment_of
+from richness.book.lab.trainer import FIELDS, UNDER_WAY, Trainer, ask_of, experiment_of
 from richness.data import TASKS
 from richness.networks import LOSSES, OPTIMIZERS
 from richness.runs.experiment import Experiment
@@ -30,7 +30,8 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
 #: The view's modules, each after those it imports from. What trains on a page (engine/) is not among them.
 MODULES = ("numbers", "runs", "plane", "panels", "address", "instrument", "kernel", "lab")
-GAMMA_RANGE, ETA_RANGE = (-4.0, 4.0), (-9.0, 5.0)  # log10, the headline portrait's
+RANGES = {"gamma": (-4.0, 4.0), "eta": (-9.0, 5.0)}  # log10, the headline portrait's
+NOTCH = 0.05  # of a slider, log10
 #: What the controls offer; Python takes any other value too.
 OFFERED: dict[str, list[Any]] = {
     "depth": [2, 3, 4, 5, 6, 8],
@@ -133,44 +134,48 @@ class Lab:
         self._on_the_way = False  # whether a move of eta changes the run, or starts it anew
         if not self.on_page:
             self._trainer = Trainer(self._tell)
-            self._gamma = _slider("gamma", first.gammas[0], GAMMA_RANGE)
-            self._eta = _slider("eta", first.etas[0], ETA_RANGE)
-            self._view = View(setup=html.setup(first, self._measured, presets=PRESETS, sliders=False))
+            self._sliders = {name: _slider(name, self._ask[name], span) for name, span in RANGES.items()}
+            self._numbers = {name: _number(name, self._ask[name]) for name in RANGES}
+            setup = html.setup(first, self._measured, presets=PRESETS, sliders=False)
+            # A page fetches the runs of other networks when they are needed; here they would all travel at once.
+            setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
+            self._view = View(setup=setup)
             self._view.on_msg(self._heard)
-            for slider in (self._gamma, self._eta):
-                slider.observe(self._slid, names="value")
+            for name in RANGES:
+                self._sliders[name].observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
+                self._numbers[name].observe(lambda change, name=name: self._typed(name, change["new"]), names="value")
+            rows = [ipywidgets.HBox([self._sliders[name], self._numbers[name]]) for name in RANGES]
             #: What is displayed, to be placed in a layout of your own.
-            self.widget = ipywidgets.VBox([self._gamma, self._eta, self._view])
+            self.widget = ipywidgets.VBox([*rows, self._view])
 
     @property
     def gamma(self) -> float:
-        """γ, as the slider stands; set it to move the slider."""
-        return self._ask["gamma"] if self.on_page else float(self._gamma.value)
+        """γ of the next run; set it to move the slider and train."""
+        return float(self._ask["gamma"])
 
     @gamma.setter
     def gamma(self, value: float) -> None:
-        self._set(gamma=value)
+        self._set("gamma", value)
 
     @property
     def eta(self) -> float:
-        """η, as the slider stands; set it to move the slider."""
-        return self._ask["eta"] if self.on_page else float(self._eta.value)
+        """η of the next run; set it to move the slider and train."""
+        return float(self._ask["eta"])
 
     @eta.setter
     def eta(self, value: float) -> None:
-        self._set(eta=value)
+        self._set("eta", value)
 
     def train(self) -> None:
-        """Train at the sliders' γ and η from the start, in the background; whatever was running stops."""
-        trainer = self._training()
-        trainer.start(experiment_of(self._ask | {"gamma": self.gamma, "eta": self.eta}, self._device))
+        """Train at γ and η from the start, in the background; whatever was running stops."""
+        self._training().start(experiment_of(self._ask, self._device))
 
     def change(self, eta: float) -> None:
         """Another η from the next step on, while it trains or is paused."""
         trainer = self._training()
-        value = experiment_of(self._ask | {"eta": eta}).etas[0]
-        self._move(eta=value)
-        trainer.change(value)
+        self._ask = ask_of(experiment_of(self._ask | {"eta": eta}))
+        self._move()
+        trainer.change(self.eta)
 
     def pause(self) -> None:
         """Wait after the step that is being taken."""
@@ -199,7 +204,7 @@ class Lab:
         Where η was changed on the way, the attribute ``eta_changes``, JSON of [[step, η], …], says so: the recipe is then not
         all that made the run.
         """
-        return [_result(run) for run in tuple(self._training().ended)]
+        return [run.result() for run in tuple(self._training().ended)]
 
     @property
     def run(self) -> xr.Dataset:
@@ -213,14 +218,14 @@ class Lab:
             raise RuntimeError(
                 "no run has ended yet: show the laboratory or call train(), and wait until it has finished"
             )
-        return _result(ended[-1])
+        return ended[-1].result()
 
     def close(self) -> None:
         """Stop the run and its thread, and take the widgets off the page."""
         if self._trainer is None:
             return
         self._trainer.close()
-        for part in (*self.widget.children, self.widget):
+        for part in (*self._sliders.values(), *self._numbers.values(), *self.widget.children, self.widget):
             part.close()
 
     def _training(self) -> Trainer:
@@ -234,28 +239,43 @@ class Lab:
 
     # From the sliders, and from the view.
 
-    def _set(self, **values: float) -> None:
-        checked = ask_of(experiment_of(self._ask | {"gamma": self.gamma, "eta": self.eta} | values, self._device))
-        if self.on_page:
-            self._ask = checked
-            return
-        for name in values:
-            _move(getattr(self, f"_{name}"), checked[name])
+    def _set(self, name: str, value: float) -> None:
+        before, self._ask = self._ask, ask_of(experiment_of(self._ask | {name: value}))
+        if not self.on_page and self._ask != before:
+            self._move()
+            self._moved(name)
 
-    def _move(self, **values: float) -> None:
-        """Put the sliders where a run is."""
+    def _move(self, *, sliders: bool = True) -> None:
+        """Put the numbers, and the sliders, where the run is."""
         self._quiet = True
         try:
-            for name, value in values.items():
-                _move(getattr(self, f"_{name}"), value)
+            for name, number in self._numbers.items():
+                number.value = self._ask[name]
+            for name, slider in self._sliders.items() if sliders else ():
+                exponent = math.log10(self._ask[name])
+                slider.min, slider.max = min(slider.min, exponent), max(slider.max, exponent)
+                slider.value = self._ask[name]
         finally:
             self._quiet = False
 
-    def _slid(self, change: Any) -> None:
+    def _slid(self, name: str, value: float) -> None:
+        """A slider has moved. In the browser it also puts itself on the nearest of its notches: that is no move."""
+        if not self._quiet and abs(math.log10(value / self._ask[name])) > NOTCH / 2 + 1e-9:
+            self._ask = self._ask | {name: float(f"{value:.3g}")}
+            self._move(sliders=False)  # not the slider itself: a reader's hand is on it
+            self._moved(name)
+
+    def _typed(self, name: str, value: float) -> None:
         if self._quiet:
             return
+        try:
+            self._set(name, value)
+        except ValueError:  # what cannot be trained is not kept
+            self._move()
+
+    def _moved(self, name: str) -> None:
         run = self._training().run
-        if change["owner"] is self._eta and self._on_the_way and run and run.state in ("training", "paused"):
+        if name == "eta" and self._on_the_way and run and run.state in UNDER_WAY:
             self._training().change(self.eta)
         else:
             self.train()
@@ -279,7 +299,7 @@ class Lab:
         elif what == "start":
             experiment = experiment_of(message["ask"], self._device)
             self._ask = ask_of(experiment)
-            self._move(gamma=self._ask["gamma"], eta=self._ask["eta"])
+            self._move()
             trainer.start(experiment)
         elif what == "change":
             self.change(message["eta"])
@@ -325,7 +345,7 @@ DEFAULT: dict[str, Any] = {
 
 
 def offers(ask: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be asked of this kernel: ``limits``, field -> values (γ, η and the seed are free), and ``reasons``, none here."""
+    """What can be asked of this kernel: ``limits``, field -> values (γ, η, seed are free), and ``reasons``, none here."""
     lists = OFFERED | {"loss": list(LOSSES), "task": list(TASKS), "optimizer": list(OPTIMIZERS)}
     limits: dict[str, Any] = {
         name: values if ask[name] in values else sorted([*values, ask[name]]) for name, values in lists.items()
@@ -345,17 +365,6 @@ def packed(report: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
     return content, [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in arrays.values()]
 
 
-def _result(run: Run) -> xr.Dataset:
-    run.done.wait()  # its last measurements
-    assert run.live is not None
-    return run.live.dataset()
-
-
-def _move(slider: ipywidgets.FloatLogSlider, value: float) -> None:
-    slider.min, slider.max = min(slider.min, math.log10(value)), max(slider.max, math.log10(value))
-    slider.value = value
-
-
 def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.FloatLogSlider:
     exponent = math.log10(value)
     return ipywidgets.FloatLogSlider(
@@ -363,11 +372,16 @@ def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.Fl
         base=10.0,
         min=min(span[0], exponent),
         max=max(span[1], exponent),
-        step=0.05,
+        step=NOTCH,
         description=name,
-        readout_format=".3g",
-        layout=ipywidgets.Layout(width="100%", max_width="38rem"),
+        readout=False,  # it would show the notch: the number beside it says what is trained, and takes any value
+        layout=ipywidgets.Layout(width="100%", max_width="34rem"),
     )
+
+
+def _number(name: str, value: float) -> ipywidgets.FloatText:
+    layout = ipywidgets.Layout(width="6.5rem")
+    return ipywidgets.FloatText(value=value, step=None, tooltip=f"{name}, as a number", layout=layout)
 
 
 def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
@@ -396,8 +410,7 @@ def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.D
 def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
     """The book's own runs of this network, its task first; beside a live run only those of the same recipe."""
     missing = ""
-    house = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
-    for name in sorted(house, key=lambda name: house[name] != wanted.task):
+    for name in _house(wanted):
         try:
             runs = _loaded(name)
         except ResultError as error:
@@ -409,6 +422,12 @@ def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, s
         elif on_page or not _difference(runs, wanted):
             return runs, ""
     return None, missing
+
+
+def _house(wanted: Experiment) -> list[str]:
+    """Names of the book's own runs of a network, those of its task first."""
+    tasks = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
+    return sorted(tasks, key=lambda name: tasks[name] != wanted.task)
 
 
 def _mismatch(runs: xr.Dataset, wanted: Experiment) -> tuple[str, str]:

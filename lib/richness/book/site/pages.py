@@ -98,7 +98,7 @@ def move_laboratory_data(html: str, site: Path, root: str, chapter: str) -> str:
         following = _LABORATORY.search(html, container.end())
         if script is None or (following is not None and following.start() < script.start()):
             continue
-        from richness.book.site.laboratories import spread  # and torch with it: only where there is a laboratory
+        from richness.book.site.setups import spread  # and torch with it: only where there is a laboratory
 
         data = spread(script["data"].strip(), chapter, lambda data, suffix: store(data, suffix, site))
         name = store(data.encode(), ".json", site)
