@@ -114,7 +114,7 @@ def runs() -> xr.Dataset:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's engine as the site lays it down: its modules, and what is exported (taken from the site's build if it is there)."""
+    """The page's engine as the site lays it down: its modules, and what is exported, from the site's build if it is there."""
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed: run `make setup`")
     from richness.book.lab import export
@@ -144,7 +144,8 @@ class _Quiet(SimpleHTTPRequestHandler):
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """``serve(body, **files)``: the address of a page with the laboratory's files, under a strict policy.
 
-    What trains is ``fake_engine.js``, with a manifest like the real one's; ``engine=None`` leaves them out.
+    What trains is ``fake_engine.js``, with a manifest like the real one's; ``engine=None`` leaves them out, and a folder is
+    laid down as it is.
     """
     folder = tmp_path / "site" / "book"
     (folder / "engine").mkdir(parents=True)
@@ -154,10 +155,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def write(body: str, engine: str | None = "fake_engine.js", query: str = "", **files: str) -> str:
+    def write(body: str, engine: str | Path | None = "fake_engine.js", query: str = "", **files: str) -> str:
         for stem, content in files.items():
             (folder / f"{stem}.json").write_text(content)
-        if engine is not None:
+        if isinstance(engine, Path):
+            shutil.copytree(engine, folder / "engine", dirs_exist_ok=True)
+        elif engine is not None:
             shutil.copy(Path(__file__).parent / engine, folder / "engine" / "client.js")
             (folder / "engine" / "manifest.json").write_text(json.dumps(MANIFEST))
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Laboratory</title>'

@@ -15,6 +15,7 @@ import xarray as xr
 from richness.book.lab import Lab, html, pack, widget
 from richness.book.lab.trainer import experiment_of
 from richness.book.site import pages
+from richness.runs.results import ResultError
 
 LAB = Path(html.__file__).parent
 MODULES = ("boot", "numbers", "runs", "plane", "panels", "address", "instrument", "lab")
@@ -116,9 +117,12 @@ def test_every_number_has_its_word():
 
 
 def test_runs_that_are_missing_are_named(on_page, monkeypatch):
-    monkeypatch.setattr(widget, "_house", lambda wanted: ["not_made_yet"])
+    def nothing(name: str) -> xr.Dataset:
+        raise ResultError(f"no precomputed result {name}")
+
+    monkeypatch.setattr(widget, "_loaded", nothing)
     text = Lab().html()
-    assert "no precomputed result 'not_made_yet'" in text.replace("&#x27;", "'")
+    assert "The measured runs are missing here: no precomputed result laboratory_mlp3_mse" in text
     assert "trains this network once scripts run" in text
 
 

@@ -434,6 +434,7 @@ def test_the_runs_that_ended_are_results(make):
 def test_a_preset_gives_what_is_not_given(make):
     lab, _ = make(preset="catapult", seed=7)
     assert lab._ask == preset_of("catapult")["ask"] | {"seed": 7}
+    assert lab._view.setup["preset"] == "catapult"
     with pytest.raises(ValueError, match="unknown preset 'cat'"):
         make(preset="cat")
 
@@ -497,6 +498,7 @@ def test_a_name_that_was_never_measured_is_refused(make):
 
 def test_on_a_built_page_nothing_is_trained_by_python(make, monkeypatch):
     monkeypatch.setenv("RICHNESS_BOOK", "1")
+    assert '"preset":"collapse"' in widget.Lab(preset="collapse").html()
     lab = widget.Lab(gamma=3.0)
     lab.gamma = 5.0
     assert lab.gamma == 5.0 and "data-richness-lab" in lab._repr_mimebundle_()[0]["text/html"]

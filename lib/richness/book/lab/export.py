@@ -386,17 +386,31 @@ def described(task: Task) -> dict[str, Any]:
     """A task as the page makes it."""
     common = {"inputs": task.inputs, "outputs": task.outputs, "classes": task.classification, "about": task.about}
     if isinstance(task.draw, Analytic):
-        streams = {part: task.stream(part) for part in ("train", "probe", "test")}
-        return common | {
+        graph = f"{task.name}.onnx"
+        own = {
             "side": 0,
-            "streams": streams,
-            "graph": f"{task.name}.onnx",
+            "streams": {part: task.stream(part) for part in ("train", "probe", "test")},
             "draws": {task.draw.kind: task.draw.inputs},
+            "graph": graph,
+            "files": [f"graphs/{graph}"],
         }
-    draws = {name: {"kind": kind, "shape": shape} for name, (kind, shape) in digits.DRAWS.items()}
-    side = math.isqrt(task.inputs)
-    streams = {part: digits_stream(task.stream(part)) for part in ("train", "probe")}
-    return common | {"side": side, "streams": streams, "draws": draws}
+    else:
+        own = {
+            "side": math.isqrt(task.inputs),
+            "streams": {part: digits_stream(task.stream(part)) for part in ("train", "probe")},
+            "draws": {name: {"kind": kind, "shape": shape} for name, (kind, shape) in digits.DRAWS.items()},
+            "files": [DIGITS, "graphs/digits.places.onnx", "graphs/digits.inputs.onnx"],
+        }
+    return common | own
+
+
+def fetched_first(network: str, task: Task, dtype: str) -> list[str]:
+    """The files that a first run of that network fetches, besides the engine's own modules."""
+    graphs = [
+        f"graphs/{network}.{part}.{DTYPES['float64' if part == EXACT else dtype]}.onnx"
+        for part in networks()[network].all()
+    ]
+    return [*RUNTIME, PACKED_WASM, *described(task)["files"], *graphs]
 
 
 def manifest(sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -419,7 +433,10 @@ def manifest(sizes: Mapping[str, int]) -> dict[str, Any]:
         "steps": STEPS,
         "losses_of": OFFERED,
     }
+    usual = Experiment(gammas=1.0, etas=1.0)
+    first = fetched_first(network_name(usual.depth, usual.source, usual.loss), usual.source, "float32")
     return {
+        "bytes": sum(sizes[name] for name in first),
         "limits": limits,
         "reasons": REASONS,
         "files": dict(sorted(sizes.items())),
@@ -463,10 +480,9 @@ def write(folder: Path, runtime: Path) -> None:
     files: dict[str, bytes] = {f"graphs/{name}": data for graphs in made for name, data in graphs.items()}
     files[DIGITS] = packed_digits()
     files[PACKED_WASM] = _gzip((runtime / WASM).read_bytes())
+    files |= {name: (runtime / name).read_bytes() for name in RUNTIME}
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    for name in RUNTIME:
-        shutil.copyfile(runtime / name, folder / name)
     told = manifest({name: len(data) for name, data in files.items()})
     (folder / MANIFEST).write_text(json.dumps(told, separators=(",", ":")), encoding="utf-8")
 
@@ -486,7 +502,7 @@ def fingerprint(runtime: Path) -> str:
 
 
 def cached(caches: Path, runtime: Path) -> Path:
-    """The folder under ``caches`` with the files as they are now; written, and those of before dropped, where it is not there."""
+    """The folder under ``caches`` with the files as they are now. Where it is missing it is written, and old ones go."""
     target = caches / fingerprint(runtime)
     if not target.is_dir():
         unfinished = caches / f".{target.name}.{os.getpid()}"

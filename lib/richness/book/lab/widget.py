@@ -126,7 +126,7 @@ class Lab:
             ask = {name: wanted[name] if value == DEFAULT[name] else value for name, value in ask.items()}
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         first = experiment_of(ask, self._device)
-        self._ask = ask_of(first)
+        self._ask, self._preset = ask_of(first), preset
         self.on_page = os.environ.get("RICHNESS_BOOK") == "1"
         self._measured, self._missing = _measured(precomputed, first, self.on_page)
         self._trainer: Trainer | None = None
@@ -136,7 +136,7 @@ class Lab:
             self._trainer = Trainer(self._tell)
             self._sliders = {name: _slider(name, self._ask[name], span) for name, span in RANGES.items()}
             self._numbers = {name: _number(name, self._ask[name]) for name in RANGES}
-            setup = html.setup(first, self._measured, presets=PRESETS, sliders=False)
+            setup = html.setup(first, self._measured, presets=PRESETS, sliders=False, preset=preset)
             # A page fetches the runs of other networks when they are needed; here they would all travel at once.
             setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
             self._view = View(setup=setup)
@@ -330,7 +330,7 @@ class Lab:
 
     def html(self) -> str:
         """The page's laboratory: picture, summary, table, and the measured runs for ``lab.js`` to open."""
-        return html.page(experiment_of(self._ask), self._measured, self._missing, presets=PRESETS)
+        return html.page(experiment_of(self._ask), self._measured, self._missing, presets=PRESETS, preset=self._preset)
 
     def __repr__(self) -> str:
         network = ", ".join(f"{name}={self._ask[name]!r}" for name in ("depth", "width", "loss", "task"))

@@ -1,4 +1,4 @@
-"""The laboratory's engine in the site: graphs traced from the library, in a process beside the build, kept until they change."""
+"""The laboratory's engine in the site: traced from the library in a process beside the build, kept until that changes."""
 
 from __future__ import annotations
 

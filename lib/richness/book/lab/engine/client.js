@@ -142,12 +142,10 @@ export function pageBackend(base, report, { heartbeat = 4000 } = {}) {
   };
 }
 
-/** Bytes that a first run of this ask fetches. */
+/** Bytes that a first run of this ask fetches, as far as their arrival can be seen: the runtime's modules are imported. */
 function weight({ files, tasks, network_of: networks, dtypes, float64_below: below }, ask) {
-  const network = networks[ask.task]?.[ask.loss]?.[ask.depth], task = tasks[ask.task] ?? {};
-  const dtype = dtypes[ask.gamma < below ? "float64" : "float32"];
-  const graph = (name) => (name.startsWith(`graphs/${network}.`) && name.endsWith(`.${dtype}.onnx`)) || name === `graphs/${task.graph}`;
-  const digits = (name) => !task.graph && name.includes("digits");
-  const needed = Object.keys(files).filter((name) => name === "ort.wasm.gz" || graph(name) || digits(name));
+  const network = networks[ask.task]?.[ask.loss]?.[ask.depth], dtype = dtypes[ask.gamma < below ? "float64" : "float32"];
+  const graph = (name) => name.startsWith(`graphs/${network}.`) && (name.endsWith(`.${dtype}.onnx`) || name.includes(".gauges."));
+  const needed = ["ort.wasm.gz", ...(tasks[ask.task]?.files ?? []), ...Object.keys(files).filter(graph)];
   return needed.reduce((sum, name) => sum + files[name], 0);
 }

@@ -10,31 +10,33 @@ const size = (shape) => shape.reduce((product, n) => product * n, 1);
  * torch's `grid_sample` (bilinear, zeros, align_corners=False) of side x side images. It is an operator, not mathematics of this
  * project's, and onnxruntime's takes 7 ms for a batch of 64 where this loop takes a fraction of one.
  *
- * images: grey levels 0-255 of all originals. which: the original of each of n. places: x then y of every pixel in units of
- * half the side. Returns n images, grey levels in [0, 1].
+ * images: grey levels 0-255 of all originals, each with a black margin of one pixel (see `framed`). which: the original of each
+ * of n. places: x then y of every pixel, in units of half the side from the centre. Returns n images, grey levels in [0, 1].
  */
 export function resample(images, side, which, places) {
-  const n = which.length, pixels = side * side, half = side / 2, middle = (side - 1) / 2;
+  const n = which.length, pixels = side * side, wide = side + 2, half = side / 2, middle = (side + 1) / 2, level = 1 / 255;
   const out = new Float32Array(n * pixels);
   for (let k = 0; k < n; k++) {
-    const image = which[k] * pixels, at = 2 * k * pixels, to = k * pixels;
+    const image = which[k] * wide * wide, across = 2 * k * pixels, down = across + pixels, to = k * pixels;
     for (let p = 0; p < pixels; p++) {
-      const x = places[at + p] * half + middle, y = places[at + pixels + p] * half + middle;
-      const left = Math.floor(x), top = Math.floor(y);
-      if (left < -1 || top < -1 || left >= side || top >= side) continue;
-      const u = x - left, v = y - top, corner = image + top * side + left;
-      let above, below;
-      if (left >= 0 && top >= 0 && left < side - 1 && top < side - 1) {
-        above = images[corner] + u * (images[corner + 1] - images[corner]);
-        below = images[corner + side] + u * (images[corner + side + 1] - images[corner + side]);
-      } else {
-        const inside = (dx, dy) => left + dx >= 0 && left + dx < side && top + dy >= 0 && top + dy < side;
-        const level = (dx, dy) => (inside(dx, dy) ? images[corner + dy * side + dx] : 0);
-        above = level(0, 0) + u * (level(1, 0) - level(0, 0));
-        below = level(0, 1) + u * (level(1, 1) - level(0, 1));
-      }
-      out[to + p] = (above + v * (below - above)) / 255;
+      const x = places[across + p] * half + middle, y = places[down + p] * half + middle; // of the framed image
+      if (!(x >= 0 && y >= 0 && x < side + 1 && y < side + 1)) continue;
+      const left = x | 0, top = y | 0, corner = image + top * wide + left;
+      const a = images[corner], b = images[corner + 1], c = images[corner + wide], d = images[corner + wide + 1];
+      if ((a | b | c | d) === 0) continue; // most of a digit's image is black
+      const u = x - left, v = y - top, above = a + u * (b - a), below = c + u * (d - c);
+      out[to + p] = (above + v * (below - above)) * level;
     }
+  }
+  return out;
+}
+
+/** Images of side x side, each with a margin of zeros. */
+export function framed(images, side) {
+  const wide = side + 2, count = images.length / (side * side), out = new Uint8Array(count * wide * wide);
+  for (let row = 0; row < count * side; row++) {
+    const image = Math.floor(row / side), at = (image * wide + (row % side) + 1) * wide + 1;
+    out.set(images.subarray(row * side, (row + 1) * side), at);
   }
   return out;
 }
@@ -71,7 +73,7 @@ export class Streams {
   }
 
   async #digits(task, part, seed, step, count) {
-    const [{ images, labels, side, training }, places] = await Promise.all([this.#originals(), this.graphs.graph("digits.places.onnx")]);
+    const [{ frames, labels, side, training }, places] = await Promise.all([this.#originals(), this.graphs.graph("digits.places.onnx")]);
     const drawn = {};
     for (const [name, { kind, shape }] of Object.entries(task.draws)) {
       drawn[name] = rng[kind](seed, `${task.streams[part]}/${name}`, step, count * size(shape), training);
@@ -79,14 +81,14 @@ export class Streams {
     const { which, ...others } = drawn;
     const given = Object.entries(others).map(([name, values]) => [name, tensor("float64", values, [count, ...task.draws[name].shape])]);
     const where = await places(Object.fromEntries(given));
-    const grey = resample(images, side, which, where.places.data);
+    const grey = resample(frames, side, which, where.places.data);
     return { x: await this.#pooled(grey, count), ...classes(which, labels, task.outputs) };
   }
 
   async #heldOut(task) {
     const { images, labels, side, training } = await this.#originals();
     const which = Float64Array.from({ length: labels.length - training }, (_, i) => training + i);
-    const grey = Float32Array.from(images.subarray(training * side * side), (level) => level / 255);
+    const grey = Float32Array.from(images, (level) => level / 255);
     return { x: await this.#pooled(grey, which.length), ...classes(which, labels, task.outputs) };
   }
 
@@ -99,9 +101,10 @@ export class Streams {
   #originals() {
     this.originals ??= this.graphs.file(DIGITS).then(async (packed) => {
       const { images: count, side, training } = this.manifest.digits;
-      const bytes = new Uint8Array(await new Response(unpacked(packed)).arrayBuffer());
-      if (bytes.length !== count * (side * side + 1)) throw new Error(`${DIGITS} is damaged: it holds ${bytes.length} bytes`);
-      return { images: bytes.subarray(0, count * side * side), labels: bytes.subarray(count * side * side), side, training };
+      const bytes = await new Response(unpacked(packed)).arrayBuffer().then((whole) => new Uint8Array(whole), () => []);
+      if (bytes.length !== count * (side * side + 1)) throw new Error(`${DIGITS} is damaged: it does not unpack to ${count} images`);
+      const images = bytes.subarray(0, count * side * side), labels = bytes.subarray(count * side * side);
+      return { images: images.subarray(training * side * side), frames: framed(images, side), labels, side, training };
     });
     return this.originals;
   }
@@ -145,13 +148,12 @@ export class Memory {
 
   /** The batch of a step; `last` is the last that will be asked for. null where another stream was chosen meanwhile. */
   async get(step, last) {
-    const { stream } = this, found = stream.kept.get(step) ?? this.passing.get(step);
     if (step + AHEAD / 2 >= this.asked && this.asked <= last) this.#ask(step, last);
+    const found = this.stream.kept.get(step) ?? this.passing.get(step);
     if (found) {
       this.passing.delete(step);
       return found;
     }
-    if (this.asked <= step) this.#ask(step, last);
     return new Promise((go) => { this.wanted = { step, go }; });
   }
 

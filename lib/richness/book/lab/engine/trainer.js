@@ -84,17 +84,18 @@ export class Trainer {
   /** Train from the seed's first weights; `until`: pause after so many updates. Resolves when this run is over. */
   start(number, ask, until = ask.steps) {
     this.#end();
+    const lr = ask.eta * this.manifest.lr_raw;
+    this.report({ kind: "run", number, ask, lr, line: this.manifest.line / lr });
     let about;
     try {
       about = resolved(ask, this.manifest);
     } catch (error) {
       this.report({ kind: "state", number, state: "error", step: 0, message: error.message });
+      this.run = null;
       return this.working;
     }
     const run = { number, ask, about, eta: ask.eta, at: 0, until, state: "", wake: () => {}, rows: { from: 0, loss: [], eta: [] } };
     this.run = run;
-    const lr = ask.eta * this.manifest.lr_raw;
-    this.report({ kind: "run", number, ask, lr, line: this.manifest.line / lr });
     this.working = this.working.then(() => this.#train(run));
     return this.working;
   }
