@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from richness.book.site import engine as site_engine
+from richness.book.site.places import SiteError
 from richness.book.site.serving import background
 from richness.data import TASKS
 from richness.networks import LOSSES
@@ -24,6 +26,7 @@ from richness.runs.experiment import Experiment
 from richness.runs.training import Trainer
 
 pytestmark = pytest.mark.slow
+LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
 
 STEPS = 100
 GAMMAS = {"float32": 1.0, "float64": 5e-4}
@@ -223,3 +226,97 @@ def test_what_it_cannot_train_is_said(drive, bad, says):
     (state, _, message) = got["states"][-1]
     assert state == "error"
     assert re.search(says, message), message
+
+
+def test_the_site_gets_the_engine(engine, tmp_path, monkeypatch):
+    """The folder of the exported files is there already: the build of the site only copies it."""
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("RICHNESS_ROOT", str(root))
+    site_engine.start(root / "_build" / "engine").finish(tmp_path / "engine")
+    for name in ("manifest.json", "ort.wasm.gz", "graphs/mlp3_64_10_mse.step.f32.onnx"):
+        assert (tmp_path / "engine" / name).read_bytes() == (engine / name).read_bytes()
+
+
+def test_an_export_that_fails_says_why(tmp_path, monkeypatch):
+    (tmp_path / "node_modules/onnxruntime-web/dist").mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml", "node_modules/onnxruntime-web/package.json"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.setenv("RICHNESS_ROOT", str(tmp_path))
+    monkeypatch.setattr(site_engine.sys, "executable", shutil.which("false"))
+    with pytest.raises(SiteError, match="was not exported: it ended with 1"):
+        site_engine.start(tmp_path / "caches").finish(tmp_path / "engine")
+
+
+def test_what_is_exported_is_small_and_counted(engine):
+    told = json.loads((engine / "manifest.json").read_text())
+    for name, size in told["files"].items():
+        assert (engine / name).stat().st_size == size
+    assert max(path.stat().st_size for path in (engine / "graphs").iterdir()) < 20_000
+    assert told["bytes"] < 6e6
+    assert len((engine / "manifest.json").read_bytes()) < 20_000
+    modules = [path for path in (LAB / "engine").glob("*.js")]
+    assert sum(path.stat().st_size for path in modules) < 60_000
+
+
+def test_resampling_is_grid_samples(drive):
+    """Inside, on the rim, and beyond it."""
+    chance, side, n = np.random.default_rng(0), 7, 40
+    images = chance.integers(0, 256, (5, side, side), dtype=np.uint8)
+    which = chance.integers(0, 5, n)
+    places = chance.uniform(-1.7, 1.7, (n, 2, side, side)).astype(np.float32)
+    places[0] = np.array([-1.0, 1.0, 1 + 1 / side, -1 - 1 / side, 0.0, 1e9, np.nan], np.float32)[None, :, None]
+    job = {"do": "resample", "images": images.ravel().tolist(), "side": side, "which": which.tolist()}
+    (got,) = drive([job | {"places": np.nan_to_num(places, nan=-9.0).ravel().tolist()}])
+    grey = torch.from_numpy(images[which]).float()[:, None] / 255
+    grid = torch.from_numpy(np.nan_to_num(places, nan=-9.0)).permute(0, 2, 3, 1)
+    wanted = torch.nn.functional.grid_sample(grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    np.testing.assert_allclose(got, wanted.flatten(), atol=2e-6)
+
+
+def test_lanczos_finds_the_largest_algebraic_eigenvalue(drive):
+    chance = np.random.default_rng(1)
+    basis = np.linalg.qr(chance.normal(size=(40, 40)))[0]
+    spectra = {
+        "spread": np.linspace(-3, 5, 40),
+        "negative": -np.geomspace(1e-3, 10, 40),
+        "one": np.eye(40)[0] * 7,
+        "twins": np.r_[4.0, 4.0, np.zeros(38)],
+        "zero": np.zeros(40),
+    }
+    start = chance.normal(size=40)
+    jobs = []
+    for values in spectra.values():
+        matrix = basis @ np.diag(values) @ basis.T
+        jobs.append({"do": "eigen", "matrix": ((matrix + matrix.T) / 2).tolist(), "start": start.tolist()})
+    for (name, values), (value, products) in zip(spectra.items(), drive(jobs), strict=True):
+        assert value == pytest.approx(values.max(), rel=2e-4, abs=1e-9), name
+        assert products <= 41
+
+
+def test_ritz_values_and_last_components_are_those_of_eigh(drive):
+    chance = np.random.default_rng(2)
+    cases = [(chance.normal(size=n), chance.normal(size=n)) for n in (1, 2, 3, 9, 30, 80)]
+    cases += [(np.array([2.0, 2.0, 1.0]), np.array([0.0, 1.0, 0.0])), (np.zeros(4), np.zeros(4))]
+    jobs = [{"do": "eigen", "tridiagonal": [d.tolist(), e.tolist()]} for d, e in cases]
+    for (d, e), got in zip(cases, drive(jobs), strict=True):
+        matrix = np.diag(d) + np.diag(e[:-1], 1) + np.diag(e[:-1], -1)
+        values, vectors = np.linalg.eigh(matrix)
+        np.testing.assert_allclose(got["values"], values, atol=1e-12)
+        if np.diff(values, prepend=-np.inf).min() > 1e-9:
+            np.testing.assert_allclose(np.abs(got["last"]), np.abs(vectors[-1]), atol=1e-10)
+
+
+def test_batches_are_remembered_within_a_limit(drive):
+    """A batch counts 20 bytes: 100 fit."""
+    visits = [(0, 0, 59), (0, 0, 59), (1, 0, 59), (0, 0, 59), (0, 0, 399), (0, 0, 399)]
+    job = {"do": "memory", "limit": 2000, "visits": [{"seed": s, "from": a, "last": b} for s, a, b in visits]}
+    (told,) = drive([job])
+    assert all(visit["right"] and visit["bytes"] <= 2000 and visit["passing"] == 0 for visit in told)
+    assert [visit["made"] for visit in told[:4]] == [
+        60,
+        0,
+        60,
+        60,
+    ]  # again: nothing; another stream: the first one goes
+    assert told[4]["made"] == 340
+    assert told[5]["made"] == 300

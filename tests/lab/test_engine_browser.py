@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -307,6 +308,17 @@ def test_memory_stays_flat_over_hundreds_of_starts(chromium, page, opened):
     opened(body, {"ask": asked, "starts": 300})
     print(f"{before:.0f} MB, {held() - before:+.0f} MB over 300 starts")
     assert held() < before + 90
+
+
+def test_a_tab_that_is_put_away_goes_on_when_it_is_back(page, opened):
+    asked = ask(3, "mse", "digits8", 1.0, steps=400)
+    opened("window.lab = make({ heartbeat: 300 }); lab.backend.start(arg); await lab.until(() => lab.number());", asked)
+    session = page.context.new_cdp_session(page)
+    session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    time.sleep(1.5)
+    session.send("Page.setWebLifecycleState", {"state": "active"})
+    got = opened("await lab.over(); return [lab.state(), lab.curve().loss.length, lab.last('lost') ?? null];")
+    assert got == ["finished", 401, None]
 
 
 @pytest.mark.parametrize("missing", ["WebAssembly", "DecompressionStream"])

@@ -508,9 +508,12 @@ def cached(caches: Path, runtime: Path) -> Path:
         unfinished = caches / f".{target.name}.{os.getpid()}"
         write(unfinished, runtime)
         for old in caches.iterdir():
-            if old != unfinished:
-                shutil.rmtree(old, ignore_errors=True)
-        unfinished.rename(target)
+            if old.is_dir() and old != unfinished:
+                shutil.rmtree(old)
+        try:
+            unfinished.rename(target)
+        except OSError:  # another process was sooner
+            shutil.rmtree(unfinished)
     return target
 
 

@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from richness.book.site import docstrings, formulas, icons, laboratory, pages, styles
+from richness.book.site import docstrings, engine, formulas, icons, pages, styles
 from richness.book.site.places import ASSETS, LABORATORY, SiteError, node_package
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _add_assets(app: Sphinx) -> None:
     try:
         copy_assets(book)
         # Traced while the chapters run, and waited for at the end.
-        app.richness_engine = laboratory.start(Path(app.outdir).parent / "engine")  # type: ignore[attr-defined]
+        app.richness_engine = engine.start(Path(app.outdir).parent / "engine")  # type: ignore[attr-defined]
     except SiteError as error:
         raise _one_line(error) from error
     # Cut down by the last build; without them Sphinx lays down the whole ones and stays silent about it.
@@ -181,12 +181,17 @@ def _without_third_parties(app: Sphinx, page: str, template: str, context: dict[
 def _finish(app: Sphinx, exception: Exception | None) -> None:
     if app.builder.format == "html":
         formulas.typesetter().stop()
-    if exception is None and app.builder.name == "html":
+    export: engine.Export | None = getattr(app, "richness_engine", None)
+    if exception is not None or app.builder.name != "html":
+        if export:
+            export.stop()
+        return
+    if export:
         try:
-            laboratory.finish(app.richness_engine, Path(app.outdir) / pages.BOOK / "lab" / "engine")  # type: ignore[attr-defined]
+            export.finish(Path(app.outdir) / pages.BOOK / "lab" / "engine")
         except SiteError as error:
             raise _one_line(error) from error
-        finish_site(Path(app.outdir))
+    finish_site(Path(app.outdir))
 
 
 def finish_site(site: Path) -> None:

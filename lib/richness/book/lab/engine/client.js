@@ -1,4 +1,15 @@
 // The backend of a page without a kernel: three workers, told what to train; all they report comes through one function.
+//
+// An ask has the names of richness.Experiment, singular: {gamma, eta, depth, width, loss, task, optimizer, batch_size, steps, seed}.
+// Reports, each with `kind` and, of a run, its `number`:
+//   ready    {limits, reasons}     what can be asked here, and why no more
+//   loading  {done, total}         bytes, while runtime, graphs and data arrive
+//   run      {ask, lr, line}       a run has begun; line: the sharpness up to which its step is stable
+//   curve    {from, step, loss, eta}   rows of every step, to be placed at index `from`; the loss before the update
+//   gauges   {step, sharpness, accuracy, test_loss, alignment, drift}   null where there is none; late, in any order
+//   samples  {step, side, inputs, labels, guesses}   a few of the current batch
+//   state    {state, step, message}    loading, training, paused, finished, diverged, error
+//   lost     {message}             nothing more will come; `start` tries anew
 
 const ROLES = ["train", "stream", "measure"];
 const WORKS = { train: "trains", stream: "makes the data", measure: "measures" };

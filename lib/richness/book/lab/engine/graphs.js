@@ -55,14 +55,15 @@ function alone(work) {
   return result;
 }
 
-/** Graphs by file name, opened when first asked for and kept. */
+/** Graphs by file name, opened when first asked for and kept. `module`: the compiled runtime, or a promise of it. */
 export class Graphs {
   constructor(base, manifest, module, seen = () => {}) {
     this.base = base;
     this.manifest = manifest;
     this.seen = seen;
     this.open = new Map();
-    share(module);
+    this.runtime = Promise.resolve(module).then(share);
+    this.runtime.catch(() => {}); // told where a graph is waited for
     env.wasm.numThreads = 1;
     env.wasm.wasmPaths = { mjs: here("./factory.js") };
     env.logLevel = "error";
@@ -85,7 +86,7 @@ export class Graphs {
   }
 
   async #session(file) {
-    const bytes = await this.file(file);
+    const [bytes] = await Promise.all([this.file(file), this.runtime]);
     let session;
     try {
       session = await alone(() => InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" }));

@@ -146,6 +146,11 @@ export class Memory {
     this.make(null);
   }
 
+  /** Have the first batches made. */
+  ahead(last) {
+    this.#ask(0, last);
+  }
+
   /** The batch of a step; `last` is the last that will be asked for. null where another stream was chosen meanwhile. */
   async get(step, last) {
     if (step + AHEAD / 2 >= this.asked && this.asked <= last) this.#ask(step, last);

@@ -152,9 +152,10 @@ export class Trainer {
     if (run.over) return;
     const { ask, about } = run, { dtype, network, task } = about;
     this.#state(run, "loading");
+    this.memory.choose(ask.task, ask.seed, ask.batch_size);
+    this.memory.ahead(ask.steps); // they are made while the graphs arrive
     const [raw, step] = await Promise.all(["raw", "step"].map((program) => this.graphs.of(network, program, dtype)));
     if (run.over) return;
-    this.memory.choose(ask.task, ask.seed, ask.batch_size);
     const start = named(dtype, about.weights, this.#first(network, about.weights, ask.seed));
     const scalar = (value) => tensor(dtype, [value], [1]), gamma = scalar(ask.gamma), key = `${network} ${dtype}`;
     let weights = start, eta = scalar(run.eta), used = run.eta, breathed = performance.now();

@@ -16,8 +16,8 @@ const buffers = (...arrays) => arrays.filter(Boolean).map((array) => array.buffe
 
 /** Compiles the runtime for all three, and trains. */
 async function train({ base, manifest, ports }) {
-  const module = await compiled(base, manifest.files[WASM], seen);
-  for (const port of Object.values(ports)) port.postMessage({ module });
+  const module = compiled(base, manifest.files[WASM], seen);
+  module.then((made) => Object.values(ports).forEach((port) => port.postMessage({ module: made }))).catch(fail);
   const memory = new Memory((wanted) => ports.stream.postMessage({ wanted }));
   ports.stream.onmessage = ({ data }) => memory.arrive(data);
   const probe = (snapshot) => ports.measure.postMessage({ snapshot }, buffers(...snapshot.weights));
@@ -35,8 +35,9 @@ async function train({ base, manifest, ports }) {
 
 /** Makes batches for the trainer, in order, and the fixed sets that are measured on, which go first. */
 async function stream({ base, manifest, ports }) {
-  let jobs = [], busy = false;
-  const streams = new Streams(new Graphs(base, manifest, await handed(ports.train), seen));
+  let jobs = [], busy = false, give;
+  const module = new Promise((go) => { give = go; });
+  const streams = new Streams(new Graphs(base, manifest, module, seen));
   const work = async () => {
     if (busy) return;
     busy = true;
@@ -51,8 +52,9 @@ async function stream({ base, manifest, ports }) {
     }
     busy = false;
   };
-  ports.train.onmessage = ({ data: { wanted } }) => {
-    if (wanted) jobs.push(wanted);
+  ports.train.onmessage = ({ data }) => {
+    if (data.module) return give(data.module);
+    if (data.wanted) jobs.push(data.wanted);
     else jobs = [];
     work().catch(fail);
   };
@@ -67,18 +69,17 @@ async function stream({ base, manifest, ports }) {
 
 /** Measures what the trainer hands over, on sets that the stream's worker makes. */
 async function measure({ base, manifest, ports }) {
-  const graphs = new Graphs(base, manifest, await handed(ports.train), seen), waiting = new Map();
+  let give;
+  const module = new Promise((go) => { give = go; });
+  const graphs = new Graphs(base, manifest, module, seen), waiting = new Map();
   ports.stream.onmessage = ({ data: { task, part, set } }) => waiting.get(`${task} ${part}`)?.(set);
   const sets = (task, part) => new Promise((go) => {
     waiting.set(`${task} ${part}`, go);
     ports.stream.postMessage({ task, part });
   });
   const gauges = new Gauges({ graphs, sets, report: tell });
-  ports.train.onmessage = ({ data: { snapshot } }) => gauges.take(snapshot).catch(fail);
+  ports.train.onmessage = ({ data }) => (data.module ? give(data.module) : gauges.take(data.snapshot).catch(fail));
 }
-
-/** The compiled runtime, from the worker that compiled it. */
-const handed = (port) => new Promise((go) => { port.onmessage = ({ data: { module } }) => go(module); });
 
 const roles = { train, stream, measure };
 let opened = null;
