@@ -199,12 +199,12 @@ class Glance:
     def _repr_html_(self) -> str:
         lines = "\n".join(
             f'<tr><th scope="row"><a href="#{claim.lower()}">{claim}</a></th><td>'
-            + " ".join(f"{n} × {badge(word)}" for word, n in counts.items())
+            + " ".join(f"{n}&nbsp;×&nbsp;{badge(word)}" for word, n in counts.items())
             + "</td></tr>"
             for claim, counts in self._counts().items()
         )
         return (
-            '<div class="richness-table" tabindex="0" role="group" aria-label="Verdicts by claim">'
+            '<div class="richness-table richness-glance" tabindex="0" role="group" aria-label="Verdicts by claim">'
             '<table><thead><tr><th scope="col">claim</th><th scope="col">parts by verdict</th></tr></thead>\n'
             f"<tbody>\n{lines}\n</tbody></table></div>"
         )
