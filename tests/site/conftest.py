@@ -1,4 +1,4 @@
-"""The built website, served under a sub-path as a project page would be, and a Chromium that notes what goes wrong."""
+"""The built website, under a sub-path as a project page would be and under its policy, in a Chromium that takes notes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from visits import SITE, Visit, watch
 
+from richness.book.site.policy import site_policy
 from richness.book.site.serving import background
 
 PREFIX = "/somewhere/richness"
@@ -24,8 +25,8 @@ def site() -> Path:
 
 @pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
-    """The address of the site's root, under a sub-path."""
-    with background(site, PREFIX) as address:
+    """The address of the site's root, under a sub-path; every answer carries the site's Content-Security-Policy."""
+    with background(site, PREFIX, site_policy(site)) as address:
         yield address
 
 
@@ -37,6 +38,7 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
     def open_page(path: str, **options: Any) -> Visit:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
+        # A polled expression must be a function (`() => …`): the site's policy knows no eval.
         seen = Visit(context.new_page())
         watch(seen, address)
         seen.page.goto(address + path, wait_until="load")

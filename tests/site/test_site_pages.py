@@ -24,7 +24,7 @@ def scroll_through(page: Any) -> None:
         " scrollTo(0, y); await new Promise((done) => setTimeout(done, 30)); } }"
     )
     page.wait_for_function(
-        "[...document.querySelectorAll('figure.richness-figure')].every((figure) => figure.dataset.state === 'live')",
+        "() => [...document.querySelectorAll('.richness-figure')].every((figure) => figure.dataset.state === 'live')",
         timeout=60_000,
     )
 
@@ -41,7 +41,7 @@ def test_nothing_goes_wrong_and_no_one_else_is_asked(visit: Any, name: str) -> N
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_follow_the_reader(visit: Any, name: str, scheme: str) -> None:
     page = visit(name, color_scheme=scheme).page
-    page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    page.wait_for_function(f"() => document.documentElement.dataset.theme === '{scheme}'")
     paper, ink = lightness(page, "body", "backgroundColor"), lightness(page, "body", "color")
     assert (paper > ink + 100) if scheme == "light" else (ink > paper + 100)
 

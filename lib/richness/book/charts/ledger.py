@@ -45,7 +45,7 @@ class LedgerTable:
         body = "\n".join(_row(row, first[row["id"]] == place) for place, row in enumerate(self.rows))
         return (
             '<div class="richness-table richness-ledger" tabindex="0" role="group" '
-            'aria-label="The ledger, scrolls sideways">'
+            'aria-label="The ledger">'
             f"<table><caption>{escape(self.summary)}</caption><thead><tr>{head}</tr></thead>\n"
             f"<tbody>\n{body}\n</tbody></table></div>"
         )
@@ -204,7 +204,7 @@ class Glance:
             for claim, counts in self._counts().items()
         )
         return (
-            '<div class="richness-table" tabindex="0" role="group" aria-label="Verdicts by claim, scrolls sideways">'
+            '<div class="richness-table" tabindex="0" role="group" aria-label="Verdicts by claim">'
             '<table><thead><tr><th scope="col">claim</th><th scope="col">parts by verdict</th></tr></thead>\n'
             f"<tbody>\n{lines}\n</tbody></table></div>"
         )

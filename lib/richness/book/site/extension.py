@@ -128,12 +128,12 @@ def _add_assets(app: Sphinx) -> None:
 
 
 def copy_assets(book: Path) -> None:
-    """Fill the site's ``_book`` folder: styles, ``figures.js``, KaTeX, Vega and the laboratory.
+    """Fill the site's ``_book`` folder: styles, ``page.js``, ``figures.js``, KaTeX, Vega and the laboratory.
 
     It is not Sphinx's ``_static``: what lies there is put on every page.
     """
     book.mkdir(parents=True, exist_ok=True)
-    for name in ("figures.js", "richness.css", "favicon.svg"):
+    for name in ("page.js", "figures.js", "richness.css", "favicon.svg"):
         shutil.copyfile(ASSETS / name, book / name)
     (book / "icons.css").touch()  # written at the end, when the pages tell which icons they use
     formulas.copy_katex(book / "katex")
@@ -158,14 +158,17 @@ def copy_vega(target: Path) -> None:
 
 
 def _without_third_parties(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Drop Thebe's script and its settings, which name a third party, from a page's list of scripts."""
-    scripts = context.get("script_files", [])
-    context["script_files"] = [
-        script
-        for script in scripts
-        if "thebe" not in str(getattr(script, "filename", script)).lower()
-        and "thebe" not in str(getattr(script, "attributes", {}).get("body", "")).lower()
-    ]
+    """Drop Thebe's script and its settings, which name a third party, from a page's list of scripts.
+
+    And the page's name, which only a switch between versions reads: every page then has the same inline scripts.
+    """
+
+    def wanted(script: Any) -> bool:
+        body = str(getattr(script, "attributes", {}).get("body", ""))
+        named = f"{getattr(script, 'filename', script)} {body}".lower()
+        return "thebe" not in named and not body.startswith("DOCUMENTATION_OPTIONS.pagename")
+
+    context["script_files"] = list(filter(wanted, context.get("script_files", [])))
     context["css_files"] = [style for style in context.get("css_files", []) if "thebe" not in str(style.filename)]
 
 

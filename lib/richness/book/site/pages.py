@@ -1,4 +1,4 @@
-"""What happens to each written page: third parties out, big data moved beside the page, the book's own scripts in."""
+"""What happens to each written page: third parties out, big data moved beside it, the book's scripts and policy in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import hashlib
 import re
 from html import unescape
 from pathlib import Path
+
+from richness.book.site.access import mended
+from richness.book.site.policy import with_policy
 
 FIGURES = "_figures"
 BOOK = "_book"
@@ -28,6 +31,7 @@ _EARLY_MODE = """{
       const dark = mode === "dark" || (mode !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
       document.documentElement.dataset.theme = dark ? "dark" : "light";
     }"""
+_ACTIONS = {"window.print()": "print", "toggleFullScreen()": "fullscreen"}  # what page.js does instead
 _JSON = re.compile(r'<script type="application/json"(?P<attributes>[^>]*)>(?P<data>.*?)</script>', re.DOTALL)
 _CSV = re.compile(r'href="data:text/csv;[^",]*base64,([^"]+)"')
 _LABORATORY = re.compile(r"<[a-z]+\b[^>]*\bdata-richness-lab\b[^>]*>")
@@ -44,7 +48,9 @@ def finish_page(page: Path, site: Path) -> None:
     html = _MODE.sub(_EARLY_MODE, html).replace('data-theme="auto"', 'data-theme="light"')
     html = move_laboratory_data(html, site, root)
     html = move_figure_data(html, site, root)
-    html = add_scripts(html, site, root)
+    for call, action in _ACTIONS.items():
+        html = html.replace(f'onclick="{call}"', f'data-click="{action}"')
+    html = with_policy(add_scripts(mended(html), site, root))
     if html != before:
         page.write_text(html, encoding="utf-8")
 
@@ -96,10 +102,12 @@ def move_laboratory_data(html: str, site: Path, root: str) -> str:
 
 
 def add_scripts(html: str, site: Path, root: str) -> str:
-    """Load ``figures.js`` and the laboratory's module on the pages that have one of them, and only there."""
+    """Load ``page.js`` everywhere, ``figures.js`` and the laboratory's module on the pages that have one of them."""
     tags = []
     if f"{BOOK}/favicon.svg" not in html:
         tags.append(f'<link rel="icon" type="image/svg+xml" href="{root}{BOOK}/favicon.svg">')
+    if f"{BOOK}/page.js" not in html and "</head>" in html:
+        tags.append(f'<script defer src="{root}{BOOK}/{versioned(site, "page.js")}"></script>')
     if '"richness-figure"' in html and f"{BOOK}/figures.js" not in html:
         tags.append(f'<script defer src="{root}{BOOK}/{versioned(site, "figures.js")}"></script>')
     if _LABORATORY.search(html) and "data-richness-boot" not in html and (site / BOOK / "lab" / "boot.js").is_file():

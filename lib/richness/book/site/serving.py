@@ -1,4 +1,4 @@
-"""A plain file server for the built website: no special headers, localhost only."""
+"""A plain file server for the built website, localhost only; no header beyond a Content-Security-Policy, if asked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from richness.book.site.places import SiteError, repository
+from richness.book.site.policy import site_policy
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves `directory` under the path `prefix`, quietly; anything outside of it is a 404."""
+    """Serves `directory` under the path `prefix`, quietly and with `policy`; anything outside of it is a 404."""
 
     extensions_map = {  # noqa: RUF012 (as the class above it has it)
         **SimpleHTTPRequestHandler.extensions_map,
@@ -25,8 +26,8 @@ class Handler(SimpleHTTPRequestHandler):
         ".svg": "image/svg+xml",
     }
 
-    def __init__(self, *args: object, prefix: str = "", **kwargs: object) -> None:
-        self.prefix = prefix
+    def __init__(self, *args: object, prefix: str = "", policy: str = "", **kwargs: object) -> None:
+        self.prefix, self.policy = prefix, policy
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
 
     def translate_path(self, path: str) -> str:
@@ -34,6 +35,12 @@ class Handler(SimpleHTTPRequestHandler):
         if self.prefix and not path.startswith(self.prefix + "/"):
             return str(Path(self.directory) / "outside-of-the-prefix")
         return super().translate_path(path[len(self.prefix) :])
+
+    def end_headers(self) -> None:
+        """Send the policy with every answer: a worker's script is held to its own answer's, not to the page's."""
+        if self.policy:
+            self.send_header("Content-Security-Policy", self.policy)
+        super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -60,22 +67,24 @@ def built_site() -> Path:
     return site
 
 
-def server(site: Path, port: int = 0, prefix: str = "") -> ThreadingHTTPServer:
+def server(site: Path, port: int = 0, prefix: str = "", policy: str = "") -> ThreadingHTTPServer:
     """A server for `site` on localhost; port 0 lets the system choose.
+
+    With a `policy` each answer carries it as its Content-Security-Policy.
 
     Raises:
         SiteError: if the port is taken.
     """
     try:
-        return Server(("127.0.0.1", port), partial(Handler, directory=str(site), prefix=prefix))
+        return Server(("127.0.0.1", port), partial(Handler, directory=str(site), prefix=prefix, policy=policy))
     except OSError as error:
         raise SiteError(f"Port {port} cannot be had ({error.strerror}): choose another with --port, or 0.") from error
 
 
 @contextmanager
-def background(site: Path, prefix: str = "") -> Iterator[str]:
+def background(site: Path, prefix: str = "", policy: str = "") -> Iterator[str]:
     """Serve `site` from a thread while the context lasts; yields the address of its root, with a slash at the end."""
-    running = server(site, prefix=prefix)
+    running = server(site, prefix=prefix, policy=policy)
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
     try:
@@ -86,8 +95,9 @@ def background(site: Path, prefix: str = "") -> Iterator[str]:
 
 
 def serve(port: int) -> int:
-    """Serve the built website until interrupted."""
-    running = server(built_site(), port)
+    """Serve the built website under its policy until interrupted."""
+    site = built_site()
+    running = server(site, port, policy=site_policy(site))
     print(f"The book: http://localhost:{running.server_address[1]}/  (Ctrl+C ends it)", flush=True)
     try:
         running.serve_forever()

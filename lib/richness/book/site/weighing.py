@@ -114,7 +114,7 @@ def seen(browser: Any, site: Path, address: str, page: str) -> View:
     tab.mouse.move(5, 5)  # the reader's first sign of life wakes the figures in view
     tab.wait_for_timeout(500)
     tab.wait_for_load_state("networkidle")
-    tab.wait_for_function("!document.querySelector('figure[data-state=loading]')", timeout=60_000)
+    tab.wait_for_function("() => !document.querySelector('figure[data-state=loading]')", timeout=60_000)
     context.close()
     return View(drawn, fetched)
 

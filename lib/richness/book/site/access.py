@@ -1,0 +1,24 @@
+"""What the markup of the theme and of docutils lacks for readers who listen or who have no mouse."""
+
+from __future__ import annotations
+
+import re
+
+_MENDED = (
+    # A name that differs from the words on the button cannot be said to it: the words are the name.
+    (r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"', r"\1"),
+    (r'<summary aria-label="Toggle hidden content">', "<summary>"),
+    # Everything on a page belongs to a landmark.
+    (r'<div class="sidebar-primary-item">(?=\s*<a class="navbar-brand)', '<div class="sidebar-primary-item" role="banner">'),
+    (r'<div class="sidebar-primary-item">(?=\s*<button class="btn search)', '<div class="sidebar-primary-item" role="search">'),
+    # An entry of the bibliography has a role that ARIA has given up, within a list whose members it should be.
+    (r'role="doc-biblioentry"', 'role="listitem"'),
+)
+_PATTERNS = [(re.compile(pattern), replacement) for pattern, replacement in _MENDED]
+
+
+def mended(html: str) -> str:
+    """The page with these mended; a page that was mended before stays as it is."""
+    for pattern, replacement in _PATTERNS:
+        html = pattern.sub(replacement, html)
+    return html
