@@ -76,9 +76,10 @@ def exponents_by_depth(
         f"{', '.join(str(L) for L in sorted(set(rich.L)))}: {near} of them lie within 0.05 of the predicted one. "
         f"The largest distance is {abs(rich.slope - rich.predicted).max():.2f}."
     )
+    cut = " An interval that reaches zero stops at the panel's edge." if (rich.low <= 0).any() else ""
     note = (
         f"{title} {definitions(*names)} Points: least-squares slopes of log η against log γ with 95 % bootstrap intervals; "
-        "filled: nearer window, hollow: farther one (both in the table); dashed: the predicted exponent. "
+        f"filled: nearer window, hollow: farther one (both in the table); dashed: the predicted exponent.{cut} "
         f"{conditions(*results)}"
     )
     return figure(theme.finished(theme.beside(*panels)), summary, _exponent_table(rows), note, label)
@@ -130,14 +131,15 @@ def _depth_panel(
         order = {kind: place for place, kind in enumerate(kinds)}
         shown = rows.assign(kind=rows[apart].map(words))
         away = shown.kind.map(order) - (len(kinds) - 1) / 2 + 0.4 * (shown.window - 0.5)
-        shown = shown.assign(x=shown.L * 1.05**away, far=shown.window == 1)
+        # On a logarithmic axis an interval that reaches zero has no end: it stops at the panel's edge.
+        shown = shown.assign(x=shown.L * 1.05**away, far=shown.window == 1, low=shown.low.clip(lower=span[0]))
         shown["words"] = [
             f"γ {theme.power_of_ten(a)} to {theme.power_of_ten(b)}"
             for a, b in zip(shown.start, shown.stop, strict=True)
         ]
         columns = ["x", "L", "kind", "slope", "low", "high", "predicted", "far", "words"]
         data = alt.InlineData(values=records(shown[columns]))
-        bars = alt.Chart(data).mark_rule(strokeWidth=1.2).encode(x=x, y=y("low"), y2="high:Q")
+        bars = alt.Chart(data).mark_rule(strokeWidth=1.2, clip=True).encode(x=x, y=y("low"), y2="high:Q")
         shape = alt.Shape(
             "kind:N", scale=alt.Scale(domain=kinds, range=_SYMBOLS[: len(kinds)]), legend=shape_legend(theme.RICH)
         )

@@ -236,13 +236,13 @@ def _scrubber_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _scrubber_summary(rows: list[dict[str, Any]]) -> str:
     table, say = _scrubber_table(rows), theme.power_of_ten
-    parts = [
-        f"{r.run}: loss to {say(r['loss ÷ initial, end'])} of the initial (at most {say(r['highest loss ÷ initial'])}), "
-        f"λ_max·lr_raw/2 from {say(r['λ_max·lr_raw/2, start'])} to {say(r['λ_max·lr_raw/2, end'])}, "
-        f"alignment from {say(r['alignment, start'])} to {say(r['alignment, end'])}"
-        for _, r in table.iterrows()
-    ]
-    return f"{len(rows)} runs. " + "; ".join(parts) + "."
+    lowest, highest = (table.loc[getattr(table["alignment, end"], which)()] for which in ("idxmin", "idxmax"))
+    peak = table.loc[table["highest loss ÷ initial"].idxmax()]
+    return (
+        f"{len(rows)} runs. Alignment ends between {say(lowest['alignment, end'])} ({lowest['run']}) and "
+        f"{say(highest['alignment, end'])} ({highest['run']}); the loss climbs highest in the run {peak['run']}, to "
+        f"{say(peak['highest loss ÷ initial'])} times its initial value."
+    )
 
 
 # -- the catapult's band -----------------------------------------------------------------------------------------------

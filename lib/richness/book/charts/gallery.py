@@ -256,15 +256,15 @@ def _marks(plane: Plane, points: pd.DataFrame, chosen: str) -> list[alt.Chart]:
 
 
 def _gallery_summary(results: Sequence[xr.Dataset]) -> str:
-    first, count = setting(results[0]), sum(int((runs.status != 2).sum()) for runs in results)
+    count = sum(int((runs.status != 2).sum()) for runs in results)
+    lowest = sorted((float((runs.late_loss / runs.initial_loss).mean("seed").min()), _name(runs)) for runs in results)
+    (least, best), (most, worst) = lowest[0], lowest[-1]
     return (
-        f"{len(results)} portraits, {count:,} networks in all, shown one at a time; at first L = {first['L']}, "
-        f"{LOSS_NAMES[first['loss']]}, {OPTIMIZER_NAMES[first['optimizer']]}. "
-        f"The lowest late loss of each, over its initial loss: {', '.join(_best(runs) for runs in results)}."
+        f"{len(results)} portraits, {count:,} networks in all, one shown at a time. The lowest late loss over the initial "
+        f"one lies between {least:.2g} ({best}) and {most:.2g} ({worst})."
     )
 
 
-def _best(runs: xr.Dataset) -> str:
-    share = (runs.late_loss / runs.initial_loss).mean("seed").min()
+def _name(runs: xr.Dataset) -> str:
     one = setting(runs)
-    return f"{float(share):.2g} (L = {one['L']}, {LOSS_NAMES[one['loss']]}, {OPTIMIZER_NAMES[one['optimizer']]})"
+    return f"L = {one['L']}, {LOSS_NAMES[one['loss']]}, {OPTIMIZER_NAMES[one['optimizer']]}"
