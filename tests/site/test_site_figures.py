@@ -25,7 +25,9 @@ def alive(visited: Visit, figure: Any) -> None:
     """Bring a figure into view and wait until it is alive."""
     figure.scroll_into_view_if_needed()
     identity = figure.get_attribute("id")
-    visited.page.wait_for_function(f"() => document.getElementById('{identity}').dataset.state === 'live'", timeout=60_000)
+    visited.page.wait_for_function(
+        f"() => document.getElementById('{identity}').dataset.state === 'live'", timeout=60_000
+    )
 
 
 def drawing(figure: Any) -> str:

@@ -43,9 +43,8 @@ def broken(name: str) -> list[str]:
             continue
         path = unquote(target.path).lstrip("/")
         path = path + "index.html" if path == "" or path.endswith("/") else path
-        if not (SITE / path).is_file():
-            bad.append(link)
-        elif target.fragment and path.endswith(".html") and unquote(target.fragment) not in parsed(path).places:
+        place = unquote(target.fragment) if path.endswith(".html") else ""
+        if not (SITE / path).is_file() or (place and place not in parsed(path).places):
             bad.append(link)
     return bad
 

@@ -10,11 +10,12 @@ import pytest
 from visits import SITE, built_pages
 
 from richness.book.site.serving import background
+from richness.book.site.weighing import ALIVE, DRAWN
 from richness.book.site.weighing import seen as fetched
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()
-LIMIT = 500_000
+LATE = re.compile(r"_book/vega/|_book/lab/engine/(?!manifest)")  # fetched when a figure is seen, or a reader trains
 
 
 def scroll_through(page: Any) -> None:
@@ -81,7 +82,10 @@ def test_a_page_without_javascript_is_whole(visit: Any, name: str) -> None:
 def test_the_first_view_is_light(chromium: Any, site: Path, name: str) -> None:
     with background(site) as address:
         view = fetched(chromium, site, address, name)
-    assert sum(view.alive.values()) < LIMIT, f"{name} weighs {sum(view.alive.values()) / 1000:.0f} kB: {view.alive}"
+    for files, limit in ((view.drawn, DRAWN), (view.alive, ALIVE)):
+        assert sum(files.values()) <= 1000 * limit, f"{name} weighs {sum(files.values()) / 1000:.0f} kB: {files}"
+    specifications = re.findall(r'richness-spec" data-src="[./]*([^"]+)"', (site / name).read_text(encoding="utf-8"))
+    assert [file for file in view.drawn if LATE.match(file) or file in specifications] == []
 
 
 def test_the_root_leads_to_the_introduction(visit: Any, address: str) -> None:

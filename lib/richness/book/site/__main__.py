@@ -20,8 +20,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
     commands.add_parser("print", help="the whole book as one PDF, _build/book.pdf")
     commands.add_parser("policy", help="the Content-Security-Policy that the built website keeps")
-    weigh = commands.add_parser("weigh", help="what each page's first view weighs, in kB of gzip")
-    weigh.add_argument("--limit", type=float, default=500.0, help="fail above this many kB (default: 500)")
+    commands.add_parser("weigh", help="what each page's first view weighs, in kB of gzip; fails where one is too heavy")
     return top
 
 
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         from richness.book.site.weighing import weigh
 
-        return weigh(options.limit)
+        return weigh()
     except SiteError as error:
         print(error, file=sys.stderr)
         return 1

@@ -9,8 +9,14 @@ _MENDED = (
     (r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"', r"\1"),
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     # Everything on a page belongs to a landmark.
-    (r'<div class="sidebar-primary-item">(?=\s*<a class="navbar-brand)', '<div class="sidebar-primary-item" role="banner">'),
-    (r'<div class="sidebar-primary-item">(?=\s*<button class="btn search)', '<div class="sidebar-primary-item" role="search">'),
+    (
+        r'<div class="sidebar-primary-item">(?=\s*<a class="navbar-brand)',
+        '<div class="sidebar-primary-item" role="banner">',
+    ),
+    (
+        r'<div class="sidebar-primary-item">(?=\s*<button class="btn search)',
+        '<div class="sidebar-primary-item" role="search">',
+    ),
     # An entry of the bibliography has a role that ARIA has given up, within a list whose members it should be.
     (r'role="doc-biblioentry"', 'role="listitem"'),
 )

@@ -48,21 +48,25 @@ def weight(path: Path) -> int:
     return len(data) if path.suffix in _COMPRESSED else len(gzip.compress(data, 9))
 
 
-def weigh(limit: float = 500.0) -> int:
-    """Print each page's weight in kB; 1 if one is above `limit` once the figures in its first view are alive."""
+DRAWN, ALIVE = 300.0, 500.0  # kB of gzip that a first view may weigh, and with the figures in it alive
+
+
+def weigh() -> int:
+    """Print each page's weight in kB; 1 if one is above its limit, drawn or once the figures in its first view are alive."""
     site = built_site()
     weights, how = page_weights(site)
-    print(f"First view of each page, kB of gzip ({how}); limit {limit:.0f} kB alive, aim 300 kB drawn:")
+    print(f"First view of each page, kB of gzip ({how}); limits {DRAWN:.0f} drawn, {ALIVE:.0f} alive:")
     print(f"  {'drawn':>7}  {'alive':>7}  page (heaviest files)")
     heavy = []
     for page, view in weights.items():
         drawn, alive = sum(view.drawn.values()) / 1000, sum(view.alive.values()) / 1000
         heaviest = ", ".join(f"{name} {size / 1000:.0f}" for name, size in top(view.alive))
-        print(f"  {drawn:7.1f}  {alive:7.1f}  {'TOO HEAVY ' if alive > limit else ''}{page} ({heaviest})")
-        if alive > limit:
+        too_heavy = drawn > DRAWN or alive > ALIVE
+        print(f"  {drawn:7.1f}  {alive:7.1f}  {'TOO HEAVY ' if too_heavy else ''}{page} ({heaviest})")
+        if too_heavy:
             heavy.append(page)
     if heavy:
-        print(f"{len(heavy)} page(s) above {limit:.0f} kB: {', '.join(heavy)}. Thin the heaviest files named above.")
+        print(f"{len(heavy)} page(s) above the limit: {', '.join(heavy)}. Thin the heaviest files named above.")
     return 1 if heavy else 0
 
 
