@@ -116,7 +116,7 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
         The files that changed.
 
     Raises:
-        BadAddress: if ``url`` is not of the form https://host/owner/name.
+        BadAddress: if ``url`` is not of the form ``https://host/owner/name``.
     """
     address = _checked(url)
     root = root or repository()
