@@ -24,6 +24,8 @@ _THIRD_PARTIES = [
     re.compile(r"\s*<script[^>]*(?:require(?:\.min)?\.js|embed-amd\.js)[^>]*></script>", re.IGNORECASE),
 ]
 _PRELOAD = re.compile(r'\s*<link rel="preload" as="script"[^>]*>')
+# Only for searching while one types, which is off; search.html has its own.
+_SEARCH = re.compile(r'\s*<script src="(?:[^"]*/)?(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
 _MODE = re.compile(r'document\.documentElement\.dataset\.theme = localStorage\.getItem\("theme"\) \|\| "auto";')
 # The theme decides between light and dark in a script at the page's end; deciding here spares a flash of neither.
 _EARLY_MODE = """{
@@ -45,6 +47,8 @@ def finish_page(page: Path, site: Path) -> None:
     for pattern in _THIRD_PARTIES:
         html = pattern.sub("", html)
     html = _PRELOAD.sub("", html)
+    if page.name != "search.html":
+        html = _SEARCH.sub("", html)
     html = _MODE.sub(_EARLY_MODE, html).replace('data-theme="auto"', 'data-theme="light"')
     html = move_laboratory_data(html, site, root)
     html = move_figure_data(html, site, root)
