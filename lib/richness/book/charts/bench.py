@@ -145,12 +145,13 @@ def _over(row: Mapping[str, Any]) -> str:
 
 
 def _summary(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
-    """Every ratio in words, with its target."""
-    parts = []
-    for row in rows:
-        aim = "" if row["target"] is None else f" (aim: {row['sense']} {row['target']:g})"
-        parts.append(f"{row['label']}: {row['ratio']:.3g} {unit}".rstrip() + aim)
-    return "; ".join(parts) + "."
+    """How many ratios there are, the smallest and the largest, and how many of the aims are reached."""
+    if not rows:
+        return "Nothing measured."
+    ends = [pick(rows, key=lambda row: row["ratio"]) for pick in (min, max)]
+    least, most = (f"{row['ratio']:.3g} {unit}".rstrip() + f" ({row['label']})" for row in ends)
+    aims = [row["reached"] for row in rows if row["target"] is not None]
+    return f"{len(rows)} ratios, from {least} to {most}. Of {len(aims)} aims {sum(map(bool, aims))} are reached."
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

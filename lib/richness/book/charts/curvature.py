@@ -239,19 +239,16 @@ def _number(value: float) -> str:
 
 
 def _late_summary(fits: dict[str, list[Exponent]], name: str) -> str:
-    said = []
-    for reading, both in fits.items():
-        for one in both:
-            if one.fit is not None:
-                low, high = one.fit.interval
-                window = " to ".join(theme.power_of_ten(end) for end in one.fit.window)
-                said.append(
-                    f"{reading}, {_side(one)}, γ {window}: {_number(one.fit.slope)} [{_number(low)}, {_number(high)}], "
-                    f"predicted {_number(one.predicted)}"
-                )
-    if not said:
+    sides: dict[str, list[str]] = {}
+    for _, reading, side, one in _first_windows({name: fits}):
+        assert one.fit is not None
+        sides.setdefault(f"{side} (predicted {_number(one.predicted)})", []).append(
+            f"{_number(one.fit.slope)} at {reading}"
+        )
+    if not sides:
         return f"{name}: too few γ for an exponent of λ_max, in any of {sum(map(len, fits.values()))} windows."
-    return f"{name}. The exponent of λ_max in γ: {'; '.join(said)}."
+    said = "; ".join(f"{side} {', '.join(slopes)}" for side, slopes in sides.items())
+    return f"{name}. The exponent of λ_max in γ, first window of each side: {said}."
 
 
 def _fit_table(fits: dict[str, dict[str, list[Exponent]]]) -> pd.DataFrame:

@@ -236,12 +236,15 @@ def _scrubber_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _scrubber_summary(rows: list[dict[str, Any]]) -> str:
     table, say = _scrubber_table(rows), theme.power_of_ten
-    lowest, highest = (table.loc[getattr(table["alignment, end"], which)()] for which in ("idxmin", "idxmax"))
-    peak = table.loc[table["highest loss ÷ initial"].idxmax()]
+    ends = {
+        "loss ÷ initial": table["loss ÷ initial, end"],
+        "λ_max·lr_raw/2": table["λ_max·lr_raw/2, end"],
+        "alignment": table["alignment, end"],
+    }
+    spans = [f"{name} from {say(end.min())} to {say(end.max())}" for name, end in ends.items()]
     return (
-        f"{len(rows)} runs. Alignment ends between {say(lowest['alignment, end'])} ({lowest['run']}) and "
-        f"{say(highest['alignment, end'])} ({highest['run']}); the loss climbs highest in the run {peak['run']}, to "
-        f"{say(peak['highest loss ÷ initial'])} times its initial value."
+        f"{len(rows)} runs. At their ends: {', '.join(spans)}. On the way the loss reaches at most "
+        f"{say(table['highest loss ÷ initial'].max())} of its initial value."
     )
 
 
@@ -488,10 +491,9 @@ def _exponent_slider(exponent: float) -> alt.Parameter:
 
 def _collapse_summary(known: Mapping[str, Scored]) -> str:
     parts = [
-        f"{name + ', ' if name else ''}loss down {level}: the spread over γ is least at a = {one.best:.2f} "
-        f"({one.interval[0]:.2f} to {one.interval[1]:.2f}); {one.at(1.0):.3f} decades at a = 1, {one.at(0.0):.3f} at a = 0"
+        f"{name + ': ' if name else ''}the spread over γ is "
+        + ", ".join(f"least at a = {one.best:.2f} for the loss down {level}" for level, one in scored)
         for name, scored in known.items()
-        for level, one in scored
     ]
     return "; ".join(parts) + "."
 

@@ -167,8 +167,7 @@ def _interval(exponent: Exponent) -> str:
 
 def _fit_summary(name: str, exponents: Sequence[Exponent]) -> str:
     parts = [
-        f"for {_window_words(e)} it is {_number(e.fit.slope)} {_interval(e)}, predicted {_number(e.predicted)}, and "
-        f"{_number(e.theory)} for the solvable model over the same γ"
+        f"for {_window_words(e)} it is {_number(e.fit.slope)} {_interval(e)}, predicted {_number(e.predicted)}"
         for e in exponents
         if e.fit is not None
     ]

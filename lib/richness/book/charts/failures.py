@@ -37,7 +37,10 @@ def loss_panels(
     table = pd.DataFrame(
         [_fate(title, name, loss, limits[1]) for title, curves in panels.items() for name, loss in curves.items()]
     )
-    told = "; ".join(f"{row.panel}, {row.curve}: {row.fate}" for row in table.itertuples())
+    told = ". ".join(
+        f"{title}: " + ", ".join(f"{row.curve} {row.fate}" for row in here.itertuples())
+        for title, here in table.groupby("panel", sort=False)
+    )
     chart = theme.beside(*drawn).resolve_scale(strokeDash="independent")
     return figure(theme.finished(chart), told + ".", table, caption, label)
 

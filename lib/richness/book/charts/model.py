@@ -574,13 +574,14 @@ def _overlay_chart(table: pd.DataFrame, names: list[str]) -> Any:
 
 
 def _overlay_summary(fitted: pd.DataFrame) -> str:
-    one, two = (fitted[fitted.constants == n].reset_index() for n in (1, 2))
-    parts = [
-        f"{first.portrait}, {first.boundary}: {first.rms:.2f} decades with one constant, {second.rms:.2f} with two, the bend "
-        f"then at γ₀ = {theme.power_of_ten(second.bend)}{_at_the_end(second.bend)}"
-        for first, second in zip(one.itertuples(), two.itertuples(), strict=True)
-    ]
-    return f"Root mean square residual of the model's curve. {'; '.join(parts)}."
+    one, two = (fitted[fitted.constants == n] for n in (1, 2))
+    ends = [f"{some.rms.min():.2f} to {some.rms.max():.2f} decades" for some in (one, two)]
+    worst = two.loc[two.rms.idxmax()]
+    return (
+        f"Root mean square residual of the model's curve over {len(two)} boundaries: {ends[0]} with one constant, {ends[1]} "
+        f"with two. With two it is farthest from {worst.boundary} of {worst.portrait}, its bend at γ₀ = "
+        f"{theme.power_of_ten(worst.bend)}{_at_the_end(worst.bend)}."
+    )
 
 
 def _at_the_end(bend: float) -> str:

@@ -250,8 +250,10 @@ def _tuning_summary(best: pd.DataFrame, lost: pd.DataFrame) -> str:
         ends = [f"{_say(end.gamma)} at T = {int(end['T']):,}" for end in (short, long)]
         words = f"{setting}: the best γ is {' and '.join(ends)}"
         held = lost[(lost.setting == setting) & (lost["T"] == long["T"])]
-        costs = [f"{row.lost:+.4f} at {row.held}" for row in held.itertuples()]
-        said.append(f"{words}; there, accuracy less the best γ's is {', '.join(costs)}.")
+        if not held.empty:
+            worst = held.loc[held.lost.idxmin()]
+            words += f"; there, a γ held fixed costs at most {max(0.0, -worst.lost):.3f} of accuracy, at {worst.held}"
+        said.append(f"{words}.")
     return " ".join(said)
 
 

@@ -254,10 +254,9 @@ def likeness_groups(
     )
     drawn = alt.layer(bars, marks).add_params(choice).properties(width=theme.PLANE, height=55 * len(whats))
     first = table[table.setting == names[0]]
-    summary = f"{names[0]}: " + "; ".join(
-        f"{what}: " + ", ".join(f"{row.group} {row.value:.2f}" for row in part.itertuples())
-        for what, part in first.groupby("what", sort=False)
-    )
+    what = first.what.iloc[0]
+    said = ", ".join(f"{row.group} {row.value:.2f}" for row in first[first.what == what].itertuples())
+    summary = f"{names[0]}, {what}: {said}; the hidden layers are in the table"
     note = (
         f"{_words(caption, 'Who is like whom at the last step.')}Rich: γ ≥ {found.RICH[0]:g}; lazy: γ ≤ "
         f"{found.LAZY[1]:g}. Means over pairs of different seeds, with 95 % intervals from drawing the seeds again. Same γ: "

@@ -17,6 +17,8 @@ _MENDED = (
         r'<div class="sidebar-primary-item">(?=\s*<button class="btn search)',
         '<div class="sidebar-primary-item" role="search">',
     ),
+    # The corner of a table of pandas is no heading.
+    (r'<th class="blank[^"]*"\s*>&nbsp;</th>', "<td></td>"),
     # An entry of the bibliography has a role that ARIA has given up, within a list whose members it should be.
     (r'role="doc-biblioentry"', 'role="listitem"'),
 )
