@@ -204,7 +204,7 @@ class Glance:
             for claim, counts in self._counts().items()
         )
         return (
-            '<div class="richness-table" tabindex="0" role="group" aria-label="Verdicts by claim">'
+            '<div class="richness-table richness-glance" tabindex="0" role="group" aria-label="Verdicts by claim">'
             '<table><thead><tr><th scope="col">claim</th><th scope="col">parts by verdict</th></tr></thead>\n'
             f"<tbody>\n{lines}\n</tbody></table></div>"
         )
