@@ -59,3 +59,19 @@ def test_motion_stops_for_those_who_asked(visit: Any, name: str) -> None:
         " return [...style.transitionDuration.split(','), ...style.animationDuration.split(',')].map(parseFloat); }))"
     )
     assert longest <= 0.001  # seconds
+
+
+INKS = {"rgb(255, 255, 255)", "rgb(34, 34, 34)"}  # of numbers that stand on a coloured cell
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_in_figures_have_the_colour_of_the_text_around_them(visit: Any, name: str, scheme: str) -> None:
+    """Axe does not look into drawings: a colour of its own might be unreadable in the dark or in the light."""
+    visited = visit(name, color_scheme=scheme)
+    scroll_through(visited.page)
+    drawn = visited.page.evaluate(
+        "[...document.querySelectorAll('.richness-figure svg text')].map((text) =>"
+        " [getComputedStyle(text).fill, getComputedStyle(text.closest('figure')).color, text.textContent])"
+    )
+    assert [words for fill, around, words in drawn if fill != around and fill not in INKS] == []

@@ -21,8 +21,15 @@ LATE = re.compile(r"_book/vega/|_book/lab/engine/(?!manifest)")  # fetched when 
 def scroll_through(page: Any) -> None:
     """Scroll to the page's end and wait until every figure on it is alive."""
     page.evaluate(
-        "async () => { for (let y = 0; y < document.body.scrollHeight; y += 400) {"
-        " scrollTo(0, y); await new Promise((done) => setTimeout(done, 30)); } }"
+        """async () => {
+          const wait = () => new Promise((done) => setTimeout(done, 30));
+          for (let y = 0; y < document.body.scrollHeight; y += 400) { scrollTo(0, y); await wait(); }
+          for (const figure of document.querySelectorAll(".richness-figure"))
+            for (let tries = 0; figure.dataset.state === "static" && tries < 100; tries++) {
+              figure.scrollIntoView();  // a busy machine draws no frame at some of the stops above
+              await wait();
+            }
+        }"""
     )
     page.wait_for_function(
         "() => [...document.querySelectorAll('.richness-figure')].every((figure) => figure.dataset.state === 'live')",

@@ -224,9 +224,7 @@ def _levels(points: pd.DataFrame, results: Sequence[xr.Dataset], axes: _Axes) ->
         ]
     )
     y = axes.y("lam_s")
-    names = _of_chosen(red).mark_text(
-        color=theme.STABILITY, align="left", baseline="bottom", dy=-2, fontSize=10, clip=True
-    )
+    names = _of_chosen(red).mark_text(color=theme.TEXT, align="left", baseline="bottom", dy=-2, fontSize=10, clip=True)
     return [
         _of_chosen(level).mark_rule(strokeDash=[5, 3], strokeWidth=1.4, stroke=theme.TEXT, clip=True).encode(y=y),
         _of_chosen(red).mark_rule(color=theme.STABILITY, strokeWidth=1.4, clip=True).encode(y=y),

@@ -263,7 +263,7 @@ def _sharpness_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
     )
     stability = alt.Chart(alt.InlineData(values=[{"ratio": 1}])).mark_rule(color=theme.STABILITY, strokeWidth=1.6)
     name = alt.Chart(alt.InlineData(values=[{}])).mark_text(
-        text="red: stability line", color=theme.STABILITY, align="right", baseline="bottom"
+        text="red: stability line", color=theme.TEXT, align="right", baseline="bottom"
     )
     title = alt.TitleParams(text="λ_max ÷ (2/lr_raw)")
     axis_name = (
