@@ -61,7 +61,7 @@ def test_motion_stops_for_those_who_asked(visit: Any, name: str) -> None:
     assert longest <= 0.001  # seconds
 
 
-INKS = {"rgb(255, 255, 255)", "rgb(34, 34, 34)"}  # of numbers that stand on a coloured cell
+INKS = {"rgb(255, 255, 255)", "rgb(34, 34, 34)", "rgb(0, 0, 0)"}  # of numbers that stand on a coloured cell
 
 
 @pytest.mark.parametrize("name", PAGES)
