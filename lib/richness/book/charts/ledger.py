@@ -199,7 +199,7 @@ class Glance:
     def _repr_html_(self) -> str:
         lines = "\n".join(
             f'<tr><th scope="row"><a href="#{claim.lower()}">{claim}</a></th><td>'
-            + " ".join(f"{n} × {badge(word)}" for word, n in counts.items())
+            + " ".join(f"{n}&nbsp;×&nbsp;{badge(word)}" for word, n in counts.items())
             + "</td></tr>"
             for claim, counts in self._counts().items()
         )
