@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from richness.book.figure import ROWS_SHOWN, figure, picture
-from richness.book.site import docstrings, icons, pages, styles
+from richness.book.site import access, docstrings, icons, pages, styles
 from richness.book.site.__main__ import main
 from richness.book.site.extension import digest
 from richness.book.site.serving import background
@@ -110,7 +110,7 @@ def test_big_data_moves_beside_the_page_once(tmp_path: Path, chart: alt.Chart) -
     lab = '<div data-richness-lab data-gamma="1"><p>words</p><script type="application/json">{"a":1}</script></div>'
     page.write_text(f"<html><head></head><body>{figure(chart, 's', TABLE, 'c').html()}{lab}</body></html>")
     (tmp_path / "_book" / "lab").mkdir(parents=True)
-    for name in ("figures.js", "lab/boot.js"):
+    for name in ("page.js", "figures.js", "lab/boot.js"):
         (tmp_path / "_book" / name).write_text("//")
     pages.finish_page(page, tmp_path)
     html = page.read_text()
@@ -121,6 +121,31 @@ def test_big_data_moves_beside_the_page_once(tmp_path: Path, chart: alt.Chart) -
     assert html.count("_book/figures.js") == 1 and html.count("_book/lab/boot.js") == 1
     pages.finish_page(page, tmp_path)
     assert page.read_text() == html
+
+
+def test_a_page_does_without_handlers_and_without_the_search_index(tmp_path: Path) -> None:
+    (tmp_path / "_book").mkdir()
+    (tmp_path / "_book" / "page.js").write_text("//")
+    head = '<head><meta charset="utf-8" /><script src="_static/searchtools.js"></script><script src="searchindex.js"></script>'
+    for name in ("one.html", "search.html"):
+        (tmp_path / name).write_text(f'{head}</head><button onclick="window.print()">Print</button>')
+        pages.finish_page(tmp_path / name, tmp_path)
+    one, search = ((tmp_path / name).read_text() for name in ("one.html", "search.html"))
+    assert 'data-click="print"' in one and "onclick" not in one and "_book/page.js?v=" in one
+    assert "searchindex" not in one and "searchtools" not in one and "searchindex" in search
+
+
+def test_what_the_themes_markup_lacks_is_mended_once() -> None:
+    html = (
+        '<div class="sidebar-primary-item">\n<a class="navbar-brand logo">Book</a></div>'
+        '<div class="sidebar-primary-item"><button class="btn search-button-field" aria-label="Search">Search K</button></div>'
+        '<summary aria-label="Toggle hidden content">Show</summary><div role="doc-biblioentry">A paper</div>'
+        '<table><tr><th class="blank level0" >&nbsp;</th><th>a</th></tr></table>'
+    )
+    mended = access.mended(html)
+    assert mended.count("aria-label") == 0 and "doc-biblioentry" not in mended and mended.count("<th") == 1
+    assert 'role="banner"' in mended and 'role="search"' in mended and 'role="listitem"' in mended
+    assert access.mended(mended) == mended
 
 
 def test_styles_keep_what_can_match_and_nothing_else() -> None:
