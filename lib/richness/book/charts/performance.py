@@ -138,7 +138,12 @@ def _accuracy_summary(rows: pd.DataFrame) -> str:
             low = shortest.loc[shortest.error.idxmin()]
             words += f"; at T = {int(low['T']):,} it is highest, {1 - low.error:.3f}, at γ = {_say(low.gamma)}"
         said.append(words + ".")
-    return " ".join(said)
+    return _first(said)
+
+
+def _first(said: list[str]) -> str:
+    """What is said of the setting that is shown first; the menu's others have their rows in the table."""
+    return said[0] + (" The other settings are in the table." if len(said) > 1 else "")
 
 
 def _say(value: float) -> str:
@@ -254,7 +259,7 @@ def _tuning_summary(best: pd.DataFrame, lost: pd.DataFrame) -> str:
             worst = held.loc[held.lost.idxmin()]
             words += f"; there, a γ held fixed costs at most {max(0.0, -worst.lost):.3f} of accuracy, at {worst.held}"
         said.append(f"{words}.")
-    return " ".join(said)
+    return _first(said)
 
 
 # -- an η that is left behind ------------------------------------------------------------------------------------------
