@@ -13,7 +13,6 @@
 
 const ROLES = ["train", "stream", "measure"];
 const WORKS = { train: "trains", stream: "makes the data", measure: "measures" };
-const PATIENCE = 3; // heartbeats that may stay unanswered
 
 /** What this browser lacks, in a sentence; null if nothing. */
 export function lacking() {
@@ -38,11 +37,11 @@ function moduleWorkers() {
 
 /**
  * Trains in this page. base: the address of the folder with manifest.json. report: takes every answer, see the reports of the
- * laboratory. heartbeat: ms between two looks at whether the workers are alive.
+ * laboratory, above.
  */
-export function pageBackend(base, report, { heartbeat = 4000 } = {}) {
+export function pageBackend(base, report) {
   const root = new URL(base, globalThis.document?.baseURI ?? import.meta.url).href;
-  let manifest = null, workers = null, number = 0, begun = false, closed = false, clock = 0;
+  let manifest = null, workers = null, number = 0, begun = false, closed = false;
   let done = 0, total = 0;
 
   const lose = (message) => {
@@ -52,7 +51,6 @@ export function pageBackend(base, report, { heartbeat = 4000 } = {}) {
   };
 
   const end = () => {
-    clearInterval(clock);
     for (const worker of Object.values(workers ?? {})) worker.terminate();
     workers = null;
   };
@@ -73,7 +71,7 @@ export function pageBackend(base, report, { heartbeat = 4000 } = {}) {
   const ready = () => (manifest ??= described().catch((error) => { manifest = null; lose(error.message); return null; }));
 
   const heard = (role, message) => {
-    if (message.kind === "alive") workers[role].silent = 0;
+    if (message.kind === "holds") watch(role, workers[role], message.lock);
     else if (message.kind === "lost") lose(message.message);
     else if (message.kind === "bytes") loading(message.bytes);
     else if (message.number === number) {
@@ -81,6 +79,11 @@ export function pageBackend(base, report, { heartbeat = 4000 } = {}) {
       report(message);
     }
   };
+
+  // Each worker holds a lock as long as it lives: whoever gets it after that knows, however busy the machine.
+  const watch = (role, worker, lock) => navigator.locks.request(lock, () => {
+    if (workers?.[role] === worker) lose(`The worker that ${WORKS[role]} has ended.`);
+  });
 
   let shown = 0;
   const loading = (bytes) => {
@@ -101,21 +104,13 @@ export function pageBackend(base, report, { heartbeat = 4000 } = {}) {
     for (const role of ROLES) {
       const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: role });
       workers[role] = worker;
-      worker.silent = 0;
       worker.onmessage = ({ data }) => { if (workers?.[role] === worker) heard(role, data); };
       worker.onerror = (event) => {
         event.preventDefault?.();
         if (workers?.[role] === worker) lose(`The worker that ${WORKS[role]} failed: ${event.message || "its file cannot be loaded"}.`);
       };
-      worker.postMessage({ do: "open", base: root, manifest: told, ports: ports[role] }, Object.values(ports[role]));
+      worker.postMessage({ do: "open", lock: `richness ${Math.random()}`, base: root, manifest: told, ports: ports[role] }, Object.values(ports[role]));
     }
-    clock = setInterval(() => {
-      for (const [role, worker] of Object.entries(workers ?? {})) {
-        if (worker.silent >= PATIENCE) return lose(`The worker that ${WORKS[role]} no longer answers.`);
-        worker.silent += 1;
-        worker.postMessage({ do: "ping" });
-      }
-    }, heartbeat);
   };
 
   const send = (message) => workers?.train?.postMessage(message);

@@ -85,9 +85,10 @@ const roles = { train, stream, measure };
 let opened = null;
 
 self.onmessage = async ({ data }) => {
-  if (data.do === "ping") return tell({ kind: "alive" });
   try {
     if (data.do === "open") {
+      // Held for good (where the page may lock at all, that is over https or on localhost): let go when the worker ends.
+      self.navigator.locks?.request(data.lock, () => (tell({ kind: "holds", lock: data.lock }), new Promise(() => {})));
       opened = roles[self.name](data);
       await opened;
     } else {
