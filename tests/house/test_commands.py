@@ -136,7 +136,7 @@ def test_two_workers_give_the_same_numbers(richness, tiny, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(richness, tiny, tmp_path, monkeypatch):
-    import richness.runs.sweep as module
+    import richness.runs.recipes as module
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
