@@ -46,7 +46,7 @@ def canonical(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(f"{value:.12g}") for value in values)
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Any sequence, range or array to a tuple of plain values; one item stands for a list of one."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         value = (value,)
@@ -56,7 +56,7 @@ def _listed(value: Any) -> Any:
 def _grid(value: Any) -> Any:
     """Numbers, ``1e-3`` strings, ``start:stop:points`` strings, or a list of any of these, to a flat tuple."""
     flat: list[Any] = []
-    for item in _listed(value):
+    for item in listed(value):
         if isinstance(item, str) and ":" in item:
             flat.extend(log_grid(item))
         else:
@@ -67,7 +67,7 @@ def _grid(value: Any) -> Any:
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Grid = Annotated[tuple[Positive, ...], BeforeValidator(_grid), Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_listed), Field(min_length=1)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(listed), Field(min_length=1)]
 
 
 def _one_of(kind: str, names: Any, value: str) -> str:
@@ -131,7 +131,7 @@ class Experiment(Description):
     gammas: Grid = Field(description="richness γ: the centred output is divided by it")
     etas: Grid = Field(description="step sizes η")
     seeds: Seeds = Field((0,), description="each seeds both the initial weights and the stream")
-    probes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    probes: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         ("loss",), description="what to record: " + ", ".join(("loss", *PROBES))
     )
     dtype: Literal["auto", "float32", "float64"] = Field(
@@ -142,7 +142,7 @@ class Experiment(Description):
         None,
         description="run only cells with low ≤ η/natural η ≤ high, times 1 + 1/γ under cross_entropy; the others are not_run",
     )
-    budgets: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
+    budgets: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(listed)] = Field(
         (), description="shorter step counts at which the late loss is taken too"
     )
     record_points: int = Field(40, ge=2, le=100_000, description="log-spaced steps at which the loss is kept")

@@ -22,6 +22,7 @@ from richness.runs.recipes import (
     held_out,
     laboratory,
     model,
+    normalised,
     performance,
     portraits,
     similarity,
@@ -40,6 +41,7 @@ RECIPES: dict[str, Callable[[str], Experiment | Measurement]] = {
     **model.RECIPES,
     **similarity.RECIPES,
     **architectures.RECIPES,
+    **normalised.RECIPES,
 }
 
 
