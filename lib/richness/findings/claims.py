@@ -11,6 +11,7 @@ from typing import Any
 from richness.findings import (
     curvature,
     dynamics,
+    normalised,
     performance,
     portraits,
     similarity,
@@ -29,6 +30,7 @@ TOPICS = (
     curvature,
     similarity,
     solvable,
+    normalised,
 )
 
 
