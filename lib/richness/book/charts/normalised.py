@@ -40,9 +40,9 @@ def _range(name: str, start: float, low: float, high: float, step: float, title:
     return alt.param(name=name, value=start, bind=alt.binding_range(min=low, max=high, step=step, name=f"{title} "))
 
 
-def _weights_colour(legend: bool = True) -> alt.Color:
-    shown = alt.Legend(title="weights", orient="top", symbolType="stroke", symbolStrokeColor=None) if legend else None
-    return alt.Color("weights:N", scale=alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values())), legend=shown)
+_WEIGHTS = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
+_BAND = alt.Fill("weights:N", scale=_WEIGHTS, legend=None)
+_LINE = alt.Stroke("weights:N", scale=_WEIGHTS, legend=alt.Legend(title="weights", orient="top", symbolType="stroke"))
 
 
 def _seeds(runs: xr.Dataset) -> str:
@@ -85,8 +85,8 @@ def isometry_decay(runs: xr.Dataset, *, caption: str | None = None, label: str |
         return alt.Y(f"{field}:Q", scale=y_scale, axis=y_axis)
 
     left = alt.layer(
-        here.mark_area(opacity=0.2, clip=True).encode(x=x, y=y("low"), y2="high:Q", color=_weights_colour()),
-        here.mark_line(clip=True).encode(x=x, y=y("mean"), color=_weights_colour()),
+        here.mark_area(opacity=0.2, clip=True).encode(x=x, y=y("low"), y2="high:Q", fill=_BAND),
+        here.mark_line(clip=True).encode(x=x, y=y("mean"), stroke=_LINE),
         bound.mark_line(**_DASHED).encode(x=x, y=y("bound")),
         here.transform_filter("isValid(datum.law)").mark_line(**_DOTTED).encode(x=x, y=y("law")),
     ).properties(width=theme.PLANE, height=240, title="isometry gap φ")
@@ -111,7 +111,8 @@ def isometry_decay(runs: xr.Dataset, *, caption: str | None = None, label: str |
     note = (
         f"{words} X ← BN(WX), linear, n = d samples; {_NORM} Left: mean over seeds, the band from the lowest to the highest; "
         "a curve ends where a direction is lost in double precision. Dashed: the theorem's form φ₀·exp(−ℓ/k), k = C·d²(1 "
-        "+ dφ₀), with the constant C that you choose (the paper's is not known to us). Dotted: (d/(d + 2))^ℓ, derived here to first "
+        "+ dφ₀), with the constant C that you choose (the paper's is not known to us). Dotted: (d/(d + "
+        "2))^ℓ, derived here to first "
         "order, from where the mean gap falls below 0.01. Right: nearly orthogonal inputs, 1 − φ(ℓ+1)/φ(ℓ), mean over layers "
         f"with 10⁻⁹ < φ < 0.01, bars over seeds; dotted 2/(d + 2), dashed 1/k. {_seeds(runs)}; float64."
     )
@@ -182,9 +183,9 @@ def gradients_in_depth(
         return alt.Y(f"{field}:Q", scale=alt.Scale(domain=ends), axis=alt.Axis(title=None, tickCount=6))
 
     left = alt.layer(
-        here.mark_area(opacity=0.2).encode(x=x, y=y("low"), y2="high:Q", color=_weights_colour()),
+        here.mark_area(opacity=0.2).encode(x=x, y=y("low"), y2="high:Q", fill=_BAND),
         here.transform_filter("datum.weights == 'gaussian'").mark_line(**_DASHED).encode(x=x, y=y("line")),
-        here.mark_line(point=True).encode(x=x, y=y("mean"), color=_weights_colour()),
+        here.mark_line(point=True).encode(x=x, y=y("mean"), stroke=_LINE),
     ).properties(width=theme.PLANE, height=240, title="ln ‖∂L/∂W₁‖")
     low, high = theme.span(ratios.width, 1.3)
     across = alt.X("width:Q", scale=theme.log_scale(low, high), axis=theme.log_axis("width d", low, high))
@@ -205,15 +206,18 @@ def gradients_in_depth(
     note = (
         f"{words} Cross-entropy of random labels, ten classes, through a Gaussian readout; {_NORM} Left: gradient of the first "
         "layer's weights (Frobenius), linear, n = d; mean over seeds and the band from the lowest to the highest; "
-        "dashed, through the middle of the Gaussian points: ½·ln((B − 1)/(B − 2)) a layer, B = n, for norms that subtract no mean "
-        "(derived here, for d much larger than n, which it is not on the left). Right: slope over the layers of one network, over theory's, "
+        "dashed, through the middle of the Gaussian points: ½·ln((B − 1)/(B − 2)) a layer, B = n, for norms "
+        "that subtract no mean "
+        "(derived here, for d much larger than n, which it is not on the left). Right: slope over the layers "
+        "of one network, over theory's, "
         f"95 % intervals, d much larger than B. {_seeds(runs)}; float64."
     )
     last = curves[curves.depth == curves.depth.max()]
     say = {kind: last[last.weights == kind]["mean"] for kind in _COLOURS}
     summary = (
         f"At depth {int(curves.depth.max()):,} the log gradient of the first layer lies between "
-        f"{say['orthogonal'].min():.1f} and {say['orthogonal'].max():.1f} with orthogonal weights, over all widths and inputs, and between "
+        f"{say['orthogonal'].min():.1f} and {say['orthogonal'].max():.1f} with orthogonal weights, over all "
+        "widths and inputs, and between "
         f"{say['gaussian'].min():.1f} and {say['gaussian'].max():.1f} with Gaussian ones. At the largest width the slopes are "
         + ", ".join(f"{row.mean:.2f} ({row.kind})" for row in ratios[ratios.width == ratios.width.max()].itertuples())
         + " of theory's."
@@ -371,7 +375,8 @@ def shaping(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     note = (
         f"{words} x ← σ(ℓ^(−p)·BN(Wx)), orthogonal weights, d = n = {int(runs.width[0])}, Gaussian inputs; {_NORM} Left: "
         "gradient of the first layer's weights, with the factor L^(−p) of the last gain put back; mean over seeds, the "
-        "chosen p in purple, all others in grey. Right: points above 0.05; dashed: c·Σℓ^(−4p) over the layers between, derived here, "
+        "chosen p in purple, all others in grey. Right: points above 0.05; dashed: c·Σℓ^(−4p) over the "
+        "layers between, derived here, "
         "with one c an activation and depth, fitted; dotted: p = ¼, above which the sum over all layers is finite. "
         f"Cross-entropy of random labels. {_seeds(runs)}; float64."
     )
