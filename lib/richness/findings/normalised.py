@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import t as student
 
-from richness.findings.evidence import WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.findings.evidence import NARROW, WITHIN, Claim, Load, obtained, rounded, verdict
 from richness.findings.theory import normalisation as theory
 
 __all__ = [
@@ -211,26 +211,23 @@ def _rows(
     if isinstance(runs, str):
         return [claim.row(reason=runs)]
     try:
-        settings = [one for one in measure(runs) if one.found]
+        settings = list(measure(runs))
     except ValueError as why:
         return [claim.row(reason=str(why), scale=str(runs.attrs.get("scale", "")))]
-    together, scale = verdict(one.holds for one in settings), str(runs.attrs.get("scale", ""))
-    if not settings:
-        return [claim.row(reason="fewer than two seeds, or no finite number", scale=scale)]
+    scale, nothing = str(runs.attrs.get("scale", "")), "fewer than two seeds, or no finite number"
+    if not any(one.found for one in settings):
+        return [claim.row(reason=nothing, scale=scale)]
     sentence = f"{claim.sentence} (in turn: {'; '.join(one.words for one in settings)})"
+    shared = {"claim": sentence, "scale": scale, "verdict": verdict(one.holds for one in settings)}
     return [
-        claim.row(
-            claim=sentence,
-            measured=rounded(one.found.value),
-            interval=[rounded(end) for end in one.found.interval],
-            reason="",
-            seeds=one.found.seeds,
-            scale=scale,
-            verdict=together,
-        )
+        claim.row(**shared, **_numbers(one.found)) if one.found else claim.row(**shared, reason=nothing)
         for one in settings
-        if one.found
     ]
+
+
+def _numbers(found: Mean) -> dict[str, Any]:
+    interval = [rounded(end) for end in found.interval]
+    return {"measured": rounded(found.value), "interval": interval, "reason": "", "seeds": found.seeds}
 
 
 def _widths(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:
@@ -253,7 +250,13 @@ def _bounds(runs: xr.Dataset) -> Iterable[Setting]:
 def _decays(runs: xr.Dataset) -> Iterable[Setting]:
     for one in _widths(runs, weights="orthogonal", inputs="near"):
         found = mean(decay(one))
-        yield Setting(f"d = {int(one.width)}", found, bool(found and _near(found, 1.0, WITHIN)))
+        yield Setting(f"d = {int(one.width)}", found, bool(found and _holds(found, 1.0)))
+
+
+def _holds(found: Mean, predicted: float) -> bool:
+    """The ledger's rule for exponents: near the prediction, or an interval around it that is narrow enough."""
+    low, high = found.interval
+    return _near(found, predicted, WITHIN) or (low <= predicted <= high and high - low <= NARROW)
 
 
 def _near(found: Mean, predicted: float, within: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
@@ -40,9 +40,17 @@ def _range(name: str, start: float, low: float, high: float, step: float, title:
     return alt.param(name=name, value=start, bind=alt.binding_range(min=low, max=high, step=step, name=f"{title} "))
 
 
-_WEIGHTS = alt.Scale(domain=list(_COLOURS), range=list(_COLOURS.values()))
-_BAND = alt.Fill("weights:N", scale=_WEIGHTS, legend=None)
-_LINE = alt.Stroke("weights:N", scale=_WEIGHTS, legend=alt.Legend(title="weights", orient="top", symbolType="stroke"))
+def _by_weights(here: alt.Chart, x: alt.X, y: Callable[[str], alt.Y], point: bool = False) -> list[alt.Chart]:
+    """Band and line of each kind of weights, in its colour."""
+    layers = []
+    for weights, colour in _COLOURS.items():
+        own = here.transform_filter(f"datum.weights == '{weights}'")
+        dots = {"fill": colour, "stroke": colour} if point else False
+        layers += [
+            own.mark_area(color=colour, opacity=0.25, clip=True).encode(x=x, y=y("low"), y2="high:Q"),
+            own.mark_line(color=colour, clip=True, point=dots).encode(x=x, y=y("mean")),
+        ]
+    return layers
 
 
 def _seeds(runs: xr.Dataset) -> str:
@@ -68,7 +76,7 @@ def isometry_decay(runs: xr.Dataset, *, caption: str | None = None, label: str |
     widths, inputs = sorted(set(gaps.width)), [name for name in INPUTS if name in set(gaps.inputs)]
     controls = [
         _select("inputs", inputs, [INPUTS[name] for name in inputs], "inputs"),
-        _select("width", widths, [f"d = n = {width}" for width in widths], "width", start=widths[-2]),
+        _select("width", widths, [f"d = n = {width}" for width in widths], "width", start=widths[-2:][0]),
         _range("log_C", 0.0, -3.0, 1.0, 0.25, "log10 C, theorem's constant"),
     ]
     deepest = int(gaps.layer.max())
@@ -85,8 +93,7 @@ def isometry_decay(runs: xr.Dataset, *, caption: str | None = None, label: str |
         return alt.Y(f"{field}:Q", scale=y_scale, axis=y_axis)
 
     left = alt.layer(
-        here.mark_area(opacity=0.2, clip=True).encode(x=x, y=y("low"), y2="high:Q", fill=_BAND),
-        here.mark_line(clip=True).encode(x=x, y=y("mean"), stroke=_LINE),
+        *_by_weights(here, x, y),
         bound.mark_line(**_DASHED).encode(x=x, y=y("bound")),
         here.transform_filter("isValid(datum.law)").mark_line(**_DOTTED).encode(x=x, y=y("law")),
     ).properties(width=theme.PLANE, height=240, title="isometry gap φ")
@@ -109,7 +116,8 @@ def isometry_decay(runs: xr.Dataset, *, caption: str | None = None, label: str |
     chart = chart.properties(datasets={"gaps": records(gaps), "lost": records(lost)})
     words = (caption or "The isometry gap in depth.").rstrip()
     note = (
-        f"{words} X ← BN(WX), linear, n = d samples; {_NORM} Left: mean over seeds, the band from the lowest to the highest; "
+        f"{words} X ← BN(WX), linear, n = d samples; {_NORM} Left: orthogonal weights in purple, Gaussian in grey, "
+        "mean over seeds and the band from the lowest to the highest; "
         "a curve ends where a direction is lost in double precision. Dashed: the theorem's form φ₀·exp(−ℓ/k), k = C·d²(1 "
         "+ dφ₀), with the constant C that you choose (the paper's is not known to us). Dotted: (d/(d + "
         "2))^ℓ, derived here to first "
@@ -138,8 +146,8 @@ def _gap_rows(one: xr.Dataset) -> pd.DataFrame:
         start = frame.iloc[small[0]]
         law = start["mean"] * theory.contraction(width) ** (frame.layer - start.layer)
         frame["law"] = law.where(frame.layer >= start.layer)
-    finite = np.isfinite(frame[["mean", "low", "high"]]).all(axis=1)
-    return frame[finite].assign(low=frame.low.clip(lower=_SMALLEST / 10))
+    drawn = np.isfinite(frame[["mean", "low", "high"]]).all(axis=1) & (frame["mean"] > _SMALLEST / 100)
+    return frame[drawn].assign(low=frame.low.clip(lower=_SMALLEST / 100))
 
 
 def _lost_rows(one: xr.Dataset) -> pd.DataFrame:
@@ -171,7 +179,7 @@ def gradients_in_depth(
     widths, inputs = sorted(set(curves.width)), [name for name in INPUTS if name in set(curves.inputs)]
     controls = [
         _select("inputs", inputs, [INPUTS[name] for name in inputs], "inputs"),
-        _select("width", widths, [f"d = n = {width}" for width in widths], "width", start=widths[-2]),
+        _select("width", widths, [f"d = n = {width}" for width in widths], "width", start=widths[-2:][0]),
     ]
     here = alt.Chart(alt.NamedData(name="curves")).transform_filter("datum.inputs == inputs && datum.width == width")
     x = alt.X(
@@ -183,29 +191,35 @@ def gradients_in_depth(
         return alt.Y(f"{field}:Q", scale=alt.Scale(domain=ends), axis=alt.Axis(title=None, tickCount=6))
 
     left = alt.layer(
-        here.mark_area(opacity=0.2).encode(x=x, y=y("low"), y2="high:Q", fill=_BAND),
         here.transform_filter("datum.weights == 'gaussian'").mark_line(**_DASHED).encode(x=x, y=y("line")),
-        here.mark_line(point=True).encode(x=x, y=y("mean"), stroke=_LINE),
+        *_by_weights(here, x, y, point=True),
     ).properties(width=theme.PLANE, height=240, title="ln ‖∂L/∂W₁‖")
     low, high = theme.span(ratios.width, 1.3)
     across = alt.X("width:Q", scale=theme.log_scale(low, high), axis=theme.log_axis("width d", low, high))
     near = alt.Scale(domain=[0.5, 1.3])
     ratio = alt.Y("mean:Q", scale=near, axis=alt.Axis(title=None, tickCount=5))
     kinds = list(dict.fromkeys(ratios.kind))
-    shape = alt.Shape("kind:N", scale=alt.Scale(domain=kinds), legend=alt.Legend(title=None, orient="top", columns=1))
+    shape = alt.Shape(
+        "kind:N", scale=alt.Scale(domain=kinds), legend=alt.Legend(title=None, orient="bottom", columns=2)
+    )
     those = alt.Chart(alt.NamedData(name="ratios"))
     right = alt.layer(
         alt.Chart(alt.InlineData(values=[{"mean": 1}])).mark_rule(**_DASHED).encode(y=ratio),
-        those.mark_line(strokeWidth=1, opacity=0.6, clip=True).encode(x=across, y=ratio, detail="kind:N"),
-        those.mark_rule(opacity=0.5, clip=True).encode(x=across, y=alt.Y("low:Q", scale=near), y2="high:Q"),
-        those.mark_point(filled=False, fill=theme.MIDDLE, size=40, clip=True).encode(x=across, y=ratio, shape=shape),
+        those.mark_line(color=theme.MIDDLE, strokeWidth=1, opacity=0.6, clip=True).encode(
+            x=across, y=ratio, detail="kind:N"
+        ),
+        those.mark_rule(color=theme.MIDDLE, opacity=0.7, clip=True).encode(
+            x=across, y=alt.Y("low:Q", scale=near), y2="high:Q"
+        ),
+        those.mark_point(color=theme.MIDDLE, size=44, clip=True).encode(x=across, y=ratio, shape=shape),
     ).properties(width=theme.PLANE, height=240, title="slope a layer ÷ theory's (infinite width)")
     chart = theme.beside(left, right).add_params(*controls).resolve_scale(x="independent", y="independent")
     chart = chart.properties(datasets={"curves": records(curves), "ratios": records(ratios)})
     words = (caption or "Gradients in depth.").rstrip()
     note = (
         f"{words} Cross-entropy of random labels, ten classes, through a Gaussian readout; {_NORM} Left: gradient of the first "
-        "layer's weights (Frobenius), linear, n = d; mean over seeds and the band from the lowest to the highest; "
+        "layer's weights (Frobenius), linear, n = d; orthogonal in purple, Gaussian in grey, "
+        "mean over seeds and the band from the lowest to the highest; "
         "dashed, through the middle of the Gaussian points: ½·ln((B − 1)/(B − 2)) a layer, B = n, for norms "
         "that subtract no mean "
         "(derived here, for d much larger than n, which it is not on the left). Right: slope over the layers "
@@ -303,7 +317,7 @@ def gradient_traps(runs: xr.Dataset, *, caption: str | None = None, label: str |
         every.mark_line(stroke=theme.MIDDLE, strokeWidth=1, opacity=0.7).encode(
             x=x, y=y("mean"), detail="trap:N", strokeDash=dash
         ),
-        chosen.mark_area(fill=theme.MEASURED, opacity=0.2).encode(x=x, y=y("low"), y2="high:Q"),
+        chosen.mark_area(color=theme.MEASURED, opacity=0.25).encode(x=x, y=y("low"), y2="high:Q"),
         chosen.mark_line(stroke=theme.MEASURED, strokeWidth=2.4).encode(x=x, y=y("mean"), strokeDash=dash),
     ).properties(width=theme.PLANE, height=260)
     chart = chart.add_params(control).properties(datasets={"curves": records(curves)})
