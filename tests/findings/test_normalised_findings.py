@@ -26,18 +26,13 @@ def planted(name: str, explode: bool = False) -> xr.Dataset:
         slope = {"relu": theory.relu_slope(), "linear": 0.0}.get(case.activation, 0.0)
         if case.weights == "gaussian" and case.activation == "linear":
             slope = float(theory.gaussian_slope(case.samples, case.centred))
-        if (
-            case.samples < case.width
-            or case.inputs in ("twins", "digits")
-            and case.width == 64
-            or case.inputs == "twins"
-        ):
+        if case.samples < case.width or case.inputs == "twins" or (case.inputs == "digits" and case.width == 64):
             slope = slope or 0.01
         curve = slope * DEPTHS
         if case.activation in ("tanh", "sin"):
             curve = np.array([theory_sum(case.power, depth) for depth in DEPTHS]) - case.power * np.log(DEPTHS)
         share = 1.2 if explode else theory.contraction(case.width)
-        data["gap"].append(noise * 2.0 * np.exp(0 if explode else -layer / case.width**2))
+        data["gap"].append(noise * 2.0 * np.exp(-layer / case.width ** (5 if explode else 2)))
         data["contraction"].append(np.full(4, share) * noise[:, 0] ** 0.01)
         data["first_gradient"].append(noise * (curve + (0.1 * DEPTHS if explode else 0)))
         data["gradient_slope"].append(noise[:, 0] * (slope + (0.5 if explode else 0)))
@@ -80,7 +75,7 @@ def test_the_exponent_in_the_sum_is_measured(good):
     scale = normalised.shaping_scale(good[normalised.SHAPING], "tanh")
     assert scale == pytest.approx(0.4, rel=0.02)
     steep = good[normalised.SHAPING].copy()
-    steep["first_gradient"] = steep.first_gradient + (steep.power < 0.12) * 40 * (steep.depth > 100)
+    steep["first_gradient"] = steep.first_gradient + (steep.power < 0.12) * 400 * (steep.depth > 100)
     assert verdicts(normalised.rows((good | {normalised.SHAPING: steep}).__getitem__))["S3.5 power"] == "not-reproduced"
 
 

@@ -40,7 +40,6 @@ SPAN = 10, 1000  # the depths between which it is asked
 TALL = 100, 1000  # the same for shaped activations, whose gain falls most in the first layers
 FLOOR = 1e-9  # gaps below are rounding
 SMALL = 0.01  # gaps below are small: the first-order law is drawn from there
-SHALLOW = 10  # the depth from which the growth of shaped networks is drawn
 
 
 @dataclass(frozen=True)

@@ -348,11 +348,19 @@ def shaping(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     activations, powers = list(dict.fromkeys(curves.activation)), sorted(set(curves.power))
     depths = sorted(set(curves.depth))
     deepest = int(max(depths))
-    rise = _rises(runs, curves)
+    shallow = max(depth for depth in depths[:-1] if depth <= found.TALL[0])
+    rise = _rises(runs, curves, shallow)
     controls = [
         _select("activation", activations, ["ReLU" if name == "relu" else name for name in activations], "activation"),
         _range("p", 0.2, 0, min(0.4, max(powers)), 0.05, "p"),
-        _range("log_L", float(np.log10(deepest)), 1.1, float(np.log10(deepest)), 0.1, "log10 depth"),
+        _range(
+            "log_L",
+            float(np.log10(deepest)),
+            round(np.log10(shallow), 1) + 0.1,
+            float(np.log10(deepest)),
+            0.1,
+            "log10 depth",
+        ),
     ]
     mine, deep = "abs(datum.power - p) < 0.01", "log_L >= datum.from && log_L < datum.to"
     here = alt.Chart(alt.NamedData(name="curves")).transform_filter("datum.activation == activation")
@@ -382,7 +390,7 @@ def shaping(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
         those.transform_filter("isValid(datum.predicted)").mark_line(**_DASHED).encode(x=across, y=grown("predicted")),
         points.mark_point(fill=theme.MEASURED, stroke="white", filled=False, size=44).encode(x=across, y=grown("rise")),
         ring.encode(x=across, y=grown("rise")),
-    ).properties(width=theme.PLANE, height=240, title=f"its growth from depth {found.SHALLOW} to that depth")
+    ).properties(width=theme.PLANE, height=240, title=f"its growth from depth {shallow} to that depth")
     chart = theme.beside(left, right).add_params(*controls).resolve_scale(x="independent", y="independent")
     chart = chart.properties(datasets={"curves": records(curves), "rise": records(rise)})
     words = (caption or "Activations shaped in depth.").rstrip()
@@ -413,18 +421,18 @@ def _shaped_rows(one: xr.Dataset) -> pd.DataFrame:
     return _spread(found.corrected(one), "depth", activation=str(one.activation.values), power=float(one.power))
 
 
-def _rises(runs: xr.Dataset, curves: pd.DataFrame) -> pd.DataFrame:
-    """Growth from the shallow depth to each deeper one, with c·Σℓ^(−4p) beside it; none of that for ReLU, which knows no gain.
+def _rises(runs: xr.Dataset, curves: pd.DataFrame, shallow: int) -> pd.DataFrame:
+    """Growth from a shallow depth to each deeper one, with c·Σℓ^(−4p) beside it; none of that for ReLU, which knows no gain.
 
     ``from`` and ``to`` are the log10 of the depths for which a slider takes this one.
     """
     at = curves.pivot(index=["activation", "power"], columns="depth", values="mean")
-    deeper = [int(depth) for depth in at.columns if depth > found.SHALLOW]
+    deeper = [int(depth) for depth in at.columns if depth > shallow]
     middles = (np.log10(deeper[:-1]) + np.log10(deeper[1:])) / 2
     frames = []
     for depth, low, high in zip(deeper, [0, *middles], [*middles, 9], strict=True):
-        span = (found.SHALLOW, depth)
-        rise = (at[depth] - at[found.SHALLOW]).rename("rise").reset_index()
+        span = (shallow, depth)
+        rise = (at[depth] - at[shallow]).rename("rise").reset_index()
         scales = {name: found.shaping_scale(runs, name, span) for name in set(rise.activation) - {"relu"}}
         predicted = rise.activation.map(scales) * found.fourth_powers(rise.power.values, span)
         frames.append(rise.assign(depth=depth, predicted=predicted, **{"from": low, "to": high}))
