@@ -77,6 +77,7 @@ def test_it_is_obtained_stored_and_moved_by_the_seed(coin, monkeypatch):
 
 def test_smoke_is_computed_each_time_and_the_seed_moves(coin):
     moved = richness.obtain("coin", "smoke", seed=7)
+    assert "richness precompute coin --scale smoke" in repr(Provenance(moved))
     assert moved.seed.values.tolist() == [7, 8, 9] and moved.sizes["toss"] == 5 and not list(coin.rglob("*.nc"))
 
 
