@@ -33,7 +33,9 @@ class Later:
     @property
     def ask(self) -> dict[str, Any]:
         """The laboratory's run."""
-        network = {"depth": 3, "loss": "mse", "steps": 1000} | {k: v for k, v in self.others.items() if k != "axis"}
+        network: dict[str, Any] = {"depth": 3, "loss": "mse", "steps": 1000} | {
+            k: v for k, v in self.others.items() if k != "axis"
+        }
         (eta,) = canonical([float(f"{self.share * float(natural_eta(self.gamma, network['depth'])):.2g}")])
         return {"gamma": self.gamma, "eta": eta, **network}
 
