@@ -97,9 +97,9 @@ WORKS = (
     Later(
         "2505.22491",
         "Controlled divergence under cross-entropy, and none under MSE.",
-        "Far beyond the stability line a lazy network swings and stays finite; turn the loss to MSE and it dies.",
+        "Far beyond the stability line a lazy network is thrown about and stays finite; turn the loss to MSE, and it diverges.",
         0.1,
-        200.0,
+        400.0,
         {"loss": "cross_entropy"},
     ),
     Later(
