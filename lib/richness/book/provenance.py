@@ -16,7 +16,7 @@ OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer
 def command(runs: xr.Dataset) -> str:
     """The command line that makes a result again: by its recipe's name where it has one, else field by field."""
     attrs = runs.attrs
-    if attrs["recipe_name"] and attrs["scale"] != "smoke":
+    if attrs["recipe_name"] and (attrs["scale"] != "smoke" or "kind" in attrs):
         return f"richness precompute {attrs['recipe_name']} --scale {attrs['scale']}"
     return sweep_command(runs)
 

@@ -10,6 +10,7 @@ from richness.measure.curvature import (
     trace,
 )
 from richness.measure.features import drift, feature_rank, singular_values
+from richness.measure.isometry import isometry_gap
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
 from richness.measure.similarity import cka, from_triangle, gram, r_squared
 
@@ -21,6 +22,7 @@ __all__ = [
     "feature_rank",
     "from_triangle",
     "gram",
+    "isometry_gap",
     "kernel_change",
     "ntk",
     "ntk_from_factors",

@@ -22,6 +22,7 @@ from richness.book.charts.failures import loss_panels
 from richness.book.charts.gallery import gallery
 from richness.book.charts.ledger import Glance, LedgerTable, Reading, glance, ledger_table, reading
 from richness.book.charts.model import model_boundaries, model_catapult, model_escape, model_overlay, model_single_index
+from richness.book.charts.normalised import gradient_traps, gradients_in_depth, isometry_decay, shaping
 from richness.book.charts.performance import accuracy, leaving_eta, tuning_gamma
 from richness.book.charts.plane import portrait, triangle
 from richness.book.charts.similarity import (
@@ -54,6 +55,9 @@ __all__ = [
     "exponents_by_depth",
     "gallery",
     "glance",
+    "gradient_traps",
+    "gradients_in_depth",
+    "isometry_decay",
     "judged",
     "large_eigenvalues",
     "leaving_eta",
@@ -75,6 +79,7 @@ __all__ = [
     "ratios",
     "reading",
     "scrubber",
+    "shaping",
     "sharpness_along_training",
     "sharpness_exponents",
     "spectrum",

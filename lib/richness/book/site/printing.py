@@ -56,7 +56,9 @@ def contents() -> list[str]:
     import yaml
 
     toc = yaml.safe_load((repository() / "_toc.yml").read_text(encoding="utf-8"))
-    return [f"{name}.html" for name in (toc["root"], *(chapter["file"] for chapter in toc["chapters"]))]
+    return [
+        f"{name}.html" for name in (toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"]))
+    ]
 
 
 def book_title() -> str:
