@@ -8,16 +8,17 @@ from html import escape
 
 import xarray as xr
 
-from richness.runs.results import recipe_of
+from richness.runs.recipes import RECIPES
+from richness.runs.results import SCALES, recipe_of
 
 OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer", "batch_size", "steps", "dtype")
 
 
 def command(runs: xr.Dataset) -> str:
-    """The command line that makes a result again: by its recipe's name where it has one, else field by field."""
-    attrs = runs.attrs
-    if attrs["recipe_name"] and attrs["scale"] != "smoke":
-        return f"richness precompute {attrs['recipe_name']} --scale {attrs['scale']}"
+    """The command line that makes a result again: by its recipe's name where that recipe makes it, else field by field."""
+    name, scale = runs.attrs["recipe_name"], runs.attrs["scale"]
+    if name in RECIPES and scale in SCALES[1:] and RECIPES[name](scale).hash == runs.attrs["recipe_hash"]:
+        return f"richness precompute {name} --scale {scale}"
     return sweep_command(runs)
 
 
@@ -27,6 +28,9 @@ def sweep_command(runs: xr.Dataset, out: str = "result.nc") -> str:
     words = ["richness", "sweep"]
     for name in OPTIONS:
         words += [f"--{name.replace('_', '-')}", str(getattr(experiment, name))]
+    for name in ("momentum", "schedule", "warmup"):
+        if getattr(experiment, name) != type(experiment).model_fields[name].default:
+            words += [f"--{name}", str(getattr(experiment, name))]
     for name in ("gammas", "etas", "seeds", "probes", "budgets"):
         values = getattr(experiment, name)
         if values:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -164,7 +165,7 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
 
 def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
     """What a result must say of its making, as NetCDF attributes."""
-    commit, dirty = _git()
+    version, dirty = commit()
     return {
         "recipe": experiment.model_dump_json(),
         "recipe_hash": experiment.hash,
@@ -172,7 +173,7 @@ def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: 
         "recipe_name": name,
         "scale": scale,
         "schema": SCHEMA,
-        "git_commit": commit,
+        "git_commit": version,
         "git_dirty": int(dirty),
         "seeds": json.dumps(experiment.seeds),
         "device": device_name(experiment.device),
@@ -195,7 +196,28 @@ def device_name(device: str) -> str:
     return f"{device}: {platform.machine()} {platform.system()}"
 
 
-def _git() -> tuple[str, bool]:
+def device_here(device: str) -> str:
+    """The device as torch calls it; ``auto`` is a GPU where torch has one, and the processor elsewhere.
+
+    Raises:
+        ValueError: no device's name, or one that torch does not see on this machine.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise ValueError(f"device: expected auto, cpu, cuda, cuda:0 or mps, got {device!r}")
+    kind, _, index = device.partition(":")
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind, 1)
+    if int(index or 0) >= there:
+        raise ValueError(
+            f"the device {device} is not here (torch sees {there} of its kind): name another, such as cpu, or auto"
+        )
+    return device
+
+
+def commit() -> tuple[str, bool]:
     """The commit of the checkout and whether tracked files differ from it; the package's version outside one."""
     root = checkout()
     try:
