@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import subprocess
 import sys
 import types
@@ -60,7 +59,8 @@ def test_a_chapter_begins_with_the_set_up_cell(path):
 
 @each_chapter
 def test_a_chapter_stays_short(path):
-    source = [line for cell in _code(path)[1:] for line in cell.source.splitlines() if line.strip()]
+    cells = [cell for cell in _code(path)[1:] if "parameters" not in cell.metadata.get("tags", [])]
+    source = [line for cell in cells for line in cell.source.splitlines() if line.strip()]
     assert len(source) <= 120, f"{path.name} has {len(source)} lines of code; the library should carry the work"
 
 
@@ -150,75 +150,3 @@ def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch):
 def test_on_colab_an_unset_address_is_explained(monkeypatch, capsys):
     ran, switched = _on_colab(monkeypatch, notebooks.colab_cell(address.PLACEHOLDER + "richness"), installed=False)
     assert ran == [] and switched == [True] and "set ADDRESS" in capsys.readouterr().out
-
-
-# Reruns --------------------------------------------------------------------------------------------------------------
-
-
-def _chapter(path: Path, *sources: str) -> Path:
-    cells = [nbformat.v4.new_code_cell("scale = 'laptop'\nseed = 0\ngamma = 1.0\nwidths = [8, 16]")]
-    cells[0].metadata["tags"] = ["parameters"]
-    cells += [nbformat.v4.new_code_cell(source) for source in sources]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
-    return path
-
-
-@pytest.mark.slow
-def test_a_rerun_runs_here_with_typed_values_and_keeps_what_failed(richness, tmp_path):
-    wanted = (
-        "import os, sys, json, pathlib",
-        "pathlib.Path('said.json').write_text(json.dumps([scale, seed, gamma, widths, sys.executable,"
-        " os.environ['RICHNESS_BOOK'], os.getcwd()]))",
-    )
-    good = _chapter(tmp_path / "book" / "01-good.ipynb", *wanted)
-    bad = _chapter(tmp_path / "book" / "02-bad.ipynb", "x = 1", "raise ValueError('no such luck')")
-    out = tmp_path / "out"
-    typed = ["--scale", "smoke", "-p", "seed", "3", "-p", "gamma", "1e-3", "-p", "widths", "4,5", "--out", out]
-    answer = richness("rerun", good, bad, *typed)
-    assert answer.code == 1
-    said = json.loads((good.parent / "said.json").read_text())
-    assert said[:4] == ["smoke", 3, 1e-3, [4, 5]] and said[5] == "1"
-    assert Path(said[4]) == Path(sys.executable) and Path(said[6]) == good.parent
-    assert "02-bad failed" in answer.err and "cell [4]" in answer.err and "no such luck" in answer.err
-    assert str(out / "02-bad.ipynb") in answer.err and "Traceback" not in answer.err
-    kept = nbformat.read(out / "02-bad.ipynb", 4)
-    assert any("no such luck" in str(cell.get("outputs", "")) for cell in kept.cells)
-    assert "01-good" in answer.out and "ok" in answer.out and "failed" in answer.out
-    assert [cell.outputs for cell in _code(good)] == [[]] * 3, "the chapter itself is left as it was"
-
-
-def test_nothing_runs_if_one_value_is_wrong(richness, tmp_path, monkeypatch):
-    import papermill
-
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
-    one, two = _chapter(tmp_path / "a" / "one.ipynb"), _chapter(tmp_path / "a" / "two.ipynb")
-    answer = richness("rerun", one, two, "-p", "colour", "red", "--out", tmp_path / "out")
-    assert answer.code == 2 and "no parameter 'colour'" in answer.err
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "default", "value"),
-    [("3", 0, 3), ("1e-3", 1.0, 1e-3), ("5", 1.0, 5.0), ("true", False, True), ("mlp", "cnn", "mlp"),
-     ("1 2", [3], [1, 2]), ("[.1, 1e-2]", (1.0,), [0.1, 0.01])],
-)  # fmt: skip
-def test_values_are_read_in_the_type_of_the_chapters_own(text, default, value):
-    read = notebooks._read_as("name", text, default)
-    assert read == value and type(read) is type(value)
-
-
-def test_a_stem_finds_its_chapter():
-    for path in CHAPTERS:
-        assert notebooks._find(path.stem) == path
-
-
-@pytest.mark.slow
-def test_every_chapter_reruns_at_smoke_scale(richness, tmp_path):
-    answer = richness("rerun", "--scale", "smoke", "--out", tmp_path)
-    assert answer.code == 0, answer.err
-    for path in CHAPTERS:
-        executed = nbformat.read(tmp_path / path.name, 4)
-        injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-        assert injected and "smoke" in injected[0].source

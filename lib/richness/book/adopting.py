@@ -178,9 +178,9 @@ def _cells(stored: xr.Dataset, offered: xr.Dataset) -> tuple[str, list[str]]:
 def disagreements(one: xr.Dataset, two: xr.Dataset, names: tuple[str, ...] = ()) -> list[str]:
     """Where two results of a plane have different boundaries, in words: which, at which γ, and by how much.
 
-    At every γ that both have, the means over seeds of log10 η are compared. They agree within the half cells to which both
-    are known and `WIDE` standard errors; the scatter between seeds is pooled over γ, since two seeds alone say little of it.
-    The mean over γ is compared too, and a boundary that only one of them sees is named.
+    At every γ that both have, their seeds are compared in pairs, in log10 η. Two boundaries agree if the mean over the pairs is
+    within the half cells to which both are known and `WIDE` standard errors; the scatter between pairs is pooled over γ, since
+    two or three say little of it. The mean over γ is compared too, and a boundary that only one of them sees is named.
 
     Args:
         one, two: results; those without a plane (fewer than two η) have no boundaries to compare.
@@ -189,36 +189,47 @@ def disagreements(one: xr.Dataset, two: xr.Dataset, names: tuple[str, ...] = ())
     if any("eta" not in runs.coords or runs.eta.size < 2 for runs in (one, two)):
         return []
     names = names or (*APPROACHES, *(("eta_works",) if "accuracy" in one and "accuracy" in two else ()))
-    gammas = np.intersect1d(one.gamma.values, two.gamma.values)
+    gammas, pairs = np.intersect1d(one.gamma.values, two.gamma.values), min(one.seed.size, two.seed.size)
     found = []
     for name in names:
-        (a, half_a, error_a), (b, half_b, error_b) = (_positions(runs, name, gammas) for runs in (one, two))
-        error = np.hypot(error_a, error_b)
-        apart = np.abs(a - b) - (half_a + half_b + WIDE * error)
-        shift, both = b - a, np.isfinite(a) & np.isfinite(b)
-        known = WIDE * np.sqrt((error**2 + (half_a**2 + half_b**2)[both].mean() / 3) / both.sum()) if both.any() else 0
-        if both.sum() >= FEW and abs(shift[both].mean()) > max(known, STILL):
-            found.append(f"{name} lies {shift[both].mean():+.2f} decades elsewhere on average over {both.sum()} γ")
-        for gamma, first, second, beyond in zip(gammas, a, b, apart, strict=True):
-            if np.isfinite(first) != np.isfinite(second):
-                seen = "stored" if np.isfinite(first) else "offered"
-                found.append(f"{name} at γ = {gamma:.3g} is seen in the {seen} result only")
-            elif beyond > TOUCH:
-                found.append(
-                    f"{name} at γ = {gamma:.3g} is {10**second:.3g} and not {10**first:.3g} "
-                    f"({second - first:+.2f} decades, {beyond:.2f} beyond the intervals)"
-                )
+        (a, half_a), (b, half_b) = (_positions(runs, name, gammas, pairs) for runs in (one, two))
+        found += _different(name, gammas, a, b, half_a + half_b)
     return found
 
 
-def _positions(runs: xr.Dataset, name: str, gammas: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """log10 of a boundary at those γ, its half cells (both means over the seeds that saw it), and its standard error."""
-    seen = getattr(boundaries, name)(runs).sel(gamma=gammas)
-    seen = seen.isel(budget=-1) if "budget" in seen.dims else seen
-    log_eta = np.log10(seen)
-    scatter = float(np.sqrt(log_eta.var("seed", ddof=1).mean())) if seen.sizes["seed"] > 1 else 0.0
-    error = (scatter if np.isfinite(scatter) else 0.0) / np.sqrt(seen.sizes["seed"])
-    return log_eta.mean("seed").values, seen.half_cell.mean("seed").values, error
+def _positions(runs: xr.Dataset, name: str, gammas: np.ndarray, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """log10 of a boundary, (gamma, seed), at those γ and the first seeds, and its half cells."""
+    seen = getattr(boundaries, name)(runs).sel(gamma=gammas).isel(seed=slice(seeds))
+    seen = (seen.isel(budget=-1) if "budget" in seen.dims else seen).transpose("gamma", "seed")
+    return np.log10(seen.values), seen.half_cell.values
+
+
+def _different(name: str, gammas: np.ndarray, a: np.ndarray, b: np.ndarray, cells: np.ndarray) -> list[str]:
+    """What there is to say of one boundary, from log10 η in both results and the sum of their half cells, (gamma, seed)."""
+    said = []
+    shift = np.ma.masked_invalid(b - a)
+    several = shift.count(axis=1) > 1
+    scatter = np.sqrt(shift[several].var(axis=1, ddof=1).mean()) if several.any() else 0.0
+    means, pairs = shift.mean(axis=1), np.maximum(shift.count(axis=1), 1)
+    allowed = np.ma.masked_invalid(cells).mean(axis=1) + WIDE * scatter / np.sqrt(pairs)
+    known = np.sqrt(
+        scatter**2 / max(shift.count(), 1)
+        + (cells[~np.ma.getmaskarray(shift)] ** 2).sum() / 6 / max(shift.count(), 1) ** 2
+    )
+    if means.count() >= FEW and abs(means.mean()) > max(WIDE * known, STILL):
+        said.append(f"{name} lies {means.mean():+.2f} decades elsewhere on average over {means.count()} γ")
+    for i, gamma in enumerate(gammas):
+        old, new = np.ma.masked_invalid(a[i]), np.ma.masked_invalid(b[i])
+        if bool(old.count()) != bool(new.count()):
+            said.append(
+                f"{name} at γ = {gamma:.3g} is seen in the {'stored' if old.count() else 'offered'} result only"
+            )
+        elif means[i] is not np.ma.masked and abs(means[i]) > allowed[i] + TOUCH:
+            said.append(
+                f"{name} at γ = {gamma:.3g} is {10 ** new.mean():.3g} and not {10 ** old.mean():.3g} "
+                f"({means[i]:+.2f} decades, {abs(means[i]) - allowed[i]:.2f} beyond the intervals)"
+            )
+    return said
 
 
 def _several(said: list[str], shown: int = 3) -> str:
