@@ -213,7 +213,7 @@ def test_what_was_executed_with_the_same_is_not_executed_again(richness, tmp_pat
     _chapter(one, "x = 3")
     assert ran("-p", "seed", "1") == ["01.ipynb"], "another text"
     assert ran("-p", "seed", "1", "--again") == ["01.ipynb", "02.ipynb"]
-    monkeypatch.setattr(results, "commit", lambda: ("another", False))
+    monkeypatch.setattr(results, "git_state", lambda: ("another", False))
     assert ran("-p", "seed", "1") == ["01.ipynb", "02.ipynb"], "another commit"
     monkeypatch.setattr(notebooks, "_changes", lambda: "something was edited")
     assert ran("-p", "seed", "1") == ["01.ipynb", "02.ipynb"]

@@ -66,9 +66,11 @@ def adopt(file: Path, force: bool = False) -> str:
         raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {', '.join(sorted(RECIPES))}.")
     if scale not in SCALES[1:]:
         raise NotAdopted(f"{file} was made at scale {scale or '(none)'}; precomputed/ holds laptop and paper only.")
-    _check_identity(file, offered, RECIPES[name](scale))
-    _check_axes(file, offered, RECIPES[name](scale))
-    _check_values(file, offered)
+    expected = RECIPES[name](scale)
+    _check_identity(file, offered, expected)
+    if "status" in offered:  # a sweep, whose axes and statuses are known
+        _check_axes(file, offered, expected)
+        _check_values(file, offered)
     if results.checkout() is None:
         raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
     place = results.precomputed_path(name, scale)
@@ -78,11 +80,9 @@ def adopt(file: Path, force: bool = False) -> str:
 
 
 def _check_identity(file: Path, offered: Any, expected: Any) -> None:
-    from richness.runs.experiment import Experiment
-
     stated = str(offered.attrs.get("recipe_hash", ""))
     try:
-        described = Experiment.model_validate_json(offered.attrs["recipe"]).hash
+        described = type(expected).model_validate_json(offered.attrs["recipe"]).hash
     except (KeyError, ValueError) as error:
         raise NotAdopted(f"{file} carries no readable recipe ({_first_line(error)}); compute it again.") from error
     if described != stated:
@@ -128,6 +128,8 @@ def _against_the_same(file: Path, place: Path, offered: xr.Dataset, force: bool)
         return "replaced a file that could not be read." if place.exists() else "new here."
     if stored.attrs.get("recipe_hash") != offered.attrs.get("recipe_hash"):
         return "replaced the result of another recipe."
+    if "status" not in offered:
+        return f"same recipe; {'the same numbers' if offered.equals(stored) else 'other numbers'}."
     change, contradictions = _cells(stored, offered)
     contradictions += disagreements(stored, offered)
     if contradictions and not force:
@@ -145,7 +147,7 @@ def _against_other_scales(name: str, scale: str, offered: xr.Dataset) -> list[st
     said = []
     for other in SCALES[1:]:
         stored = _stored(results.precomputed_path(name, other)) if other != scale else None
-        if stored is not None:
+        if stored is not None and "status" in stored:
             moved = disagreements(stored, offered, ("eta_max", "eta_crit"))  # where no budget of steps enters
             how = f"these boundaries lie elsewhere: {_several(moved)}" if moved else "the upper boundaries are the same"
             said.append(f"Against scale {other}, {how}.")

@@ -250,7 +250,7 @@ def _made_with(path: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     return {
         "chapter": hashlib.sha256(path.read_bytes()).hexdigest(),
         "parameters": parameters,
-        "commit": results.commit()[0],
+        "commit": results.git_state()[0],
         "changes": _changes(),
     }
 
@@ -283,7 +283,7 @@ def _stands(output: Path, job: Job) -> bool:
 
 def _note(record: Path, job: Job, report: Report, name: str) -> None:
     """One line of JSON in the log, on disk before the next chapter begins."""
-    version, dirty = results.commit()
+    version, dirty = results.git_state()
     device = job.parameters.get("device")
     line = {
         "chapter": report.chapter,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from html import escape
 
 import xarray as xr
 
 from richness.runs.recipes import RECIPES
-from richness.runs.results import SCALES, recipe_of
+from richness.runs.results import SCALES, data_hash, recipe_of
 
 OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer", "batch_size", "steps", "dtype")
 
@@ -44,6 +45,29 @@ def sweep_command(runs: xr.Dataset, out: str = "result.nc") -> str:
     return shlex.join([*words, "--out", out])
 
 
+def drawer(sources: Sequence[xr.Dataset]) -> str:
+    """A folded list under a figure, a line a result: what it was made from, where, how long it took, and the command."""
+    if not sources:
+        return ""
+    lines = "\n".join(f"<li>{_line(runs)}</li>" for runs in sources)
+    count = "one result" if len(sources) == 1 else f"{len(sources)} results"
+    return f'<details class="richness-made"><summary>Drawn from {count}</summary><ul>\n{lines}\n</ul></details>'
+
+
+def _line(runs: xr.Dataset) -> str:
+    attrs = runs.attrs
+    commit = attrs["git_commit"].removeprefix("version ")[:10] + (" with changes" if attrs["git_dirty"] else "")
+    told = [
+        f"<code>{escape(attrs['recipe_name'] or 'unnamed')}</code>, {escape(attrs['scale'] or 'no scale')}",
+        f"recipe {attrs['recipe_hash'][:12]}, data {data_hash(runs)[:12]}",
+        f"seeds {', '.join(map(str, json.loads(attrs['seeds'])))}",
+        f"commit {escape(commit)}",
+        f"{escape(str(attrs['device']))}, {escape(str(attrs['dtype']))}, {attrs['wall_seconds']:.0f} s",
+        f"<code>{escape(command(runs))}</code>",
+    ]
+    return "; ".join(told)
+
+
 class Provenance:
     """A folded table of a result's recipe, commit, device and packages, with the command that makes it again.
 
@@ -66,6 +90,7 @@ class Provenance:
         return {
             "recipe": f"{attrs['recipe_name'] or 'unnamed'}, scale {attrs['scale'] or 'none'}",
             "recipe's hash": attrs["recipe_hash"],
+            "data's hash": data_hash(self.runs),
             "seeds": ", ".join(map(str, json.loads(attrs["seeds"]))),
             "device and precision": f"{attrs['device']}, {attrs['dtype']}",
             "commit": commit,

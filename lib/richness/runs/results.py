@@ -165,7 +165,7 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
 
 def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
     """What a result must say of its making, as NetCDF attributes."""
-    version, dirty = commit()
+    version, dirty = git_state()
     return {
         "recipe": experiment.model_dump_json(),
         "recipe_hash": experiment.hash,
@@ -217,7 +217,7 @@ def device_here(device: str) -> str:
     return device
 
 
-def commit() -> tuple[str, bool]:
+def git_state() -> tuple[str, bool]:
     """The commit of the checkout and whether tracked files differ from it; the package's version outside one."""
     root = checkout()
     try:
@@ -292,6 +292,24 @@ def read(path: str | Path) -> xr.Dataset:
         array.encoding = {}
     runs.encoding = {}
     return with_coordinates(runs)
+
+
+def scales_of(name: str) -> list[str]:
+    """The scales at which a recipe's result is stored, the smallest first."""
+    return [scale for scale in SCALES if precomputed_path(name, scale).exists()]
+
+
+def data_hash(runs: xr.Dataset) -> str:
+    """SHA-256 of a result's numbers, in hex: of every variable with its name and axes, none of the attributes.
+
+    So two machines that measured the same to the last bit have the same hash, whenever and however long they worked.
+    """
+    total = hashlib.sha256()
+    for name in sorted(map(str, runs.data_vars)):
+        values = np.ascontiguousarray(runs[name].values)
+        total.update(f"{name}{runs[name].dims}{values.shape}{values.dtype.str}".encode())
+        total.update(values.tobytes())
+    return total.hexdigest()
 
 
 def load(name: str, scale: str | None = None) -> xr.Dataset:
