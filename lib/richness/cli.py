@@ -638,6 +638,23 @@ def _adopt_command() -> Callable[..., int]:
     return adopt
 
 
+def _status_command() -> Callable[..., int]:
+    def status(logs: Words = ()) -> int:
+        """When each chapter last ran from top to bottom; logs of reruns are taken into that record first.
+
+        Args:
+            logs: files that `richness rerun` wrote (log.jsonl)
+        """
+        from richness.book import status as room
+
+        if logs:
+            room.record(Path(log) for log in logs)
+        print(_table(room.status().rows(), ("chapter", *SCALES, room.COLAB), widest=80))
+        return 0
+
+    return status
+
+
 def _ledger_command() -> Callable[..., int]:
     def ledger(json: Switch = False) -> int:
         """Every claim of the paper with its prediction, what was measured here, and the verdict.
@@ -825,6 +842,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
     "search": ("the boundaries of the plane without the plane, resumable", _search_command),
     "precompute": ("fills precomputed/ with what is stale", _precompute_command),
     "rerun": ("executes chapters at a scale, parameters checked", _rerun_command),
+    "status": ("when each chapter last ran, from the logs of reruns", _status_command),
     "adopt": ("takes a result from another machine into precomputed/", _adopt_command),
     "ledger": ("the paper's claims and their verdicts", _ledger_command),
     "advise": ("which η to use, from the measured portraits", _advise_command),
