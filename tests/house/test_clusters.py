@@ -1,13 +1,18 @@
-"""The page on clusters: each of its blocks is run, Slurm's against a stand-in that starts a job on this machine."""
+"""The page on clusters: each of its blocks is run, Slurm's on a Slurm of one node where there is one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import shutil
+import socket
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,30 +30,96 @@ def block(language: str, mark: str) -> str:
     return found
 
 
-@pytest.fixture
-def shell(tmp_path, monkeypatch) -> Path:
-    """A folder first on the PATH: `richness` and `dask` of this environment, and Slurm's commands as stand-ins."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    stand_ins = {  # sbatch keeps a copy of the script, as Slurm does: dask-jobqueue removes its own
-        "richness": f'exec {sys.executable} -m richness "$@"',
-        "dask": f'exec {sys.executable} -m dask "$@"',
-        "hostname": "echo 127.0.0.1",
-        "srun": 'exec "$@"',
-        "sbatch": 'job=$(cat "$1"); bash -c "$job" > /dev/null 2>&1 & echo "Submitted batch job $!"',
-        "scancel": 'kill "$@"',
-    }
-    for name, body in stand_ins.items():
+def _commands(folder: Path, bodies: dict[str, str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, body in bodies.items():
         path = folder / name
         path.write_text(f"#!/bin/bash\n{body}\n")
         path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch) -> Path:
+    """A folder first on the PATH: `richness` and `dask` of this environment."""
+    _commands(tmp_path / "bin", {name: f'exec {sys.executable} -m {name} "$@"' for name in ("richness", "dask")})
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+@pytest.fixture
+def slurm(shell, monkeypatch) -> Iterator[Path]:
+    """A Slurm of one node, where Debian's `slurm-wlm` is installed and we are root; elsewhere its commands as stand-ins.
+
+    The folder holds ``real`` if it is one.
+    """
+    _commands(shell / "bin", {"hostname": "echo 127.0.0.1"})
+    if os.geteuid() == 0 and all(map(shutil.which, SLURM)):
+        with _one_node(shell, monkeypatch):
+            (shell / "real").touch()
+            yield shell
+        return
+    stand_ins = {  # sbatch keeps a copy of the script, as Slurm does: dask-jobqueue removes its own
+        "srun": 'exec "$@"',
+        "sbatch": 'job=$(cat "$1"); bash -c "$job" > /dev/null 2>&1 & echo "Submitted batch job $!"',
+        "scancel": 'kill "$@"',
+    }
+    _commands(shell / "bin", stand_ins)
+    yield shell
+
+
+SLURM = ("slurmctld", "slurmd", "munged", "sbatch", "scontrol")
+
+
+@contextlib.contextmanager
+def _one_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """munge, the controller and one node of two cores, with their own ports, sockets and folders."""
+    home, node = folder / "slurm", socket.gethostname().partition(".")[0]
+    home.mkdir()
+    key = home / "munge.key"
+    key.write_bytes(os.urandom(256))
+    key.chmod(0o400)
+    settings = {
+        "ClusterName": "one", "SlurmctldHost": f"{node}(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
+        "AuthType": "auth/munge", "AuthInfo": f"socket={home}/munge.socket", "SlurmctldPort": free_port(),
+        "SlurmdPort": free_port() + 1, "StateSaveLocation": home / "state", "SlurmdSpoolDir": home / "spool",
+        "SlurmctldPidFile": home / "controller.pid", "SlurmdPidFile": home / "node.pid",
+        "SlurmctldLogFile": home / "controller.log", "SlurmdLogFile": home / "node.log",
+        "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "ReturnToService": 2, "MpiDefault": "none",
+        "JobAcctGatherType": "jobacct_gather/none", "AccountingStorageType": "accounting_storage/none",
+        "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core",
+    }  # fmt: skip
+    text = "".join(f"{name}={value}\n" for name, value in settings.items())
+    text += f"NodeName={node} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory=4000 State=UNKNOWN\n"
+    text += f"PartitionName=cpu Nodes={node} Default=YES MaxTime=INFINITE State=UP\n"
+    (home / "slurm.conf").write_text(text)
+    monkeypatch.setenv("SLURM_CONF", str(home / "slurm.conf"))
+    paths = [f"--{what}-file={home}/munge.{what}" for what in ("key", "pid", "seed", "log")]
+    commands = (
+        ["munged", "--foreground", "--force", f"--socket={home}/munge.socket", *paths],
+        ["slurmctld", "-D"],
+        ["slurmd", "-D"],
+    )
+    with contextlib.ExitStack() as ends:
+        for command in commands:
+            with open(home / "said", "ab") as said:
+                daemon = subprocess.Popen(command, stdout=said, stderr=said)
+            ends.callback(daemon.wait, 30)
+            ends.callback(daemon.terminate)
+            time.sleep(1)
+        for _ in range(60):
+            state = subprocess.run(
+                ["scontrol", "show", "node", node], capture_output=True, text=True, check=False
+            ).stdout
+            if "State=IDLE" in state:
+                break
+            time.sleep(0.5)
+        assert "State=IDLE" in state, (home / "said").read_text()[-1000:]
+        yield
+
+
 def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -108,27 +179,51 @@ def test_slurm_is_asked_for_one_thread_a_worker():
 
 
 @pytest.mark.slow
-def test_slurm_from_python(shell):
+def test_slurm_from_python(slurm):
     text = block("python", "SLURMCluster(")
     for stands, small in (
         ("cores=16, processes=16", "cores=2, processes=2"),
         ("jobs=8", "jobs=1"),
         ("wait_for_workers(16)", "wait_for_workers(2)"),
+        ('memory="32GB"', 'memory="1GB"'),
         ('"phase_portrait_mlp3_mse", "laptop"', '"laboratory_mlp3_mse", "smoke"'),
     ):
         assert stands in text
         text = text.replace(stands, small)
-    (shell / "portrait.py").write_text(text)
+    (slurm / "portrait.py").write_text(text)
     run(sys.executable, "portrait.py")
     assert results.read("runs/portrait.nc").attrs["recipe_hash"]
 
 
 @pytest.mark.slow
-def test_slurm_as_one_job(shell, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", str(free_port() - 20000))
-    (shell / "script").write_text(block("bash", "#SBATCH"))
-    run("bash", "script")
+def test_slurm_as_one_job(slurm, monkeypatch):
+    """On a real Slurm the job is taken back in the middle once, and goes on by itself."""
+    script, small = block("bash", "#SBATCH"), ("--ntasks=64", "--ntasks=2")
+    assert small[0] in script
+    (slurm / "script").write_text(script.replace(*small))
+    if not (slurm / "real").exists():
+        monkeypatch.setenv("SLURM_JOB_ID", str(free_port() - 20000))
+        run("bash", "script")
+    else:
+        job = run("sbatch", "script").split()[-1]
+        _wait(lambda: list((slurm / "runs").glob("portrait.parts/*/shard-*")), "no shard was finished")
+        run("scontrol", "requeue", job)
+        run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        _wait(lambda: "JobState=COMPLETED" in _job(job), f"the job did not end: {_job(job)}")
+        assert "Restarts=1" in _job(job)
     assert results.read("runs/portrait.nc").status.size == 60
+
+
+def _job(job: str) -> str:
+    return subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
+
+
+def _wait(done: Callable[[], object], complaint: str, seconds: float = 240) -> None:
+    for _ in range(int(seconds)):
+        if done():
+            return
+        time.sleep(1)
+    raise AssertionError(complaint)
 
 
 @pytest.mark.slow
@@ -140,8 +235,6 @@ def test_progress_of_ones_own(shell):
 
 def free_port() -> int:
     """A port between 20000 and 40000 that nobody listens on."""
-    import socket
-
     for port in range(20000, 40000):
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)):
