@@ -53,7 +53,8 @@ def test_a_chapter_has_one_cell_of_plain_typed_parameters(path):
 
 @each_chapter
 def test_a_chapter_begins_with_the_set_up_cell(path):
-    assert _code(path)[0].source == notebooks.colab_cell(address.address_of(ROOT)), "run: richness address URL"
+    minutes = address.expected_minutes(ROOT)[path.stem]
+    assert _code(path)[0].source == notebooks.colab_cell(address.address_of(ROOT), minutes), "run: richness address URL"
     assert set(address.CELL_TAGS) <= set(_code(path)[0].metadata.get("tags", []))
 
 
@@ -111,7 +112,7 @@ def test_one_command_writes_the_address_everywhere(book, richness, monkeypatch):
     assert len(nbformat.read(book / "chapters" / "01-one.ipynb", 4).cells) == 3, "replaced, not added once more"
 
 
-def _on_colab(monkeypatch, source: str, installed: bool) -> tuple[list, list]:
+def _on_colab(monkeypatch, source: str, installed: bool, codes: tuple[int, ...] = ()) -> tuple[list, list]:
     """Runs the set-up cell as Colab would; returns the commands it ran and whether widgets were switched on."""
     ran: list = []
     switched: list = []
@@ -121,7 +122,10 @@ def _on_colab(monkeypatch, source: str, installed: bool) -> tuple[list, list]:
     google.colab = colab  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google", google)
     monkeypatch.setitem(sys.modules, "google.colab", colab)
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
+    answers = iter(codes)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: ran.append(command) or types.SimpleNamespace(returncode=next(answers))
+    )
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
@@ -135,16 +139,31 @@ def test_off_colab_the_set_up_cell_does_nothing(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch):
+@pytest.mark.parametrize("released", [True, False])
+def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch, capsys, released):
     import importlib.metadata
 
-    ran, switched = _on_colab(
-        monkeypatch, notebooks.colab_cell("https://github.com/somebody/richness"), installed=False
-    )
-    assert len(ran) == 1 and switched == [True]
-    assert ran[0][-1] == "richness @ git+https://github.com/somebody/richness" and "-U" not in ran[0]
-    kept = Path(ran[0][ran[0].index("-c") + 1]).read_text().split()
-    assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")]
+    cell = notebooks.colab_cell("https://github.com/somebody/richness", 7)
+    ran, switched = _on_colab(monkeypatch, cell, installed=False, codes=(0,) if released else (1, 0))
+    assert len(ran) == 2 - released and switched == [True]
+    version = importlib.metadata.version("richness")
+    wheel = f"https://github.com/somebody/richness/releases/download/v{version}/richness-{version}-py3-none-any.whl"
+    asked = ["richness @ " + wheel, "richness @ git+https://github.com/somebody/richness"]
+    assert [command[-1] for command in ran] == asked[: len(ran)] and not any("-U" in command for command in ran)
+    for command in ran:
+        kept = Path(command[command.index("-c") + 1]).read_text().split()
+        assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")]
+    assert "about 7 minutes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("there", "words"), [("/usr/bin/nvidia-smi", "on the GPU"), (None, "Change runtime type")])
+def test_on_colab_the_cell_says_where_it_computes(monkeypatch, capsys, there, words):
+    import shutil
+
+    monkeypatch.setattr(shutil, "which", lambda name: there)
+    ran, _ = _on_colab(monkeypatch, notebooks.colab_cell("https://github.com/somebody/richness"), installed=True)
+    said = capsys.readouterr().out
+    assert ran == [] and words in said and "about a minute" in said
 
 
 def test_on_colab_an_unset_address_is_explained(monkeypatch, capsys):

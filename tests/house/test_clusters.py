@@ -48,24 +48,16 @@ def shell(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def slurm(shell, monkeypatch) -> Iterator[Path]:
-    """A Slurm of one node, where Debian's `slurm-wlm` is installed and we are root; elsewhere its commands as stand-ins.
-
-    The folder holds ``real`` if it is one.
-    """
-    _commands(shell / "bin", {"hostname": "echo 127.0.0.1"})
-    if os.geteuid() == 0 and all(map(shutil.which, SLURM)):
-        with _one_node(shell, monkeypatch):
-            (shell / "real").touch()
-            yield shell
-        return
-    stand_ins = {  # sbatch keeps a copy of the script, as Slurm does: dask-jobqueue removes its own
+def stand_ins(shell) -> Path:
+    """Slurm's commands as stand-ins that start a job on this machine."""
+    bodies = {  # sbatch keeps a copy of the script, as Slurm does: dask-jobqueue removes its own
+        "hostname": "echo 127.0.0.1",
         "srun": 'exec "$@"',
         "sbatch": 'job=$(cat "$1"); bash -c "$job" > /dev/null 2>&1 & echo "Submitted batch job $!"',
         "scancel": 'kill "$@"',
     }
-    _commands(shell / "bin", stand_ins)
-    yield shell
+    _commands(shell / "bin", bodies)
+    return shell
 
 
 SLURM = ("slurmctld", "slurmd", "munged", "sbatch", "scontrol")
@@ -179,7 +171,7 @@ def test_slurm_is_asked_for_one_thread_a_worker():
 
 
 @pytest.mark.slow
-def test_slurm_from_python(slurm):
+def test_slurm_from_python(stand_ins):
     text = block("python", "SLURMCluster(")
     for stands, small in (
         ("cores=16, processes=16", "cores=2, processes=2"),
@@ -190,28 +182,36 @@ def test_slurm_from_python(slurm):
     ):
         assert stands in text
         text = text.replace(stands, small)
-    (slurm / "portrait.py").write_text(text)
+    (stand_ins / "portrait.py").write_text(text)
     run(sys.executable, "portrait.py")
     assert results.read("runs/portrait.nc").attrs["recipe_hash"]
 
 
 @pytest.mark.slow
-def test_slurm_as_one_job(slurm, monkeypatch):
-    """On a real Slurm the job is taken back in the middle once, and goes on by itself."""
+def test_slurm_as_one_job(shell, request, monkeypatch):
+    """On a Slurm of one node where Debian's `slurm-wlm` is installed and we are root, else by the stand-ins."""
     script, small = block("bash", "#SBATCH"), ("--ntasks=64", "--ntasks=2")
     assert small[0] in script
-    (slurm / "script").write_text(script.replace(*small))
-    if not (slurm / "real").exists():
+    (shell / "script").write_text(script.replace(*small))
+    if os.geteuid() == 0 and all(map(shutil.which, SLURM)):
+        _commands(shell / "bin", {"hostname": "echo 127.0.0.1"})
+        with _one_node(shell, monkeypatch):
+            _run_and_take_back(run("sbatch", "script").split()[-1])
+    else:
+        request.getfixturevalue("stand_ins")
         monkeypatch.setenv("SLURM_JOB_ID", str(free_port() - 20000))
         run("bash", "script")
-    else:
-        job = run("sbatch", "script").split()[-1]
-        _wait(lambda: list((slurm / "runs").glob("portrait.parts/*/shard-*")), "no shard was finished")
-        run("scontrol", "requeue", job)
-        run("scontrol", "update", f"JobId={job}", "StartTime=now")
-        _wait(lambda: "JobState=COMPLETED" in _job(job), f"the job did not end: {_job(job)}")
-        assert "Restarts=1" in _job(job)
     assert results.read("runs/portrait.nc").status.size == 60
+
+
+def _run_and_take_back(job: str) -> None:
+    """Slurm takes the job back in the middle and starts it anew, as when a node fails: it goes on by itself."""
+    _wait(lambda: list(Path("runs").glob("portrait.parts/*/shard-*")), "no shard was finished")
+    run("scontrol", "requeue", job)
+    _wait(lambda: "JobState=PENDING" in _job(job), f"the job was not taken back: {_job(job)}")
+    run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    _wait(lambda: "JobState=COMPLETED" in _job(job), f"the job did not end: {_job(job)}")
+    assert "Restarts=1" in _job(job)
 
 
 def _job(job: str) -> str:

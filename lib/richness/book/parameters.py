@@ -39,7 +39,8 @@ class BadParameter(ValueError):
 class ParameterSet(BaseModel):
     """A file of ``chapters/parameters/``: one way to run the whole book, under version control.
 
-    ``scale``, ``device`` and ``seed`` go to every chapter that has them; ``chapters`` adds what one chapter alone takes.
+    ``scale``, ``device`` and ``seed`` go to every chapter that has them; ``chapters`` adds what one chapter alone takes;
+    ``minutes`` says how long each takes on the machine that the set is for.
     All values are text here, as they were written.
     """
 
@@ -51,6 +52,7 @@ class ParameterSet(BaseModel):
     device: str | None = None
     seed: str | None = None
     chapters: dict[str, dict[str, str | list[str]]] = {}
+    minutes: dict[str, str] = {}
 
     @property
     def common(self) -> dict[str, str]:
@@ -79,7 +81,7 @@ def read_set(name: str) -> ParameterSet:
     except ValidationError as error:
         raise BadParameter(f"--parameters: {path}: {_wording(error)}") from error
     given = given.model_copy(update={"name": path.stem})
-    stems = [chapter.stem for chapter in all_chapters()]
+    stems = [chapter.stem for chapter in all_chapters()] if given.chapters else []  # a set alone needs no clone
     for chapter, own in given.chapters.items():
         if chapter not in stems:
             raise BadParameter(f"--parameters: {path}: {chapter!r} is no chapter.{_perhaps(chapter, stems)}")

@@ -1,4 +1,4 @@
-"""``python -m richness.book.site build | serve | weigh | print``: make the website, look at it, weigh it, print it."""
+"""``python -m richness.book.site build | serve | weigh | print | pack``: make the website, look at it, weigh, print, pack it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve _build/html on localhost")
     serve.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
     commands.add_parser("print", help="the whole book as one PDF, _build/book.pdf")
+    commands.add_parser("pack", help="the whole website as one zip to read offline, with its sum, in _build/release")
     weigh = commands.add_parser("weigh", help="what each page's first view weighs, in kB of gzip")
     weigh.add_argument("--limit", type=float, default=500.0, help="fail above this many kB (default: 500)")
     return top
@@ -40,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from richness.book.site.printing import bind
 
             return bind()
+        if options.command == "pack":
+            from richness.book.site.offline import pack
+
+            print("\n".join(f"wrote {path}" for path in pack()))
+            return 0
         from richness.book.site.weighing import weigh
 
         return weigh(options.limit)
