@@ -32,7 +32,7 @@ def _scripts(path: Path) -> list[str]:
     ("schema", "files"),
     [
         ("vendor.github-workflows", WORKFLOWS),
-        ("custom.github-workflows-require-timeout", [path for path in WORKFLOWS if path.stem != "release"]),
+        ("custom.github-workflows-require-timeout", WORKFLOWS),
         ("vendor.citation-file-format", [ROOT / "CITATION.cff"]),
     ],
 )
@@ -98,8 +98,12 @@ def test_a_strangers_code_never_runs_on_our_gpu():
 
 
 def test_the_gpus_choices_are_the_sets_there_are():
-    asked = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())[True]["workflow_dispatch"]["inputs"]
-    assert set(asked["parameters"]["options"]) == {path.stem for path in (ROOT / "chapters" / "parameters").glob("*.yml")}
+    asked = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())[True]["workflow_dispatch"][
+        "inputs"
+    ]
+    assert set(asked["parameters"]["options"]) == {
+        path.stem for path in (ROOT / "chapters" / "parameters").glob("*.yml")
+    }
 
 
 # Containers ----------------------------------------------------------------------------------------------------------
@@ -111,7 +115,9 @@ def test_the_dockerfile_does_what_binder_asks(tmp_path):
     kinds = [kind for kind, _ in steps]
     assert kinds[0] == "FROM" and ":" in parser.baseimage and not parser.baseimage.endswith(":latest")
     assert {"NB_USER", "NB_UID"} <= {value.partition("=")[0] for kind, value in steps if kind == "ARG"}
-    assert kinds.index("USER") < max(i for i, (kind, value) in enumerate(steps) if (kind, value) == ("RUN", "make setup"))
+    assert kinds.index("USER") < max(
+        i for i, (kind, value) in enumerate(steps) if (kind, value) == ("RUN", "make setup")
+    )
     assert [value for kind, value in steps if kind == "USER"][-1] != "root"
     for kind, value in steps:
         if kind == "COPY":
@@ -152,7 +158,9 @@ def test_the_offline_book_is_whole_has_its_sum_and_is_the_same_again(tmp_path):
     (html / "chapters" / "a.html").write_text("<p>γ")
     path, sums = offline.pack(tmp_path)
     before = path.read_bytes()
-    run = subprocess.run(["sha256sum", "--check", sums.name], cwd=sums.parent, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        ["sha256sum", "--check", sums.name], cwd=sums.parent, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0 and hashlib.sha256(before).hexdigest() in sums.read_text()
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None

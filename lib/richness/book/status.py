@@ -118,7 +118,7 @@ class Status:
         last = max(lines, key=lambda line: line["date"])
         return (
             f"{last['date'][:10]}, {last['seconds'] / 60:.1f} min, {last['device'] or 'no device named'}, "
-            f"{last['machine']}, commit {last['commit'][:10]}"
+            f"{last['machine']}, commit {last['commit'].removeprefix('version ')[:10]}"
         )
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""``python -m richness.book.site build | serve | weigh | print | pack``: make the website, look at it, weigh, print, pack it."""
+"""``python -m richness.book.site build | serve | weigh | print | pack``: make the website, look at it, weigh it, bind it."""
 
 from __future__ import annotations
 
