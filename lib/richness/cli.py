@@ -33,7 +33,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 SCALES = ("smoke", "laptop", "paper")
 MAX_POINTS = 10_000
-SCHEDULER_PATIENCE = 60  # seconds until a Dask scheduler must have answered: it may have to be started first
+SCHEDULER_PATIENCE = 30  # seconds until a Dask scheduler must have answered: it may have to be started first
 Words = tyro.conf.Positional[tuple[str, ...]]
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 
