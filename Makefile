@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Sphinx, pytest and npm are all run from the environment, whatever is on the reader's PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup book test check lab serve pdf clean
+.PHONY: help setup book test check lab serve pdf offline clean
 
 help: ## this list
 	@echo "The interactive companion to The Optimization Landscape of SGD Across the Feature Learning Strength"
@@ -73,6 +73,9 @@ pdf: setup ## the built website as one PDF, _build/book.pdf
 	@test -f _build/html/index.html || { echo "pdf: there is no website in _build/html yet. Run 'make book' first." >&2; exit 1; }
 	@echo "pdf: printing every page (half a minute) ..."
 	@$(RUN) -m richness.book.site print
+
+offline: setup ## the built website as one zip to read without a network, with its SHA-256, in _build/release
+	@$(RUN) -m richness.book.site pack
 
 clean: ## removes _build and runs; keeps .venv
 	@rm -rf _build runs

@@ -33,7 +33,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 SCALES = ("smoke", "laptop", "paper")
 MAX_POINTS = 10_000
-SCHEDULER_PATIENCE = 10  # seconds until a Dask scheduler must have answered
+SCHEDULER_PATIENCE = 30  # seconds until a Dask scheduler must have answered: it may have to be started first
 Words = tyro.conf.Positional[tuple[str, ...]]
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 
@@ -352,16 +352,12 @@ def _alone(store: Path, path: Path) -> Iterator[None]:
 
 def _check_device(device: str) -> None:
     """Refuses a device that torch does not see, before any work is begun."""
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
-        raise Usage(f"--device: expected cpu, cuda, cuda:0 or mps, got {device!r}.")
-    import torch
+    from richness.runs.results import device_here
 
-    kind, _, index = device.partition(":")
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind, 1)
-    if int(index or 0) >= there:
-        raise Failure(
-            f"the device {device} is not here (torch sees {there} of its kind); name another, such as --device cpu."
-        )
+    try:
+        device_here(device)
+    except ValueError as error:
+        raise Usage(f"--device: {error}.") from error
 
 
 def _counts(runs: Any) -> str:
@@ -512,7 +508,7 @@ def _precompute_command() -> Callable[..., int]:
             scale: smoke (goes to runs/), laptop or paper
             workers: processes to share the work; with 1, this process takes every core
             scheduler: of a Dask cluster to do the work, such as tcp://host:8786
-            device: cpu, cuda or cuda:0 (default: the recipe's own)
+            device: auto, cpu, cuda or cuda:0 (default: the recipe's own)
             dry_run: only say what is stale
         """
         from richness.runs.recipes import RECIPES
@@ -543,6 +539,10 @@ def _on(experiment: Any, device: str | None) -> Any:
     """The same experiment on another device, which is no part of its identity."""
     if device is None:
         return experiment
+    if device == "auto":
+        from richness.runs.results import device_here
+
+        device = device_here(device)
     try:
         return type(experiment)(**(experiment.model_dump() | {"device": device}))
     except pydantic.ValidationError as error:
@@ -583,31 +583,41 @@ def _rerun_command() -> Callable[..., int]:
             tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]],
             tyro.conf.arg(aliases=["-p"], metavar="NAME VALUE", help="sets one parameter of the chapter"),
         ] = (),
+        parameters: Annotated[str | None, tyro.conf.arg(metavar="SET", help_behavior_hint="")] = None,
         out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs",
+        log: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
+        again: Switch = False,
     ) -> int:
         """Executes chapters with Papermill, their parameters checked first. No name means all chapters.
 
         Args:
             chapters: paths or stems, such as 02-phase-portrait
             scale: smoke (seconds), laptop (what precomputed/ holds), paper (a GPU); default: each chapter's own
-            device: cpu, cuda, cuda:1, mps
+            device: auto, cpu, cuda, cuda:1, mps
+            parameters: a YAML file of parameters, or one of chapters/parameters/: smoke, laptop, t4, paper
             out: where the executed notebooks go
+            log: gets a line of JSON a chapter (default: log.jsonl in DIR)
+            again: also what was executed before with the same parameters and commit
         """
         from richness.book import notebooks
+        from richness.book.parameters import FIELDS
 
         if scale is not None:
             choice(scale, "--scale", SCALES)
-        parameter_of = {field: name for name, field in notebooks.FIELDS.items()}
+        parameter_of = {field: name for name, field in FIELDS.items()}
         try:
-            reports = notebooks.rerun(chapters, scale=scale, device=device, parameters=parameter, out=Path(out))
+            reports = notebooks.rerun(
+                chapters, scale=scale, device=device, parameters=parameter, parameter_set=parameters, out=Path(out),
+                log=Path(log) if log else None, again=again,
+            )  # fmt: skip
         except notebooks.BadParameter as error:
             raise Usage(str(error)) from error
         except pydantic.ValidationError as error:
             raise Usage(sentences(error, lambda field: f"-p {parameter_of.get(field, field)}")) from error
         rows = [
-            {"chapter": one.chapter, "seconds": round(one.seconds), "result": "failed" if one.problem else "ok",
-             "notebook": str(one.output)} for one in reports
-        ]  # fmt: skip
+            {"chapter": one.chapter, "seconds": round(one.seconds), "result": one.outcome, "notebook": str(one.output)}
+            for one in reports
+        ]
         print("\n" + _table(rows, ("chapter", "seconds", "result", "notebook"), widest=80))
         failed = [one for one in reports if one.problem]
         if failed:
@@ -618,18 +628,36 @@ def _rerun_command() -> Callable[..., int]:
 
 
 def _adopt_command() -> Callable[..., int]:
-    def adopt(file: tyro.conf.Positional[str], /) -> int:
+    def adopt(file: tyro.conf.Positional[str], /, force: Switch = False) -> int:
         """Checks a result from another machine and puts it into precomputed/.
 
         Args:
             file: the .nc file that `richness precompute` wrote there
+            force: also where it contradicts what is stored, once you know why
         """
-        from richness.book import notebooks
+        from richness.book.adopting import adopt
 
-        print(notebooks.adopt(Path(file)))
+        print(adopt(Path(file), force=force))
         return 0
 
     return adopt
+
+
+def _status_command() -> Callable[..., int]:
+    def status(logs: Words = ()) -> int:
+        """When each chapter last ran from top to bottom; logs of reruns are taken into that record first.
+
+        Args:
+            logs: files that `richness rerun` wrote (log.jsonl)
+        """
+        from richness.book import status as room
+
+        if logs:
+            room.record(Path(log) for log in logs)
+        print(_table(room.status().rows(), ("chapter", *SCALES, room.COLAB), widest=80))
+        return 0
+
+    return status
 
 
 def _ledger_command() -> Callable[..., int]:
@@ -819,6 +847,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
     "search": ("the boundaries of the plane without the plane, resumable", _search_command),
     "precompute": ("fills precomputed/ with what is stale", _precompute_command),
     "rerun": ("executes chapters at a scale, parameters checked", _rerun_command),
+    "status": ("when each chapter last ran, from the logs of reruns", _status_command),
     "adopt": ("takes a result from another machine into precomputed/", _adopt_command),
     "ledger": ("the paper's claims and their verdicts", _ledger_command),
     "advise": ("which η to use, from the measured portraits", _advise_command),

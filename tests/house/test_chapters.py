@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import subprocess
 import sys
 import types
@@ -54,13 +53,15 @@ def test_a_chapter_has_one_cell_of_plain_typed_parameters(path):
 
 @each_chapter
 def test_a_chapter_begins_with_the_set_up_cell(path):
-    assert _code(path)[0].source == notebooks.colab_cell(address.address_of(ROOT)), "run: richness address URL"
+    minutes = address.expected_minutes(ROOT)[path.stem]
+    assert _code(path)[0].source == notebooks.colab_cell(address.address_of(ROOT), minutes), "run: richness address URL"
     assert set(address.CELL_TAGS) <= set(_code(path)[0].metadata.get("tags", []))
 
 
 @each_chapter
 def test_a_chapter_stays_short(path):
-    source = [line for cell in _code(path)[1:] for line in cell.source.splitlines() if line.strip()]
+    cells = [cell for cell in _code(path)[1:] if "parameters" not in cell.metadata.get("tags", [])]
+    source = [line for cell in cells for line in cell.source.splitlines() if line.strip()]
     assert len(source) <= 120, f"{path.name} has {len(source)} lines of code; the library should carry the work"
 
 
@@ -111,7 +112,7 @@ def test_one_command_writes_the_address_everywhere(book, richness, monkeypatch):
     assert len(nbformat.read(book / "chapters" / "01-one.ipynb", 4).cells) == 3, "replaced, not added once more"
 
 
-def _on_colab(monkeypatch, source: str, installed: bool) -> tuple[list, list]:
+def _on_colab(monkeypatch, source: str, installed: bool, codes: tuple[int, ...] = ()) -> tuple[list, list]:
     """Runs the set-up cell as Colab would; returns the commands it ran and whether widgets were switched on."""
     ran: list = []
     switched: list = []
@@ -121,7 +122,10 @@ def _on_colab(monkeypatch, source: str, installed: bool) -> tuple[list, list]:
     google.colab = colab  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google", google)
     monkeypatch.setitem(sys.modules, "google.colab", colab)
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
+    answers = iter(codes)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: ran.append(command) or types.SimpleNamespace(returncode=next(answers))
+    )
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
@@ -135,90 +139,33 @@ def test_off_colab_the_set_up_cell_does_nothing(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch):
+@pytest.mark.parametrize("released", [True, False])
+def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch, capsys, released):
     import importlib.metadata
 
-    ran, switched = _on_colab(
-        monkeypatch, notebooks.colab_cell("https://github.com/somebody/richness"), installed=False
-    )
-    assert len(ran) == 1 and switched == [True]
-    assert ran[0][-1] == "richness @ git+https://github.com/somebody/richness" and "-U" not in ran[0]
-    kept = Path(ran[0][ran[0].index("-c") + 1]).read_text().split()
-    assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")]
+    cell = notebooks.colab_cell("https://github.com/somebody/richness", 7)
+    ran, switched = _on_colab(monkeypatch, cell, installed=False, codes=(0,) if released else (1, 0))
+    assert len(ran) == 2 - released and switched == [True]
+    version = importlib.metadata.version("richness")
+    wheel = f"https://github.com/somebody/richness/releases/download/v{version}/richness-{version}-py3-none-any.whl"
+    asked = ["richness @ " + wheel, "richness @ git+https://github.com/somebody/richness"]
+    assert [command[-1] for command in ran] == asked[: len(ran)] and not any("-U" in command for command in ran)
+    for command in ran:
+        kept = Path(command[command.index("-c") + 1]).read_text().split()
+        assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")]
+    assert "about 7 minutes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("there", "words"), [("/usr/bin/nvidia-smi", "on the GPU"), (None, "Change runtime type")])
+def test_on_colab_the_cell_says_where_it_computes(monkeypatch, capsys, there, words):
+    import shutil
+
+    monkeypatch.setattr(shutil, "which", lambda name: there)
+    ran, _ = _on_colab(monkeypatch, notebooks.colab_cell("https://github.com/somebody/richness"), installed=True)
+    said = capsys.readouterr().out
+    assert ran == [] and words in said and "about a minute" in said
 
 
 def test_on_colab_an_unset_address_is_explained(monkeypatch, capsys):
     ran, switched = _on_colab(monkeypatch, notebooks.colab_cell(address.PLACEHOLDER + "richness"), installed=False)
     assert ran == [] and switched == [True] and "set ADDRESS" in capsys.readouterr().out
-
-
-# Reruns --------------------------------------------------------------------------------------------------------------
-
-
-def _chapter(path: Path, *sources: str) -> Path:
-    cells = [nbformat.v4.new_code_cell("scale = 'laptop'\nseed = 0\ngamma = 1.0\nwidths = [8, 16]")]
-    cells[0].metadata["tags"] = ["parameters"]
-    cells += [nbformat.v4.new_code_cell(source) for source in sources]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
-    return path
-
-
-@pytest.mark.slow
-def test_a_rerun_runs_here_with_typed_values_and_keeps_what_failed(richness, tmp_path):
-    wanted = (
-        "import os, sys, json, pathlib",
-        "pathlib.Path('said.json').write_text(json.dumps([scale, seed, gamma, widths, sys.executable,"
-        " os.environ['RICHNESS_BOOK'], os.getcwd()]))",
-    )
-    good = _chapter(tmp_path / "book" / "01-good.ipynb", *wanted)
-    bad = _chapter(tmp_path / "book" / "02-bad.ipynb", "x = 1", "raise ValueError('no such luck')")
-    out = tmp_path / "out"
-    typed = ["--scale", "smoke", "-p", "seed", "3", "-p", "gamma", "1e-3", "-p", "widths", "4,5", "--out", out]
-    answer = richness("rerun", good, bad, *typed)
-    assert answer.code == 1
-    said = json.loads((good.parent / "said.json").read_text())
-    assert said[:4] == ["smoke", 3, 1e-3, [4, 5]] and said[5] == "1"
-    assert Path(said[4]) == Path(sys.executable) and Path(said[6]) == good.parent
-    assert "02-bad failed" in answer.err and "cell [4]" in answer.err and "no such luck" in answer.err
-    assert str(out / "02-bad.ipynb") in answer.err and "Traceback" not in answer.err
-    kept = nbformat.read(out / "02-bad.ipynb", 4)
-    assert any("no such luck" in str(cell.get("outputs", "")) for cell in kept.cells)
-    assert "01-good" in answer.out and "ok" in answer.out and "failed" in answer.out
-    assert [cell.outputs for cell in _code(good)] == [[]] * 3, "the chapter itself is left as it was"
-
-
-def test_nothing_runs_if_one_value_is_wrong(richness, tmp_path, monkeypatch):
-    import papermill
-
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
-    one, two = _chapter(tmp_path / "a" / "one.ipynb"), _chapter(tmp_path / "a" / "two.ipynb")
-    answer = richness("rerun", one, two, "-p", "colour", "red", "--out", tmp_path / "out")
-    assert answer.code == 2 and "no parameter 'colour'" in answer.err
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "default", "value"),
-    [("3", 0, 3), ("1e-3", 1.0, 1e-3), ("5", 1.0, 5.0), ("true", False, True), ("mlp", "cnn", "mlp"),
-     ("1 2", [3], [1, 2]), ("[.1, 1e-2]", (1.0,), [0.1, 0.01])],
-)  # fmt: skip
-def test_values_are_read_in_the_type_of_the_chapters_own(text, default, value):
-    read = notebooks._read_as("name", text, default)
-    assert read == value and type(read) is type(value)
-
-
-def test_a_stem_finds_its_chapter():
-    for path in CHAPTERS:
-        assert notebooks._find(path.stem) == path
-
-
-@pytest.mark.slow
-def test_every_chapter_reruns_at_smoke_scale(richness, tmp_path):
-    answer = richness("rerun", "--scale", "smoke", "--out", tmp_path)
-    assert answer.code == 0, answer.err
-    for path in CHAPTERS:
-        executed = nbformat.read(tmp_path / path.name, 4)
-        injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-        assert injected and "smoke" in injected[0].source

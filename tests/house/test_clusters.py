@@ -1,13 +1,18 @@
-"""The page on clusters: each of its blocks is run, Slurm's against a stand-in that starts a job on this machine."""
+"""The page on clusters: each of its blocks is run, Slurm's on a Slurm of one node where there is one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import shutil
+import socket
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,30 +30,88 @@ def block(language: str, mark: str) -> str:
     return found
 
 
+def _commands(folder: Path, bodies: dict[str, str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, body in bodies.items():
+        path = folder / name
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.chmod(path.stat().st_mode | stat.S_IEXEC)
+
+
 @pytest.fixture
 def shell(tmp_path, monkeypatch) -> Path:
-    """A folder first on the PATH: `richness` and `dask` of this environment, and Slurm's commands as stand-ins."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    stand_ins = {  # sbatch keeps a copy of the script, as Slurm does: dask-jobqueue removes its own
-        "richness": f'exec {sys.executable} -m richness "$@"',
-        "dask": f'exec {sys.executable} -m dask "$@"',
+    """A folder first on the PATH: `richness` and `dask` of this environment."""
+    _commands(tmp_path / "bin", {name: f'exec {sys.executable} -m {name} "$@"' for name in ("richness", "dask")})
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def stand_ins(shell) -> Path:
+    """Slurm's commands as stand-ins that start a job on this machine."""
+    bodies = {  # sbatch keeps a copy of the script, as Slurm does: dask-jobqueue removes its own
         "hostname": "echo 127.0.0.1",
         "srun": 'exec "$@"',
         "sbatch": 'job=$(cat "$1"); bash -c "$job" > /dev/null 2>&1 & echo "Submitted batch job $!"',
         "scancel": 'kill "$@"',
     }
-    for name, body in stand_ins.items():
-        path = folder / name
-        path.write_text(f"#!/bin/bash\n{body}\n")
-        path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    _commands(shell / "bin", bodies)
+    return shell
+
+
+SLURM = ("slurmctld", "slurmd", "munged", "sbatch", "scontrol")
+
+
+@contextlib.contextmanager
+def _one_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """munge, the controller and one node of two cores, with their own ports, sockets and folders."""
+    home, node = folder / "slurm", socket.gethostname().partition(".")[0]
+    home.mkdir()
+    key = home / "munge.key"
+    key.write_bytes(os.urandom(256))
+    key.chmod(0o400)
+    settings = {
+        "ClusterName": "one", "SlurmctldHost": f"{node}(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
+        "AuthType": "auth/munge", "AuthInfo": f"socket={home}/munge.socket", "SlurmctldPort": free_port(45000),
+        "SlurmdPort": free_port(46000), "StateSaveLocation": home / "state", "SlurmdSpoolDir": home / "spool",
+        "SlurmctldPidFile": home / "controller.pid", "SlurmdPidFile": home / "node.pid",
+        "SlurmctldLogFile": home / "controller.log", "SlurmdLogFile": home / "node.log",
+        "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "ReturnToService": 2, "MpiDefault": "none",
+        "JobAcctGatherType": "jobacct_gather/none", "AccountingStorageType": "accounting_storage/none",
+        "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core",
+    }  # fmt: skip
+    text = "".join(f"{name}={value}\n" for name, value in settings.items())
+    text += f"NodeName={node} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory=4000 State=UNKNOWN\n"
+    text += f"PartitionName=cpu Nodes={node} Default=YES MaxTime=INFINITE State=UP\n"
+    (home / "slurm.conf").write_text(text)
+    monkeypatch.setenv("SLURM_CONF", str(home / "slurm.conf"))
+    paths = [f"--{what}-file={home}/munge.{what}" for what in ("key", "pid", "seed", "log")]
+    commands = (
+        ["munged", "--foreground", "--force", f"--socket={home}/munge.socket", *paths],
+        ["slurmctld", "-D"],
+        ["slurmd", "-D"],
+    )
+    with contextlib.ExitStack() as ends:
+        for command in commands:
+            with open(home / "said", "ab") as said:
+                daemon = subprocess.Popen(command, stdout=said, stderr=said)
+            ends.callback(daemon.wait, 30)
+            ends.callback(daemon.terminate)
+            time.sleep(1)
+        for _ in range(60):
+            state = subprocess.run(
+                ["scontrol", "show", "node", node], capture_output=True, text=True, check=False
+            ).stdout
+            if "State=IDLE" in state:
+                break
+            time.sleep(0.5)
+        assert "State=IDLE" in state, (home / "said").read_text()[-1000:]
+        yield
 
 
 def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -108,27 +171,50 @@ def test_slurm_is_asked_for_one_thread_a_worker():
 
 
 @pytest.mark.slow
-def test_slurm_from_python(shell):
+def test_slurm_from_python(stand_ins):
     text = block("python", "SLURMCluster(")
     for stands, small in (
         ("cores=16, processes=16", "cores=2, processes=2"),
         ("jobs=8", "jobs=1"),
         ("wait_for_workers(16)", "wait_for_workers(2)"),
+        ('memory="32GB"', 'memory="1GB"'),
         ('"phase_portrait_mlp3_mse", "laptop"', '"laboratory_mlp3_mse", "smoke"'),
     ):
         assert stands in text
         text = text.replace(stands, small)
-    (shell / "portrait.py").write_text(text)
+    (stand_ins / "portrait.py").write_text(text)
     run(sys.executable, "portrait.py")
     assert results.read("runs/portrait.nc").attrs["recipe_hash"]
 
 
 @pytest.mark.slow
-def test_slurm_as_one_job(shell, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", str(free_port() - 20000))
-    (shell / "script").write_text(block("bash", "#SBATCH"))
-    run("bash", "script")
+def test_slurm_as_one_job(shell, request, monkeypatch):
+    """On a Slurm of one node where Debian's `slurm-wlm` is installed and we are root, else by the stand-ins."""
+    script, small = block("bash", "#SBATCH"), ("--ntasks=64", "--ntasks=2")
+    assert small[0] in script
+    (shell / "script").write_text(script.replace(*small))
+    if os.geteuid() == 0 and all(map(shutil.which, SLURM)):
+        _commands(shell / "bin", {"hostname": "echo 127.0.0.1"})
+        with _one_node(shell, monkeypatch):
+            job = run("sbatch", "script").split()[-1]
+            _wait(lambda: "JobState=COMPLETED" in _job(job), lambda: Path(f"slurm-{job}.out").read_text()[-2000:])
+    else:
+        request.getfixturevalue("stand_ins")
+        monkeypatch.setenv("SLURM_JOB_ID", str(free_port() - 20000))
+        run("bash", "script")
     assert results.read("runs/portrait.nc").status.size == 60
+
+
+def _job(job: str) -> str:
+    return subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
+
+
+def _wait(done: Callable[[], bool], complaint: Callable[[], str], seconds: float = 240) -> None:
+    for _ in range(int(seconds)):
+        if done():
+            return
+        time.sleep(1)
+    raise AssertionError(complaint())
 
 
 @pytest.mark.slow
@@ -138,11 +224,9 @@ def test_progress_of_ones_own(shell):
     assert said.splitlines()[-1] == "100% 12 of 12 cells done, 0 diverged"
 
 
-def free_port() -> int:
-    """A port between 20000 and 40000 that nobody listens on."""
-    import socket
-
-    for port in range(20000, 40000):
+def free_port(first: int = 20000) -> int:
+    """A port from there on that nobody listens on. The page's jobs take 20000 and their number."""
+    for port in range(first, first + 10000):
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)):
                 return port

@@ -281,35 +281,6 @@ def test_precompute_makes_only_what_is_stale(richness, tmp_path, monkeypatch):
     assert not (tmp_path / "precomputed" / "smoke").exists(), "smoke never goes under precomputed/"
 
 
-def test_adopt_checks_then_copies_and_says_what_changed(richness, tmp_path, monkeypatch):
-    from richness.runs import recipes, results
-    from richness.runs.experiment import Experiment
-    from richness.runs.sweep import sweep
-
-    experiment = Experiment(gammas=(1.0,), etas=(0.01, 0.1), width=8, steps=6, batch_size=8)
-    monkeypatch.setattr(recipes, "RECIPES", {"small": lambda scale: experiment})
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
-    runs = sweep(experiment, name="small", scale="laptop")
-    offered = results.save(runs, tmp_path / "offered.nc")
-    assert "new here" in richness("adopt", offered).out
-    place = tmp_path / "precomputed" / "laptop" / "small.nc"
-    assert place.read_bytes() == offered.read_bytes()
-    results.save(runs.assign(late_loss=runs.late_loss * 1.5), offered)
-    answer = richness("adopt", offered)
-    assert answer.code == 0 and "0 cells changed status" in answer.out and "0.5 of their value" in answer.out
-    broken = {
-        "loss is not finite": runs.assign(loss=runs.loss * float("nan")),
-        "it was altered": runs.assign_attrs(recipe_hash="0" * 64),
-        "statuses other than": runs.assign(status=runs.status + 7),
-    }
-    before = place.read_bytes()
-    for words, wrong in broken.items():
-        results.save(wrong, offered)
-        refused = richness("adopt", offered)
-        assert refused.code == 1 and words in refused.err
-    assert place.read_bytes() == before and [p.name for p in place.parent.iterdir()] == ["small.nc"]
-
-
 def test_an_unexpected_error_is_still_one_line(richness, monkeypatch):
     def broken():
         raise TypeError("something odd")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -143,14 +144,41 @@ def test_the_wheel_carries_data_results_and_licences(wheel, root):
     assert not [name for name in names if "node_modules" in name or name.startswith(("tests", "chapters"))]
 
 
+def _clean(wheel: Path, home: Path) -> tuple[Path, Path]:
+    """(its Python, this environment's packages): a clean environment in which only the wheel provides this project."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
+    zipfile.ZipFile(wheel).extractall(next(home.glob("lib/python*/site-packages")))
+    return home / "bin" / "python", Path(next(path for path in sys.path if path.endswith("site-packages")))
+
+
+@pytest.mark.slow
+def test_a_chapter_runs_from_the_wheel_as_on_colab(wheel, root, tmp_path):
+    """In a folder that is not the repository, with a stand-in for Colab's own module: the set-up cell and all others."""
+    python, here = _clean(wheel, tmp_path / "clean")
+    work = tmp_path / "content"
+    (work / "google" / "colab").mkdir(parents=True)
+    (work / "google" / "__init__.py").touch()
+    (work / "google" / "colab" / "__init__.py").write_text("from google.colab import output\n")
+    (work / "google" / "colab" / "output.py").write_text(
+        "def enable_custom_widget_manager():\n    print('widgets are on')\n"
+    )
+    shutil.copy(root / "chapters" / "02-phase-portrait.ipynb", work)
+    shutil.copy(root / "chapters" / "parameters" / "laptop.yml", work)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RICHNESS"))}
+    # Not a .pth file: this environment's own .pth would bring the repository back.
+    command = [str(python), "-m", "richness", "rerun", "./02-phase-portrait.ipynb", "--parameters", "./laptop.yml"]
+    run = subprocess.run([*command, "--out", "out"], cwd=work, env=kept | {"PYTHONPATH": str(here)}, capture_output=True,
+                         text=True, check=False)  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    said = (work / "out" / "02-phase-portrait.ipynb").read_text()
+    assert "widgets are on" in said and "This chapter takes about" in said
+    line = json.loads((work / "out" / "log.jsonl").read_text())
+    assert line["outcome"] == "ok" and line["commit"].startswith("version ") and line["parameters"]["scale"] == "laptop"
+
+
 @pytest.mark.slow
 def test_the_wheel_works_far_from_the_repository(wheel, tmp_path):
-    """A clean environment that has this one's packages, but not this project: only the wheel provides it."""
-    home = tmp_path / "clean"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    site = next(home.glob("lib/python*/site-packages"))
-    zipfile.ZipFile(wheel).extractall(site)
-    here = Path(next(path for path in sys.path if path.endswith("site-packages")))
+    python, here = _clean(wheel, tmp_path / "clean")
     # Not a .pth file: this environment's own .pth would bring the repository back.
     code = """
 import sys
@@ -171,7 +199,7 @@ assert main(["cite"]) == 0
 assert main(["sweep", "--gammas", "1", "--etas", "0.1", "--width", "4", "--steps", "3", "--out", "a.nc"]) == 0
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RICHNESS"))}
-    run = subprocess.run([str(home / "bin" / "python"), "-c", code, str(here)], cwd=tmp_path, env=environment,
+    run = subprocess.run([str(python), "-c", code, str(here)], cwd=tmp_path, env=environment,
                          capture_output=True, text=True, check=False)  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     assert "digits" in run.stdout and (tmp_path / "a.nc").exists()

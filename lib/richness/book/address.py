@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from richness.book.site.places import SiteError
 from richness.book.site.places import repository as book_here
 from richness.runs.results import checkout
@@ -24,6 +26,7 @@ __all__ = [
     "chapters",
     "colab_cell",
     "differences",
+    "expected_minutes",
     "repository",
     "set_address",
 ]
@@ -38,7 +41,8 @@ _CITATION_LINE = re.compile(r"^(repository-code:[ \t]*)(\S+)", re.MULTILINE)
 _README_BLOCK = re.compile(r"(<!-- launch -->\n)(.*?)(<!-- /launch -->)", re.DOTALL)
 
 # The text of a chapter's first code cell. The installed versions of torch and numpy are given to pip as constraints:
-# pip can then neither upgrade nor replace what Colab ships.
+# pip can then neither upgrade nor replace what Colab ships. The wheel is that of this version's release and brings the
+# measured results along; where there is no such release, the repository itself is installed.
 _CELL = """\
 # On Google Colab only: fetch this companion's package. Elsewhere this cell does nothing.
 ADDRESS = "{address}"
@@ -50,6 +54,7 @@ else:
     import importlib.metadata
     import importlib.util
     import pathlib
+    import shutil
     import subprocess
     import sys
 
@@ -59,8 +64,12 @@ else:
         kept = [name + "==" + importlib.metadata.version(name) for name in ("torch", "numpy")]
         pathlib.Path("/tmp/kept.txt").write_text("\\n".join(kept))
         pip = [sys.executable, "-m", "pip", "install", "-q", "-c", "/tmp/kept.txt"]
-        subprocess.run([*pip, "richness @ git+" + ADDRESS], check=True)
-    google.colab.output.enable_custom_widget_manager()"""
+        wheel = ADDRESS + "/releases/download/v{version}/richness-{version}-py3-none-any.whl"
+        if subprocess.run([*pip, "richness @ " + wheel]).returncode:
+            subprocess.run([*pip, "richness @ git+" + ADDRESS], check=True)
+    google.colab.output.enable_custom_widget_manager()
+    gpu = "on the GPU" if shutil.which("nvidia-smi") else "on two cores (Runtime, Change runtime type: a GPU is faster)"
+    print("Ready. This chapter takes about {minutes}; what is not stored is computed " + gpu + ".")"""
 
 
 class BadAddress(ValueError):
@@ -91,9 +100,18 @@ def repository() -> Path:
         return clone
 
 
-def colab_cell(address: str) -> str:
-    """The source of the first code cell of every chapter."""
-    return _CELL.format(address=address, placeholder=PLACEHOLDER)
+def colab_cell(address: str, minutes: int = 1) -> str:
+    """The source of the first code cell of a chapter that takes so many minutes at laptop scale."""
+    from richness import __version__
+
+    words = "a minute" if minutes == 1 else f"{minutes} minutes"
+    return _CELL.format(address=address, placeholder=PLACEHOLDER, version=__version__, minutes=words)
+
+
+def expected_minutes(root: Path) -> dict[str, int]:
+    """Chapter → minutes at laptop scale on two cores, from ``chapters/parameters/laptop.yml``; none where there is none."""
+    path = root / "chapters" / "parameters" / "laptop.yml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")).get("minutes", {}) if path.is_file() else {}
 
 
 def address_of(root: Path | None = None) -> str:
@@ -141,7 +159,10 @@ def differences(root: Path | None = None) -> list[Place]:
     places = [_place(root / "CITATION.cff", lambda text: _CITATION_LINE.sub(rf"\g<1>{address}", text))]
     launch = launch_links(address, root)
     places.append(_place(root / "README.md", lambda text: _README_BLOCK.sub(rf"\g<1>{launch}\g<3>", text)))
-    places += [_place(path, lambda text: _with_cell(text, address)) for path in chapters(root)]
+    minutes = expected_minutes(root)
+    for path in chapters(root):
+        cell = colab_cell(address, minutes.get(path.stem, 1))
+        places.append(_place(path, lambda text, cell=cell: _with_cell(text, cell)))  # type: ignore[misc]
     return [place for place in places if place.holds != place.should_hold]
 
 
@@ -176,11 +197,10 @@ def _place(path: Path, corrected: Callable[[str], str]) -> Place:
     return Place(path, text, corrected(text))
 
 
-def _with_cell(text: str, address: str) -> str:
+def _with_cell(text: str, wanted: str) -> str:
     """The notebook's JSON with its set-up cell in place; the same bytes if it is there already."""
     notebook = json.loads(text)
     cells = notebook["cells"]
-    wanted = colab_cell(address)
     index = next((i for i, cell in enumerate(cells) if cell["cell_type"] == "code"), len(cells))
     source = "".join(cells[index]["source"]) if index < len(cells) else ""
     if source == wanted:

@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 ROWS_SHOWN = 60
 NARROW = 760  # px of window below which panels stand one below the other, and a lone panel is as wide as a phone
@@ -65,6 +66,11 @@ class Figure:
     table: pd.DataFrame
     caption: str
     label: str | None = None
+    sources: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+
+    def drawn_from(self, *given: Any) -> Figure:
+        """The same figure, knowing which of what was given to its maker are results: they are named beneath it."""
+        return replace(self, sources=tuple({id(runs): runs for runs in _results(given)}.values()))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What a notebook stores: HTML in the book, Altair's own representation elsewhere."""
@@ -154,7 +160,9 @@ class Figure:
         return f'<div class="richness-still">{"".join(pictures)}</div>'
 
     def _words(self) -> str:
-        return f'<p class="richness-summary">{escape(self.summary)}</p>\n{self._table()}'
+        from richness.book.provenance import drawer
+
+        return f'<p class="richness-summary">{escape(self.summary)}</p>\n{self._table()}\n{drawer(self.sources)}'
 
     def _table(self) -> str:
         frame = self.table
@@ -170,6 +178,19 @@ class Figure:
             f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>\n"
             f"<p>{rest}{link}</p></details>"
         )
+
+
+def _results(given: Any) -> Iterator[xr.Dataset]:
+    """The results with a provenance among arguments, wherever they stand in lists and mappings."""
+    if isinstance(given, xr.Dataset):
+        if "recipe_hash" in given.attrs and "git_commit" in given.attrs:
+            yield given
+    elif isinstance(given, Mapping):
+        for value in given.values():
+            yield from _results(value)
+    elif isinstance(given, list | tuple):
+        for value in given:
+            yield from _results(value)
 
 
 def in_book() -> bool:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from html import escape
 
 import xarray as xr
 
-from richness.runs.results import recipe_of
+from richness.runs.recipes import RECIPES
+from richness.runs.results import SCALES, data_hash, recipe_of
 
 OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer", "batch_size", "steps", "dtype")
 
 
 def command(runs: xr.Dataset) -> str:
-    """The command line that makes a result again: by its recipe's name where it has one, else field by field."""
-    attrs = runs.attrs
-    if attrs["recipe_name"] and (attrs["scale"] != "smoke" or "kind" in attrs):
-        return f"richness precompute {attrs['recipe_name']} --scale {attrs['scale']}"
+    """The command line that makes a result again: by its recipe's name where that recipe makes it, else field by field."""
+    name, scale = runs.attrs["recipe_name"], runs.attrs["scale"]
+    if "kind" in runs.attrs:  # no sweep: only its recipe makes it
+        return f"richness precompute {name} --scale {scale}"
+    if name in RECIPES and scale in SCALES[1:] and RECIPES[name](scale).hash == runs.attrs["recipe_hash"]:
+        return f"richness precompute {name} --scale {scale}"
     return sweep_command(runs)
 
 
@@ -27,6 +31,9 @@ def sweep_command(runs: xr.Dataset, out: str = "result.nc") -> str:
     words = ["richness", "sweep"]
     for name in OPTIONS:
         words += [f"--{name.replace('_', '-')}", str(getattr(experiment, name))]
+    for name in ("momentum", "schedule", "warmup"):
+        if getattr(experiment, name) != type(experiment).model_fields[name].default:
+            words += [f"--{name}", str(getattr(experiment, name))]
     for name in ("gammas", "etas", "seeds", "probes", "budgets"):
         values = getattr(experiment, name)
         if values:
@@ -38,6 +45,29 @@ def sweep_command(runs: xr.Dataset, out: str = "result.nc") -> str:
     if experiment.band is not None:
         words += ["--band", *(repr(v) for v in experiment.band)]
     return shlex.join([*words, "--out", out])
+
+
+def drawer(sources: Sequence[xr.Dataset]) -> str:
+    """A folded list under a figure, a line a result: what it was made from, where, how long it took, and the command."""
+    if not sources:
+        return ""
+    lines = "\n".join(f"<li>{_line(runs)}</li>" for runs in sources)
+    count = "one result" if len(sources) == 1 else f"{len(sources)} results"
+    return f'<details class="richness-made"><summary>Drawn from {count}</summary><ul>\n{lines}\n</ul></details>'
+
+
+def _line(runs: xr.Dataset) -> str:
+    attrs = runs.attrs
+    commit = attrs["git_commit"].removeprefix("version ")[:10] + (" with changes" if attrs["git_dirty"] else "")
+    told = [
+        f"<code>{escape(attrs['recipe_name'] or 'unnamed')}</code>, {escape(attrs['scale'] or 'no scale')}",
+        f"recipe {attrs['recipe_hash'][:12]}, data {data_hash(runs)[:12]}",
+        f"seeds {', '.join(map(str, json.loads(attrs['seeds'])))}",
+        f"commit {escape(commit)}",
+        f"{escape(str(attrs['device']))}, {escape(str(attrs['dtype']))}, {attrs['wall_seconds']:.0f} s",
+        f"<code>{escape(command(runs))}</code>",
+    ]
+    return "; ".join(told)
 
 
 class Provenance:
@@ -62,6 +92,7 @@ class Provenance:
         return {
             "recipe": f"{attrs['recipe_name'] or 'unnamed'}, scale {attrs['scale'] or 'none'}",
             "recipe's hash": attrs["recipe_hash"],
+            "data's hash": data_hash(self.runs),
             "seeds": ", ".join(map(str, json.loads(attrs["seeds"]))),
             "device and precision": f"{attrs['device']}, {attrs['dtype']}",
             "commit": commit,

@@ -6,6 +6,7 @@ its own. Here they are joined, in the order of the claims.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from richness.findings import (
@@ -20,7 +21,7 @@ from richness.findings import (
 from richness.findings.evidence import FIELDS, VERDICTS, Claim, Exponent, Load, verdict, verdicts
 from richness.runs import results
 
-__all__ = ["CLAIMS", "FIELDS", "VERDICTS", "Exponent", "ledger", "verdict", "verdicts"]
+__all__ = ["CLAIMS", "FIELDS", "VERDICTS", "Exponent", "elsewhere", "ledger", "verdict", "verdicts"]
 
 #: The topics, each with its ``CLAIMS`` and ``rows(load)``.
 TOPICS = (
@@ -45,6 +46,18 @@ CLAIMS: tuple[Claim, ...] = tuple(
         key=lambda claim: order(claim.id),
     )
 )
+
+
+def elsewhere(scale: str) -> list[dict[str, Any]]:
+    """The ledger's rows that rest on stored results of another scale, such as those that were adopted from a GPU.
+
+    Args:
+        scale: the one that the ledger itself was read at; its rows are left out, and so are those of no scale.
+    """
+    others = sorted(
+        {path.parent.name for path in results.precomputed_folder().glob("*/*.nc")} & set(results.SCALES) - {scale}
+    )
+    return [row for other in others for row in ledger(partial(results.load, scale=other)) if row["scale"] == other]
 
 
 def ledger(load: Load | None = None) -> list[dict[str, Any]]:

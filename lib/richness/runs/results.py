@@ -12,6 +12,7 @@ import io
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -175,7 +176,7 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
 
 def provenance(description: Experiment | Measurement, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
     """What a result must say of its making, as NetCDF attributes."""
-    commit, dirty = git_state()
+    version, dirty = git_state()
     return {
         "recipe": description.model_dump_json(),
         "recipe_hash": description.hash,
@@ -183,7 +184,7 @@ def provenance(description: Experiment | Measurement, name: str, scale: str, wal
         "recipe_name": name,
         "scale": scale,
         "schema": SCHEMA,
-        "git_commit": commit,
+        "git_commit": version,
         "git_dirty": int(dirty),
         "seeds": json.dumps(description.seeds),
         "device": device_name(description.device),
@@ -204,6 +205,27 @@ def device_name(device: str) -> str:
 
         return f"{device}: {torch.cuda.get_device_name(device)}" if torch.cuda.is_available() else device
     return f"{device}: {platform.machine()} {platform.system()}"
+
+
+def device_here(device: str) -> str:
+    """The device as torch calls it; ``auto`` is a GPU where torch has one, and the processor elsewhere.
+
+    Raises:
+        ValueError: no device's name, or one that torch does not see on this machine.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise ValueError(f"device: expected auto, cpu, cuda, cuda:0 or mps, got {device!r}")
+    kind, _, index = device.partition(":")
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind, 1)
+    if int(index or 0) >= there:
+        raise ValueError(
+            f"the device {device} is not here (torch sees {there} of its kind): name another, such as cpu, or auto"
+        )
+    return device
 
 
 def git_state() -> tuple[str, bool]:
@@ -281,6 +303,24 @@ def read(path: str | Path) -> xr.Dataset:
         array.encoding = {}
     runs.encoding = {}
     return with_coordinates(runs)
+
+
+def scales_of(name: str) -> list[str]:
+    """The scales at which a recipe's result is stored, the smallest first."""
+    return [scale for scale in SCALES if precomputed_path(name, scale).exists()]
+
+
+def data_hash(runs: xr.Dataset) -> str:
+    """SHA-256 of a result's numbers, in hex: of every variable with its name and axes, none of the attributes.
+
+    So two machines that measured the same to the last bit have the same hash, whenever and however long they worked.
+    """
+    total = hashlib.sha256()
+    for name in sorted(map(str, runs.data_vars)):
+        values = np.ascontiguousarray(runs[name].values)
+        total.update(f"{name}{runs[name].dims}{values.shape}{values.dtype.str}".encode())
+        total.update(values.tobytes())
+    return total.hexdigest()
 
 
 def load(name: str, scale: str | None = None) -> xr.Dataset:

@@ -4,6 +4,10 @@ One visual language for all of them is in `charts.theme`, with the Altair config
 becomes rows is in `cells`.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
@@ -25,6 +29,7 @@ from richness.book.charts.model import model_boundaries, model_catapult, model_e
 from richness.book.charts.normalised import gradient_traps, gradients_in_depth, isometry_decay, shaping
 from richness.book.charts.performance import accuracy, leaving_eta, tuning_gamma
 from richness.book.charts.plane import portrait, triangle
+from richness.book.charts.scales import at_scales
 from richness.book.charts.similarity import (
     likeness_groups,
     likeness_in_time,
@@ -33,6 +38,7 @@ from richness.book.charts.similarity import (
     weight_outliers,
     weight_spectra,
 )
+from richness.book.figure import Figure
 
 __all__ = [
     "BenchProvenance",
@@ -42,6 +48,7 @@ __all__ = [
     "accuracy",
     "advice",
     "all_boundaries",
+    "at_scales",
     "bench_costs",
     "bench_ratios",
     "bench_shares",
@@ -90,3 +97,20 @@ __all__ = [
     "weight_outliers",
     "weight_spectra",
 ]
+
+
+def _sourced(make: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose figure names the results among its arguments."""
+
+    @wraps(make)
+    def made(*given: Any, **named: Any) -> Any:
+        figure = make(*given, **named)
+        return figure.drawn_from(given, named) if isinstance(figure, Figure) else figure
+
+    return made
+
+
+# Once for all: no function of a chart has to think of it.
+for _name in __all__:
+    if callable(globals()[_name]) and not isinstance(globals()[_name], type):
+        globals()[_name] = _sourced(globals()[_name])

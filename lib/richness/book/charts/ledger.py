@@ -20,7 +20,7 @@ _WORDS = {
     "not-tested": "not tested",
     "not-run": "not run",
 }
-_HEADINGS = ("claim", "verdict", "predicted", "measured", "95 % interval", "γ used", "seeds")
+_HEADINGS = ("claim", "verdict", "predicted", "measured", "95 % interval", "γ used", "seeds", "scale")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _row(row: Mapping[str, Any], first: bool) -> str:
         f'<tr{here}><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
         f"<td>{badge(str(row['verdict']))}</td>"
         f"<td>{escape(_value(row.get('predicted')))}</td><td>{_value(row.get('measured'))}</td>{evidence}"
-        f"<td>{used}</td><td>{row.get('seeds') or '–'}</td></tr>"
+        f"<td>{used}</td><td>{row.get('seeds') or '–'}</td><td>{escape(str(row.get('scale') or '–'))}</td></tr>"
     )
 
 

@@ -1,4 +1,4 @@
-"""``python -m richness.book.site build | serve | weigh | print | policy``: make the website, look at it, guard it."""
+"""``python -m richness.book.site build | serve | weigh | print | policy | pack``: make the website, look at it, guard it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
     commands.add_parser("print", help="the whole book as one PDF, _build/book.pdf")
     commands.add_parser("policy", help="the Content-Security-Policy that the built website keeps")
+    commands.add_parser("pack", help="the whole website as one zip to read offline, with its sum, in _build/release")
     commands.add_parser("weigh", help="what each page's first view weighs, in kB of gzip; fails where one is too heavy")
     return top
 
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from richness.book.site.serving import built_site
 
             print(site_policy(built_site()))
+            return 0
+        if options.command == "pack":
+            from richness.book.site.offline import pack
+
+            print("\n".join(f"wrote {path}" for path in pack()))
             return 0
         from richness.book.site.weighing import weigh
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -27,7 +28,7 @@ from richness.runs.recipes import (
     portraits,
     similarity,
 )
-from richness.runs.results import SCALES, precomputed_path, read, runs_folder, save
+from richness.runs.results import SCALES, device_here, precomputed_path, read, runs_folder, save
 from richness.runs.sweep import Progress, sweep
 
 #: name → recipe, of all topics.
@@ -74,7 +75,12 @@ def carry_out(
 
 
 def obtain(
-    name: str, scale: str = "laptop", seed: int = 0, progress: Callable[[Progress], None] | None = None
+    name: str,
+    scale: str = "laptop",
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+    device: str | None = None,
+    **changes: Any,
 ) -> xr.Dataset:
     """A recipe's result, loaded where it is stored and computed where it is not; downstream there is no difference.
 
@@ -82,18 +88,24 @@ def obtain(
         name, scale: of the recipe.
         seed: added to the recipe's seeds; 0 is the recipe as it stands, which is what ``precomputed/`` holds.
         progress: as for :func:`richness.sweep`.
+        device: of what must be computed; ``auto`` is a GPU where torch has one, None the recipe's own.
+        changes: fields of the recipe that are to be others, such as ``depth=4``. A changed recipe has a result of its own.
 
     Returns:
         As :func:`richness.load`. A computed result is also kept in ``runs/<scale>/``, to be adopted or read again; at smoke
         scale it is computed every time, since it is there to show that the code runs.
 
     Raises:
-        ValueError: no such recipe or scale, or a seed out of range. ResultError: a damaged file, or no place to write.
+        ValueError: no such recipe, scale, device or field, or a seed out of range. ResultError: a damaged file, or no place
+            to write.
     """
     described = recipe(name, scale)
+    if device is not None:
+        changes["device"] = device_here(device)
     if seed:
-        fields = described.model_dump() | {"seeds": [seed + s for s in described.seeds]}
-        described = type(described).model_validate(fields)
+        changes["seeds"] = [seed + s for s in described.seeds]
+    if changes:
+        described = type(described).model_validate(described.model_dump() | changes)
     kept = runs_folder() / scale / f"{name}-{described.hash[:8]}.nc"
     for path in (precomputed_path(name, scale), kept):
         if scale != "smoke" and path.exists():

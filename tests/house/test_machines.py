@@ -1,0 +1,172 @@
+"""Workflows, container and development container, as far as they can be checked without their machines."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from richness import cli
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+def _jobs(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())["jobs"]
+
+
+def _scripts(path: Path) -> list[str]:
+    return [step["run"] for job in _jobs(path).values() for step in job.get("steps", []) if "run" in step]
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("vendor.github-workflows", WORKFLOWS),
+        ("custom.github-workflows-require-timeout", WORKFLOWS),
+        ("vendor.citation-file-format", [ROOT / "CITATION.cff"]),
+    ],
+)
+def test_files_keep_to_the_schemas_of_those_who_read_them(schema, files):
+    pytest.importorskip("check_jsonschema")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, files)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_schema_is_one_that_refuses(tmp_path):
+    pytest.importorskip("check_jsonschema")
+    bad = tmp_path / "bad.yml"
+    bad.write_text("on: push\njobs: {a: {runs-on: ubuntu-latest, stepz: []}}\n")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(bad)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+def test_there_is_a_workflow_for_each_road():
+    assert {path.stem for path in WORKFLOWS} == {"ci", "rerun", "gpu", "pages", "release"}
+
+
+@each
+def test_every_script_is_sound_bash(path):
+    for script in _scripts(path):
+        run = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, f"{path.name}: {run.stderr}\n{script}"
+        assert "${{" not in script, f"{path.name}: a value goes into a script through env, never into its text"
+
+
+@each
+def test_every_command_in_a_script_exists(path, richness):
+    """`make` targets, `richness` commands with their options and sets, and files of this repository."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for script in _scripts(path):
+        for target in re.findall(r"(?:^|&& )make ([a-z]+)", script, re.MULTILINE):
+            assert target in targets, f"{path.name}: make {target}"
+        for line in re.findall(r"\.venv/bin/richness ([^\n]+)", script):
+            command, *rest = shlex.split(line)
+            assert command in cli.COMMANDS, f"{path.name}: richness {command}"
+            said = richness(command, "--help").out
+            assert [word for word in rest if word.startswith("--") and word not in said] == [], f"{path.name}: {line}"
+            if "--parameters" in rest and "$" not in (name := rest[rest.index("--parameters") + 1]):
+                assert (ROOT / "chapters" / "parameters" / f"{name}.yml").is_file()
+        for file in re.findall(r"(?<![\w/])(\.ci/\w+)", script):
+            assert (ROOT / file).is_file(), f"{path.name}: {file}"
+            subprocess.run(["bash", "-n", str(ROOT / file)], check=True)
+
+
+@each
+def test_a_workflow_may_do_no_more_than_it_must(path):
+    whole = yaml.safe_load(path.read_text())
+    assert whole["permissions"].get("contents") == "read", f"{path.name}: writing is granted to a job, never to all"
+    for name, job in whole["jobs"].items():
+        for step in job.get("steps", []):
+            if "uses" in step:
+                assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]), f"{path.name}, {name}: {step['uses']}"
+
+
+def test_a_strangers_code_never_runs_on_our_gpu():
+    (job,) = _jobs(ROOT / ".github" / "workflows" / "gpu.yml").values()
+    assert "head.repo.full_name == github.repository" in job["if"] and "label.name == 'gpu'" in job["if"]
+
+
+def test_the_gpus_choices_are_the_sets_there_are():
+    asked = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())[True]["workflow_dispatch"][
+        "inputs"
+    ]
+    assert set(asked["parameters"]["options"]) == {
+        path.stem for path in (ROOT / "chapters" / "parameters").glob("*.yml")
+    }
+
+
+# Containers ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_dockerfile_does_what_binder_asks(tmp_path):
+    parser = pytest.importorskip("dockerfile_parse").DockerfileParser(str(ROOT / "Dockerfile"))
+    steps = [(step["instruction"], step["value"]) for step in parser.structure if step["instruction"] != "COMMENT"]
+    kinds = [kind for kind, _ in steps]
+    assert kinds[0] == "FROM" and ":" in parser.baseimage and not parser.baseimage.endswith(":latest")
+    assert {"NB_USER", "NB_UID"} <= {value.partition("=")[0] for kind, value in steps if kind == "ARG"}
+    assert kinds.index("USER") < max(
+        i for i, (kind, value) in enumerate(steps) if (kind, value) == ("RUN", "make setup")
+    )
+    assert [value for kind, value in steps if kind == "USER"][-1] != "root"
+    for kind, value in steps:
+        if kind == "COPY":
+            sources = [word for word in value.split() if not word.startswith("--")][:-1]
+            assert all((ROOT / source).exists() for source in sources)
+    assert json.loads(parser.cmd)[:2] == ["jupyter", "lab"]
+
+
+def test_what_docker_leaves_out_is_what_commands_make():
+    left_out = (ROOT / ".dockerignore").read_text().split()
+    assert not [name for name in left_out if "*" not in name and name in ("lib", "chapters", "precomputed", ".git")]
+    assert {"_build", "runs", ".venv*", "node_modules"} <= set(left_out)
+
+
+def test_the_development_container_calls_the_makefile():
+    about = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    target = re.fullmatch(r"make ([a-z]+)", about["postCreateCommand"])
+    assert target and f"\n{target[1]}:" in (ROOT / "Makefile").read_text()
+    assert re.fullmatch(r"[\w./-]+:[\w.-]+", about["image"]) and not about["image"].endswith(":latest")
+    assert set(about["portsAttributes"]) == {str(port) for port in about["forwardPorts"]}
+
+
+# Reading offline -----------------------------------------------------------------------------------------------------
+
+
+def test_the_offline_book_is_whole_has_its_sum_and_is_the_same_again(tmp_path):
+    import hashlib
+    import zipfile
+
+    from richness.book.site import offline
+    from richness.book.site.places import SiteError
+
+    with pytest.raises(SiteError, match="make book"):
+        offline.pack(tmp_path)
+    html = tmp_path / "_build" / "html"
+    (html / "chapters").mkdir(parents=True)
+    (html / "index.html").write_text("<p>the book")
+    (html / "chapters" / "a.html").write_text("<p>γ")
+    path, sums = offline.pack(tmp_path)
+    before = path.read_bytes()
+    run = subprocess.run(
+        ["sha256sum", "--check", sums.name], cwd=sums.parent, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0 and hashlib.sha256(before).hexdigest() in sums.read_text()
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        (folder,) = {name.partition("/")[0] for name in archive.namelist()}
+        assert archive.read(f"{folder}/chapters/a.html").decode() == "<p>γ"
+        assert b"http.server" in archive.read(f"{folder}/READ-ME.txt")
+    (html / "index.html").touch()
+    assert offline.pack(tmp_path)[0].read_bytes() == before
+    assert [file.name for file in path.parent.iterdir() if file.suffix == ".part"] == []

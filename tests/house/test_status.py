@@ -1,0 +1,73 @@
+"""The record of reruns: what counts as green, and that what was never run says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from richness.book import status
+from richness.book.address import chapters
+
+
+def line(chapter: str, **other) -> dict:
+    return {
+        "chapter": chapter, "outcome": "ok", "seconds": 90.0, "date": "2026-11-02T04:00:00+00:00", "set": "smoke",
+        "parameters": {"scale": "smoke"}, "commit": "a" * 40, "dirty": False, "machine": "GitHub, Python 3.11.9",
+        "device": "cpu: x86_64 Linux", "problem": None, "notebook": "runs/x.ipynb",
+    } | other  # fmt: skip
+
+
+@pytest.fixture
+def log(tmp_path):
+    def write(*lines: dict):
+        path = tmp_path / f"log-{len(list(tmp_path.glob('log*')))}.jsonl"
+        path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        return path
+
+    return write
+
+
+def test_only_what_is_green_and_committed_is_recorded_and_the_last_wins(log, tmp_path):
+    path = tmp_path / "status.json"
+    first = log(
+        line("01-setting"),
+        line("02-phase-portrait", outcome="failed", problem="cell [3]"),
+        line("03-performance", dirty=True),
+        line("04-dynamics", outcome="kept"),
+    )
+    assert [one["chapter"] for one in status.record([first], path)] == ["01-setting"]
+    later = line("01-setting", date="2026-11-09T04:00:00+00:00", seconds=60.0)
+    colab = line("01-setting", machine="Colab's image, Python 3.13.1", parameters={"scale": "laptop"})
+    lines = status.record([log(later, colab), first], path)
+    assert [(one["scale"], one["date"][:10]) for one in lines] == [("smoke", "2026-11-09"), ("laptop", "2026-11-02")]
+    assert status.read(path) == lines
+    row = status.Status(lines, ["01-setting"]).rows()[0]
+    assert row["smoke"].startswith("2026-11-09, 1.0 min") and row["paper"] == "not yet"
+    assert "Python 3.13.1" in row["Colab's image"] and "commit aaaaaaaaaa" in row["Colab's image"]
+
+
+def test_what_was_never_run_says_so(tmp_path):
+    shown = status.status(tmp_path / "absent.json")
+    assert [row["chapter"] for row in shown.rows()] == [path.stem for path in chapters()]
+    assert all(row[name] == "not yet" for row in shown.rows() for name in row if name != "chapter")
+    assert shown._repr_html_().count("not yet") == 4 * len(chapters())
+
+
+def test_a_log_that_is_none_leaves_the_record(log, tmp_path, richness, monkeypatch):
+    path = tmp_path / "status.json"
+    monkeypatch.setattr(status, "record_path", lambda: path)
+    good = log(line("01-setting"))
+    assert richness("status", good).code == 0
+    before = path.read_bytes()
+    bad = log(line("01-setting"), {"chapter": "02-phase-portrait"})
+    answer = richness("status", bad)
+    assert answer.code == 1 and "line 2" in answer.err and "Traceback" not in answer.err
+    assert richness("status", tmp_path / "absent.jsonl").code == 1
+    assert path.read_bytes() == before
+    assert "2026-11-02" in richness("status").out
+
+
+def test_the_stored_record_is_of_this_books_chapters():
+    """Empty as long as no scheduled rerun has written it."""
+    assert {one["chapter"] for one in status.read()} <= {path.stem for path in chapters()}
