@@ -49,7 +49,7 @@ class Source:
         name: its place under the cache folder, such as ``cifar5m/part0.npz``.
         url: where it is published.
         size: in bytes.
-        exact: whether the size is published to the byte; else it may be a tenth off.
+        exact: whether the size is published to the byte; else it may be half off, no more.
         digest: the published checksum, ``md5:…`` or ``sha256:…``; empty where there is none.
         task: the task that needs it.
     """
@@ -73,15 +73,15 @@ class Source:
 
     def fits(self, size: int) -> bool:
         """Whether the file can have that many bytes."""
-        return size == self.size if self.exact else abs(size - self.size) < 0.1 * self.size
+        return size == self.size if self.exact else 0.5 * self.size < size < 1.5 * self.size
 
 
 def cache_folder() -> Path:
-    """Where downloaded data lie: ``RICHNESS_DATA``, or ``richness`` in the platform's cache folder."""
+    """Where downloaded data lie: ``RICHNESS_DATA``, or ``richness/data`` in the platform's cache folder."""
     import platformdirs
 
     chosen = os.environ.get("RICHNESS_DATA")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("richness"))
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("richness")) / "data"
 
 
 def megabytes(count: float) -> str:

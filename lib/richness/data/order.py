@@ -30,6 +30,9 @@ class Readable(Protocol):
     def read(self, first: int, count: int) -> np.ndarray:
         """Samples ``first`` to ``first + count``."""
 
+    def take(self, index: np.ndarray) -> np.ndarray:
+        """The samples of these numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Held:
@@ -42,6 +45,9 @@ class Held:
 
     def read(self, first: int, count: int) -> np.ndarray:
         return self.values[first : first + count]
+
+    def take(self, index: np.ndarray) -> np.ndarray:
+        return self.values[index]
 
 
 class Samples:
@@ -79,6 +85,11 @@ class Samples:
             pieces = [piece for step in steps for piece in self._pieces(seed, name, step * batch_size, batch_size)]
         images, labels = zip(*pieces, strict=True)
         return np.concatenate(images), np.concatenate(labels)
+
+    def take(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The samples of these numbers, of a set in one part: images and labels."""
+        (images,), (labels,) = self.images, self.labels
+        return images.take(index), labels[index].astype(np.int64)
 
     def _pieces(self, seed: int, name: str, first: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         while count:

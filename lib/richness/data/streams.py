@@ -361,7 +361,7 @@ def task(name: str, **how: Any) -> Task:
         TypeError: what the task does not know in ``how``.
     """
     if "parts" in how and name == "cifar5m":
-        name = files.cifar5m(how.pop("parts")).name
+        name = files.cifar5m.of_parts(how.pop("parts")).name
     found = TASKS[TASKS.known(name)]
     if found.bring is not None:
         found.bring(**how)

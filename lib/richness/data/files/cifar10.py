@@ -34,7 +34,7 @@ class _Arrays(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no such file needs")
 
 
-def _cifar10_opened(paths: Sequence[Path]) -> Opened:
+def _opened(paths: Sequence[Path]) -> Opened:
     (path,) = paths
     batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     try:
@@ -73,5 +73,5 @@ CIFAR10 = FileSet(
         "cifar10/cifar-10-python.tar.gz", "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071,
         digest="md5:c58f30108f718f92721af3b95e74349a", task="cifar10",
     ),),
-    _cifar10_opened,
+    _opened,
 )  # fmt: skip

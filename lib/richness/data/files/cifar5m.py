@@ -12,12 +12,12 @@ from richness.data.fetch import Source
 from richness.data.files.common import FileSet, Opened, check
 from richness.data.order import Samples
 
-
 PARTS = 6  # files that it comes in; the last is held out
-_PART_BYTES = 3_081_400_000  # 1,000,448 images of 32×32×3 bytes, and their labels
+PART_BYTES = 3_081_400_000  # 1,000,448 images of 32×32×3 bytes, and their labels
+ADDRESS = "https://storage.googleapis.com/gresearch/cifar5m/"
 
 
-def _cifar5m_opened(paths: Sequence[Path]) -> Opened:
+def _opened(paths: Sequence[Path]) -> Opened:
     images, labels = [], []
     for path in paths:
         x, y = arrays.in_npz(path, "X"), arrays.in_npz(path, "Y")
@@ -28,7 +28,7 @@ def _cifar5m_opened(paths: Sequence[Path]) -> Opened:
     return Samples("CIFAR-5M", images[:-1], labels[:-1]), Samples("CIFAR-5M's last part", images[-1:], labels[-1:])
 
 
-def cifar5m(parts: Sequence[int] = tuple(range(PARTS - 1))) -> FileSet:
+def of_parts(parts: Sequence[int] = tuple(range(PARTS - 1))) -> FileSet:
     """CIFAR-5M: six million images from a diffusion model trained on CIFAR-10, labelled by a classifier.
 
     Args:
@@ -43,26 +43,15 @@ def cifar5m(parts: Sequence[int] = tuple(range(PARTS - 1))) -> FileSet:
             f"{list(parts)}"
         )
     chosen = sorted(parts)
-    whole = len(chosen) == PARTS - 1
+    name = "cifar5m" if len(chosen) == PARTS - 1 else "cifar5m_" + "".join(map(str, chosen))
     sources = tuple(
-        Source(
-            f"cifar5m/part{part}.npz",
-            f"https://storage.googleapis.com/gresearch/cifar5m/part{part}.npz",
-            _PART_BYTES,
-            exact=False,
-            task="cifar5m" if whole else _cifar5m_name(chosen),
-        )
+        Source(f"cifar5m/part{part}.npz", f"{ADDRESS}part{part}.npz", PART_BYTES, exact=False, task=name)
         for part in (*chosen, PARTS - 1)
     )
     return FileSet(
-        "cifar5m" if whole else _cifar5m_name(chosen), 3, 32, 10,
-        (121.4 / 255, 119.3 / 255, 109.83 / 255), (63.1 / 255, 62.1 / 255, 66.6 / 255),
+        name, 3, 32, 10, (121.4 / 255, 119.3 / 255, 109.83 / 255), (63.1 / 255, 62.1 / 255, 66.6 / 255),
         "CIFAR-5M: images from a diffusion model trained on CIFAR-10, 32×32 in colour, each seen once",
         "published for research by P. Nakkiran, B. Neyshabur and H. Sedghi (the Deep Bootstrap paper); see "
         "https://github.com/preetum/cifar5m",
-        sources, _cifar5m_opened, channels_last=True,
+        sources, _opened, channels_last=True,
     )  # fmt: skip
-
-
-def _cifar5m_name(parts: Sequence[int]) -> str:
-    return "cifar5m_" + "".join(map(str, parts))

@@ -115,10 +115,10 @@ def opened_once(name: str, by: Callable[[Sequence[Path]], Opened], paths: tuple[
 
 def check(name: str, path: Path, images: Any, labels: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
     """Whether a file holds what its readers count on."""
-    found = tuple(images.shape[1:])
-    if found != shape or images.dtype != np.uint8:
+    if tuple(images.shape[1:]) != shape or images.dtype != np.uint8:
+        expected, found = (", ".join(map(str, sizes)) for sizes in (shape, images.shape[1:]))
         raise DataError(
-            f"{path} is not {name}'s: expected images uint8 (n, {shape}), found {images.dtype} (n, {found})"
+            f"{path} is not {name}'s: expected images uint8 (n, {expected}), found {images.dtype} (n, {found})"
         )
     if labels.shape != (len(images),):
         raise DataError(f"{path} is not {name}'s: {len(images)} images, but labels of shape {labels.shape}")

@@ -15,9 +15,8 @@ from richness.data.fetch import DataError, Source
 from richness.data.files.common import FileSet, Opened, check
 from richness.data.order import Held, Samples
 
-
 #: SHA-256 of the four files, unpacked: they are the same however a mirror has packed them (Debian packs them anew).
-FASHION_CONTENT = {
+CONTENT = {
     "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -54,8 +53,8 @@ def read_idx(path: Path, sha256: str = "") -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
 
 
-def _fashion_opened(paths: Sequence[Path]) -> Opened:
-    x, y, x_test, y_test = (read_idx(path, FASHION_CONTENT.get(path.name, "")) for path in paths)
+def _opened(paths: Sequence[Path]) -> Opened:
+    x, y, x_test, y_test = (read_idx(path, CONTENT.get(path.name, "")) for path in paths)
     for path, images, labels in ((paths[0], x, y), (paths[2], x_test, y_test)):
         check("Fashion-MNIST", path, images, labels, (28, 28), 10)
     return (
@@ -79,5 +78,5 @@ FASHION = FileSet(
             ("t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
         )
     ),
-    _fashion_opened, folders=(Path("/usr/share/datasets/fashion-mnist"),),
+    _opened, folders=(Path("/usr/share/datasets/fashion-mnist"),),
 )  # fmt: skip

@@ -14,15 +14,14 @@ import numpy as np
 
 from richness.data import arrays
 from richness.data.fetch import DataError, Progress, cache_folder, digests, locked
-from richness.data.files.common import FileSet, Opened, opened_once, stamp, check
+from richness.data.files.common import FileSet, Opened, check, opened_once, stamp
 from richness.data.order import Samples
-
 
 CHUNKS = 10  # that it comes in; the last is held out
 TOGETHER = 1024  # images converted at a time
 
 
-class MNIST1M(FileSet):
+class Imported(FileSet):
     """A million digits from a class-conditional diffusion model, brought here by hand: nobody publishes them at an address."""
 
     def bring(
@@ -36,13 +35,13 @@ class MNIST1M(FileSet):
                 "label" in their names. Images are 28×28 in any of the usual layouts, bytes or grey levels in [0, 1].
         """
         if folder is not None:
-            with locked(_mnist1m_record()):
+            with locked(record_path()):
                 _import(Path(folder).expanduser(), progress)
         self.opened()
-        return [_mnist1m_record()]
+        return [record_path()]
 
     def opened(self) -> Opened:
-        record = _mnist1m_record()
+        record = record_path()
         if not record.is_file():
             raise DataError(
                 f"MNIST-1M is not on this machine, and has no address to be fetched from. With its {CHUNKS} chunks of images "
@@ -52,11 +51,11 @@ class MNIST1M(FileSet):
         return opened_once(self.name, self.opened_by, (record,), stamp(record))
 
 
-def _mnist1m_record() -> Path:
+def record_path() -> Path:
     return cache_folder() / "mnist1m" / "imported.json"
 
 
-def _mnist1m_opened(paths: Sequence[Path]) -> Opened:
+def _opened(paths: Sequence[Path]) -> Opened:
     record = json.loads(paths[0].read_text())
     images, labels = (arrays.in_npy(paths[0].with_name(record[kind])) for kind in ("images", "labels"))
     y = labels.read(0, len(labels))
@@ -76,7 +75,7 @@ def _import(folder: Path, progress: Progress | None) -> None:
     chunks = _chunks(folder)
     counts = [len(images) for images, _ in chunks]
     name = "-".join(map(str, (sum(counts), os.getpid())))
-    record = _mnist1m_record()
+    record = record_path()
     images_path, labels_path = (record.with_name(f"{kind}-{name}.npy") for kind in ("images", "labels"))
     labels = np.concatenate([_class_numbers(folder, labels) for _, labels in chunks])
     with arrays.rows_written(images_path, np.uint8, (sum(counts), 1, 28, 28)) as file:
@@ -152,9 +151,9 @@ def _as_bytes(path: Path, block: np.ndarray) -> np.ndarray:
     return np.rint(block * 255).astype(np.uint8)
 
 
-MNIST1M_SET = MNIST1M(
+MNIST1M = Imported(
     "mnist1m", 1, 28, 10, (0.1307,), (0.3081,),
     "MNIST-1M: digits from a class-conditional diffusion model, 28×28, each seen once",
     "that of whoever gave you the chunks",
-    (), _mnist1m_opened,
+    (), _opened,
 )  # fmt: skip
