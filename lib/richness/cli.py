@@ -787,6 +787,112 @@ def _cite_command() -> Callable[..., int]:
     return cite
 
 
+def _fetch_command() -> Callable[..., int]:
+    def fetch(
+        tasks: Words = (),
+        /,
+        folder: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None,
+        verify: Switch = False,
+    ) -> int:
+        """Brings the files of tasks into the cache (RICHNESS_DATA, or the platform's), resumable. With no name, lists them.
+
+        Args:
+            tasks: such as cifar10, tinyimagenet, cifar5m, cifar5m_0 (one of its parts), fashion
+            folder: where the chunks of mnist1m lie, which is imported
+            verify: compute checksums again
+        """
+        from richness.data import TASKS, task
+        from richness.data.fetch import megabytes
+        from richness.data.files import FILE_SETS, file_set
+
+        if not tasks:
+            rows = [
+                {"task": name, "size": megabytes(sum(source.size for source in made.sources)) if made.sources else "",
+                 "here": f"{sum(source.path.exists() for source in made.sources)} of {len(made.sources)} files",
+                 "terms": made.licence} for name, made in FILE_SETS.items()
+            ]  # fmt: skip
+            print(_table(rows, ("task", "size", "here", "terms"), widest=80))
+            return 0
+        for name in tasks:
+            if name not in TASKS or file_set(name) is None:
+                raise Usage(
+                    f"TASK: expected one of {', '.join(FILE_SETS)}; got {name!r}.{_perhaps(name, list(FILE_SETS))}"
+                )
+        if folder is not None and tuple(tasks) != ("mnist1m",):
+            raise Usage("--folder: only mnist1m is imported from a folder; fetch it alone.")
+        for name in tasks:
+            told: dict[str, Any] = {"verify": verify} | ({"folder": folder} if folder is not None else {})
+            if not sys.stderr.isatty():
+                told["progress"] = _tenths(name)
+            found = task(name, **told)
+            print(f"{found.name}: {found.about}")
+        return 0
+
+    return fetch
+
+
+def _tenths(name: str) -> Callable[[int, int | None], None]:
+    """A download in a log: a line every tenth."""
+    told = -1
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told
+        tenth = 10 * done // total if total else 0
+        if tenth != told:
+            told = tenth
+            print(f"{name}: {10 * tenth} %, {done / 1e6:.0f} MB", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _check_coordinates_command() -> Callable[..., int]:
+    def check_coordinates(
+        network: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mlp",
+        depth: Annotated[str | None, tyro.conf.arg(metavar="L", help_behavior_hint="")] = None,
+        task: Annotated[str, tyro.conf.arg(metavar="TASK")] = "digits8",
+        loss: Annotated[str, tyro.conf.arg(metavar="LOSS")] = "mse",
+        optimizer: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sgd",
+        widths: Annotated[tuple[str, ...], tyro.conf.arg(metavar="N ...", help_behavior_hint="")] = (),
+        seeds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEED ...", help_behavior_hint="")] = (),
+    ) -> int:
+        """Whether a network follows width and γ as it should, layer by layer: the coordinate check of µP, and of γ.
+
+        Args:
+            network: mlp, cnn, resnet or vit
+            depth: weight layers (default: the smallest with everything in it)
+            task: the stream of samples
+            loss: mse or cross_entropy
+            optimizer: sgd, momentum, signsgd or adam
+            widths: ascending, at least two (default: 32 64 128)
+            seeds: over which sizes are averaged (default: 0 to 5)
+        """
+        from richness.data import TASKS
+        from richness.networks import LOSSES, NETWORKS, OPTIMIZERS
+        from richness.runs import coordinates as room
+
+        asked: dict[str, Any] = {
+            "network": choice(network, "--network", tuple(NETWORKS)),
+            "task": choice(task, "--task", tuple(TASKS)),
+            "loss": choice(loss, "--loss", tuple(LOSSES)),
+            "optimizer": choice(optimizer, "--optimizer", tuple(OPTIMIZERS)),
+        }
+        if depth is not None:
+            asked["depth"] = whole(depth, "--depth", 2)
+        if widths:
+            asked["widths"] = [whole(text, "--widths", 1) for text in widths]
+        if seeds:
+            asked["seeds"] = [whole(text, "--seeds") for text in seeds]
+        found = room.check_coordinates(**asked)
+        print(found)
+        if not found.passed:
+            raise Failure(
+                f"{len(found.failed)} of {len(found.rows)} quantities do not follow width or γ as they should."
+            )
+        return 0
+
+    return check_coordinates
+
+
 def _address_command() -> Callable[..., int]:
     def address(url: tyro.conf.Positional[str], /) -> int:
         """Writes the repository's public address wherever it must stand: configuration, README, CITATION, chapters.
@@ -817,6 +923,8 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
     "adopt": ("takes a result from another machine into precomputed/", _adopt_command),
     "ledger": ("the paper's claims and their verdicts", _ledger_command),
     "advise": ("which η to use, from the measured portraits", _advise_command),
+    "fetch": ("brings the data of tasks that are read from files", _fetch_command),
+    "check-coordinates": ("whether a network follows width and γ as µP asks", _check_coordinates_command),
     "bench": ("ratios against the peers, measured now", _bench_command),
     "cite": ("the BibTeX of what you used", _cite_command),
     "address": ("writes the repository's public address everywhere", _address_command),

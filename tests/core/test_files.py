@@ -688,3 +688,27 @@ def test_without_an_import_the_error_says_how_and_what_stands_in():
     with pytest.raises(DataError, match=r'folder=.*task "digits" is a stream of the same kind'):
         richness.task("mnist1m")
     assert mnist1m.CHUNKS == 10
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_lists_fetches_and_refuses(published, site, capsys, tmp_path):
+    from richness import cli
+
+    published("fashion")
+    assert cli.main(["fetch"]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 4 files" in said and "tinyimagenet" in said and "248 MB" in said
+    assert cli.main(["fetch", "fashion"]) == 0
+    said = capsys.readouterr()
+    assert "fashion: Fashion-MNIST" in said.out and "fashion: 100 %" in said.err
+    assert cli.main(["fetch", "fashion", "--verify"]) == 0 and len(site.seen) == 4
+    assert cli.main(["fetch", "mnist1m", "--folder", str(chunks(tmp_path / "chunks"))]) == 0
+    capsys.readouterr()
+    for line, status, wanted in (
+        (["fetch", "cifar11"], 2, "Did you mean cifar10"),
+        (["fetch", "digits"], 2, "expected one of cifar5m"),
+        (["fetch", "fashion", "--folder", "."], 2, "only mnist1m is imported"),
+    ):
+        assert cli.main(line) == status and wanted in capsys.readouterr().err

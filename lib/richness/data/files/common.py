@@ -98,7 +98,7 @@ class FileSet:
         """uint8 as on disk to float32 (n, channels, height, width) of zero mean and unit variance a channel."""
         if self.channels_last:
             pixels = pixels.permute(0, 3, 1, 2)
-        x = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        x = pixels.contiguous().to(torch.float32)  # bytes are moved sooner than floats
         mean, std = (255.0 * torch.tensor(values, device=x.device)[:, None, None] for values in (self.mean, self.std))
         return x.sub_(mean).div_(std)
 
