@@ -500,7 +500,7 @@ def _precompute_command() -> Callable[..., int]:
         device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None,
         dry_run: Switch = False,
     ) -> int:
-        """Fills precomputed/ with the named recipes; with no name, with all that are stale.
+        """Fills precomputed/ with the named recipes; with no name, with all that are stale but those on downloaded data.
 
         Args:
             recipes: names of recipes
@@ -510,15 +510,19 @@ def _precompute_command() -> Callable[..., int]:
             device: cpu, cuda or cuda:0 (default: the recipe's own)
             dry_run: only say what is stale
         """
-        from richness.runs.recipes import RECIPES
+        from richness.runs.recipes import PAPER_ONLY, RECIPES, recipe
 
         choice(scale, "--scale", SCALES)
         processes = _processes(workers, scheduler)
         for name in recipes:
-            choice(name, "RECIPE", sorted(RECIPES))
+            if name in PAPER_ONLY and scale != "paper":
+                raise Usage(
+                    f"RECIPE: {name} has the paper's own data and sizes: it is a recipe at --scale paper alone."
+                )
+            choice(name, "RECIPE", sorted({*RECIPES, *PAPER_ONLY}))
         stale = 0
         for name in recipes or sorted(RECIPES):
-            experiment = _on(RECIPES[name](scale), device)
+            experiment = _on(recipe(name, scale), device)
             path = _place(name, scale)
             reason = _staleness(path, experiment)
             if reason is None:

@@ -315,7 +315,7 @@ def adopt(file: Path) -> str:
         NotAdopted: not a whole result, not of a known recipe, at smoke scale, or with values that cannot be.
     """
     from richness.runs import results
-    from richness.runs.recipes import RECIPES
+    from richness.runs.recipes import names, recipe
 
     if not file.is_file():
         raise NotAdopted(
@@ -327,11 +327,12 @@ def adopt(file: Path) -> str:
         why = _first_line(error).rstrip(".")
         raise NotAdopted(f"{file} is not a whole result: {why}. Copy it again from where it was made.") from error
     name, scale = str(offered.attrs.get("recipe_name", "")), str(offered.attrs.get("scale", ""))
-    if name not in RECIPES:
-        raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {', '.join(sorted(RECIPES))}.")
+    if name not in names("paper"):
+        known = ", ".join(sorted(names("paper")))
+        raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {known}.")
     if scale not in SCALES[1:]:
         raise NotAdopted(f"{file} was made at scale {scale or '(none)'}; precomputed/ holds laptop and paper only.")
-    _check_identity(file, offered, RECIPES[name](scale))
+    _check_identity(file, offered, recipe(name, scale))
     _check_values(file, offered)
     if results.checkout() is None:
         raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
