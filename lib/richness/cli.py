@@ -867,8 +867,8 @@ def _check_coordinates_command() -> Callable[..., int]:
             task: the stream of samples
             loss: mse or cross_entropy
             optimizer: sgd, momentum, signsgd or adam
-            widths: ascending, at least two (default: 32 64 128)
-            seeds: over which sizes are averaged (default: 0 to 5)
+            widths: ascending, at least two (default: 64 128 256)
+            seeds: over which sizes are averaged (default: 0 1 2 3)
         """
         from richness.data import TASKS
         from richness.networks import LOSSES, NETWORKS, OPTIMIZERS
