@@ -41,7 +41,7 @@ class Row:
 
     Attributes:
         axis: ``width``, ``lazy`` or ``rich``, or ``batch``. what: the quantity.
-        expected, found: its exponent in N or in γ; on ``batch``, the relative difference.
+        expected, found: its exponent in N or in γ, NaN where it is 0 at one of them; on ``batch``, the relative difference.
         passed: whether they agree. why: where they do not, what that means.
     """
 
@@ -158,7 +158,8 @@ def _sizes(shared: dict[str, Any], width: int, gamma: float, eta: float, seeds: 
     for seed in seeds:
         for what, value in _measured(_experiment(shared, width, gamma, eta), seed, gamma, eta).items():
             found.setdefault(what, []).append(value)
-    return {what: math.exp(float(np.mean(np.log(np.maximum(values, 1e-300))))) for what, values in found.items()}
+    with np.errstate(divide="ignore"):
+        return {what: float(np.exp(np.mean(np.log(values)))) for what, values in found.items()}
 
 
 def _measured(experiment: Experiment, seed: int, gamma: float, eta: float) -> dict[str, float]:
@@ -190,10 +191,12 @@ def _names(network: Architecture) -> list[str]:
 
 def _exponents(axis: Sequence[float], sizes: Sequence[dict[str, float]]) -> dict[str, float]:
     logs = np.log(np.array(axis, dtype=float))
-    return {
-        what: float(np.polyfit(logs, np.log(np.maximum([one[what] for one in sizes], 1e-300)), 1)[0])
-        for what in sizes[0]
-    }
+    found = {}
+    for what in sizes[0]:
+        values = np.array([one[what] for one in sizes])
+        moves = bool((np.isfinite(values) & (values > 0)).all())
+        found[what] = float(np.polyfit(logs, np.log(values), 1)[0]) if moves else math.nan  # nothing moves: no exponent
+    return found
 
 
 def _row(axis: str, what: str, expected: float, found: float, tolerance: float, why: str) -> Row:
@@ -232,7 +235,7 @@ def _declared(networks: Sequence[Architecture], widths: Sequence[int]) -> dict[s
 def _why_width(what: str, found: float, declared: dict[str, str]) -> str:
     grows = "grows with the width: at large N one η no longer serves, the largest stable one falls"
     falls = "falls with the width: at large N it no longer learns at this η"
-    said = f"expected N^0, found N^{found:+.2f}: it {grows if found > 0 else falls}"
+    said = f"expected N^0, found {_found('N', found)}: it {grows if found > 0 else falls}"
     name = what.removeprefix("how far ").removesuffix(" moves f")
     if name in declared:
         return f"{said}; {declared[name]}"
@@ -242,8 +245,12 @@ def _why_width(what: str, found: float, declared: dict[str, str]) -> str:
     return f"{said}; every forward multiplier goes with N as µP has it: look at what `apply` does beside them"
 
 
+def _found(symbol: str, power: float) -> str:
+    return "that it is 0 or not finite" if math.isnan(power) else f"{symbol}^{power:+.2f}"
+
+
 def _why_gamma(axis: str, found: float, expected: float) -> str:
-    said = f"expected γ^{expected:+.0f}, found γ^{found:+.2f}"
+    said = f"expected γ^{expected:+.0f}, found {_found('γ', found)}"
     if axis == "lazy":
         return (
             f"{said}: what is divided by γ is not the weights' doing alone. f̃ − f̃₀ is as small as γ, so rounding (a part of "
