@@ -253,8 +253,8 @@ def _why_gamma(axis: str, found: float, expected: float) -> str:
     said = f"expected γ^{expected:+.0f}, found {_found('γ', found)}"
     if axis == "lazy":
         return (
-            f"{said}: what is divided by γ is not the weights' doing alone. f̃ − f̃₀ is as small as γ, so rounding (a part of "
-            "the network in float32, TF32 or bfloat16), a random draw or other samples of the batch are blown up by 1/γ"
+            f"{said}: what is divided by γ is not the weights' doing alone. f̃ − f̃₀ is as small as γ: rounding (a part of "
+            "the network in float32, TF32 or bfloat16) swallows it, or is blown up by 1/γ, as a random draw would be"
         )
     return (
         f"{said}: gradients should fall as 1/γ and the step grow as γ, so that the first steps are the same at every large γ; "
