@@ -401,7 +401,7 @@ def test_a_file_larger_than_memory_shall_be_is_read_in_bounded_memory(tmp_path, 
             member.write(block.tobytes())
     ran = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
     size, grown = map(float, ran.stdout.split())
-    assert size > 250 and grown < 120, f"{size:.0f} MB of data took {grown:.0f} MB"
+    assert size > 250 and grown < 160, f"{size:.0f} MB of data took {grown:.0f} MB"
 
 
 # CIFAR-5M ------------------------------------------------------------------------------------------------------------

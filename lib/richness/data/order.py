@@ -103,10 +103,11 @@ class Samples:
             _, starts = self._latest("pass", self._pass, seed, name, lap)
             window = int(np.searchsorted(starts, position, side="right")) - 1
             images, labels = self._latest("window", self._window, seed, name, lap, window)
-            position -= int(starts[window])
-            yield images[position : position + count], labels[position : position + count]
-            got = min(count, len(labels) - position)
-            first, count = first + got, count - got
+            at = slice(position - int(starts[window]), position - int(starts[window]) + count)
+            piece = images[at].copy(), labels[at].copy()
+            del images, labels  # a view, too, would keep a window in memory beside the next
+            yield piece
+            first, count = first + len(piece[1]), count - len(piece[1])
 
     def _latest(self, what: str, make: Callable, *described: Any) -> Any:
         """The latest of each kind is kept: steps that follow each other need it again."""
