@@ -30,7 +30,9 @@ WIDTHS = (64, 128, 256)  # at 32 a head of four has 8 units, and corrections of 
 LAZY, RICH = (1e-6, 1e-5, 1e-4), (1e4, 1e5, 1e6)
 SHARE = 0.002  # η over its lazy scale at γ = 1: steps so small that they are of first order
 STEPS, BATCH, SAMPLES = 4, 16, 32
-WIDTH_TOLERANCE = 0.25  # of exponents in N, which wander at such widths; a wrong power is off by 1/2 or more
+WIDTH_TOLERANCE = (
+    0.35  # of exponents in N, dozens with a standard error of 0.1 each; a wrong power is off by 1/2 or more
+)
 GAMMA_TOLERANCE = 0.05  # of exponents in γ, which hardly do
 ALONE_TOLERANCE = 1e-9  # of what is said of a sample alone and among others, in float64
 
