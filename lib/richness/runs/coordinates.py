@@ -95,7 +95,9 @@ def check_coordinates(
     widths: Sequence[int] = WIDTHS,
     seeds: Sequence[int] = (0, 1, 2, 3),
 ) -> Coordinates:
-    """Whether a network's coordinates follow width and γ as they should, layer by layer; in float64, on the CPU, in seconds to a minute.
+    """Whether a network's coordinates follow width and γ as they should, layer by layer.
+
+    In float64, on the CPU, in seconds to a minute.
 
     Args:
         network: a name that an experiment knows, your own registered one too. depth: L; the smallest useful one if None.
