@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from richness.measure import sharpness
     from richness.networks import register_network
     from richness.networks.wrapper import Centred, maximal_update_
+    from richness.runs.coordinates import check_coordinates
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
     from richness.runs.probes import register_probe
@@ -41,6 +42,7 @@ _HOME = {
     # data and measurements
     "task": "richness.data",
     "sharpness": "richness.measure",
+    "check_coordinates": "richness.runs.coordinates",
     # a reader's own
     "register_network": "richness.networks",
     "register_task": "richness.data",
@@ -60,6 +62,7 @@ __all__ = [
     "Experiment",
     "Lab",
     "advise",
+    "check_coordinates",
     "ledger",
     "live",
     "load",

@@ -501,7 +501,7 @@ def _precompute_command() -> Callable[..., int]:
         device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None,
         dry_run: Switch = False,
     ) -> int:
-        """Fills precomputed/ with the named recipes; with no name, with all that are stale.
+        """Fills precomputed/ with the named recipes; with no name, with all that are stale but those on downloaded data.
 
         Args:
             recipes: names of recipes
@@ -511,15 +511,19 @@ def _precompute_command() -> Callable[..., int]:
             device: auto, cpu, cuda or cuda:0 (default: the recipe's own)
             dry_run: only say what is stale
         """
-        from richness.runs.recipes import RECIPES
+        from richness.runs.recipes import PAPER_ONLY, RECIPES, recipe
 
         choice(scale, "--scale", SCALES)
         processes = _processes(workers, scheduler)
         for name in recipes:
-            choice(name, "RECIPE", sorted(RECIPES))
+            if name in PAPER_ONLY and scale != "paper":
+                raise Usage(
+                    f"RECIPE: {name} has the paper's own data and sizes: it is a recipe at --scale paper alone."
+                )
+            choice(name, "RECIPE", sorted({*RECIPES, *PAPER_ONLY}))
         stale = 0
         for name in recipes or sorted(RECIPES):
-            experiment = _on(RECIPES[name](scale), device)
+            experiment = _on(recipe(name, scale), device)
             path = _place(name, scale)
             reason = _staleness(path, experiment)
             if reason is None:
@@ -820,6 +824,112 @@ def _cite_command() -> Callable[..., int]:
     return cite
 
 
+def _fetch_command() -> Callable[..., int]:
+    def fetch(
+        tasks: Words = (),
+        /,
+        folder: Annotated[str | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None,
+        verify: Switch = False,
+    ) -> int:
+        """Brings the files of tasks into the cache (RICHNESS_DATA, or the platform's), resumable. With no name, lists them.
+
+        Args:
+            tasks: such as cifar10, tinyimagenet, cifar5m, cifar5m_0 (one of its parts), fashion
+            folder: where the chunks of mnist1m lie, which is imported
+            verify: compute checksums again
+        """
+        from richness.data import TASKS, task
+        from richness.data.fetch import megabytes
+        from richness.data.files import FILE_SETS, file_set
+
+        if not tasks:
+            rows = [
+                {"task": name, "size": megabytes(sum(source.size for source in made.sources)) if made.sources else "",
+                 "here": f"{sum(source.path.exists() for source in made.sources)} of {len(made.sources)} files",
+                 "terms": made.licence} for name, made in FILE_SETS.items()
+            ]  # fmt: skip
+            print(_table(rows, ("task", "size", "here", "terms"), widest=80))
+            return 0
+        for name in tasks:
+            if name not in TASKS or file_set(name) is None:
+                raise Usage(
+                    f"TASK: expected one of {', '.join(FILE_SETS)}; got {name!r}.{_perhaps(name, list(FILE_SETS))}"
+                )
+        if folder is not None and tuple(tasks) != ("mnist1m",):
+            raise Usage("--folder: only mnist1m is imported from a folder; fetch it alone.")
+        for name in tasks:
+            told: dict[str, Any] = {"verify": verify} | ({"folder": folder} if folder is not None else {})
+            if not sys.stderr.isatty():
+                told["progress"] = _tenths(name)
+            found = task(name, **told)
+            print(f"{found.name}: {found.about}")
+        return 0
+
+    return fetch
+
+
+def _tenths(name: str) -> Callable[[int, int | None], None]:
+    """A download in a log: a line every tenth."""
+    told = -1
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told
+        tenth = 10 * done // total if total else 0
+        if tenth != told:
+            told = tenth
+            print(f"{name}: {10 * tenth} %, {done / 1e6:.0f} MB", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _check_coordinates_command() -> Callable[..., int]:
+    def check_coordinates(
+        network: Annotated[str, tyro.conf.arg(metavar="NAME")] = "mlp",
+        depth: Annotated[str | None, tyro.conf.arg(metavar="L", help_behavior_hint="")] = None,
+        task: Annotated[str, tyro.conf.arg(metavar="TASK")] = "digits8",
+        loss: Annotated[str, tyro.conf.arg(metavar="LOSS")] = "mse",
+        optimizer: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sgd",
+        widths: Annotated[tuple[str, ...], tyro.conf.arg(metavar="N ...", help_behavior_hint="")] = (),
+        seeds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEED ...", help_behavior_hint="")] = (),
+    ) -> int:
+        """Whether a network follows width and γ as it should, layer by layer: the coordinate check of µP, and of γ.
+
+        Args:
+            network: mlp, cnn, resnet or vit
+            depth: weight layers (default: the smallest with everything in it)
+            task: the stream of samples
+            loss: mse or cross_entropy
+            optimizer: sgd, momentum, signsgd or adam
+            widths: ascending, at least two (default: 64 128 256)
+            seeds: over which sizes are averaged (default: 0 1 2 3)
+        """
+        from richness.data import TASKS
+        from richness.networks import LOSSES, NETWORKS, OPTIMIZERS
+        from richness.runs import coordinates as room
+
+        asked: dict[str, Any] = {
+            "network": choice(network, "--network", tuple(NETWORKS)),
+            "task": choice(task, "--task", tuple(TASKS)),
+            "loss": choice(loss, "--loss", tuple(LOSSES)),
+            "optimizer": choice(optimizer, "--optimizer", tuple(OPTIMIZERS)),
+        }
+        if depth is not None:
+            asked["depth"] = whole(depth, "--depth", 2)
+        if widths:
+            asked["widths"] = [whole(text, "--widths", 1) for text in widths]
+        if seeds:
+            asked["seeds"] = [whole(text, "--seeds") for text in seeds]
+        found = room.check_coordinates(**asked)
+        print(found)
+        if not found.passed:
+            raise Failure(
+                f"{len(found.failed)} of {len(found.rows)} quantities do not follow width or γ as they should."
+            )
+        return 0
+
+    return check_coordinates
+
+
 def _address_command() -> Callable[..., int]:
     def address(url: tyro.conf.Positional[str], /) -> int:
         """Writes the repository's public address wherever it must stand: configuration, README, CITATION, chapters.
@@ -851,6 +961,8 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., int]]]] = {
     "adopt": ("takes a result from another machine into precomputed/", _adopt_command),
     "ledger": ("the paper's claims and their verdicts", _ledger_command),
     "advise": ("which η to use, from the measured portraits", _advise_command),
+    "fetch": ("brings the data of tasks that are read from files", _fetch_command),
+    "check-coordinates": ("whether a network follows width and γ as µP asks", _check_coordinates_command),
     "bench": ("ratios against the peers, measured now", _bench_command),
     "cite": ("the BibTeX of what you used", _cite_command),
     "address": ("writes the repository's public address everywhere", _address_command),

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from richness.runs import results
-from richness.runs.recipes import RECIPES, recipe
+from richness.runs.recipes import PAPER_ONLY, RECIPES, recipe
 
 LAPTOP = results.precomputed_folder() / "laptop"
 COARSE = "_photos"  # portraits on the colour stream: an independent look, as coarse as their cost asks for
@@ -27,6 +27,10 @@ def attributes() -> dict[str, dict]:
 def test_every_recipe_is_stored_and_nothing_else(attributes: dict[str, dict]) -> None:
     assert not set(attributes) - set(RECIPES)
     assert not set(RECIPES) - set(attributes)
+
+
+def test_recipes_on_downloaded_data_ask_for_no_laptop_file(attributes: dict[str, dict]) -> None:
+    assert not set(PAPER_ONLY) & (set(RECIPES) | set(attributes))
 
 
 def test_none_is_stale(attributes: dict[str, dict]) -> None:

@@ -50,7 +50,7 @@ def adopt(file: Path, force: bool = False) -> str:
         NotAdopted: not a whole result, not of a known recipe, at smoke scale, with values that cannot be, or, without
             ``force``, with other boundaries than the stored result of the same recipe.
     """
-    from richness.runs.recipes import RECIPES
+    from richness.runs.recipes import names, recipe
 
     if not file.is_file():
         raise NotAdopted(
@@ -62,11 +62,12 @@ def adopt(file: Path, force: bool = False) -> str:
         why = _first_line(error).rstrip(".")
         raise NotAdopted(f"{file} is not a whole result: {why}. Copy it again from where it was made.") from error
     name, scale = str(offered.attrs.get("recipe_name", "")), str(offered.attrs.get("scale", ""))
-    if name not in RECIPES:
-        raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {', '.join(sorted(RECIPES))}.")
+    if name not in names("paper"):
+        known = ", ".join(sorted(names("paper")))
+        raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {known}.")
     if scale not in SCALES[1:]:
         raise NotAdopted(f"{file} was made at scale {scale or '(none)'}; precomputed/ holds laptop and paper only.")
-    expected = RECIPES[name](scale)
+    expected = recipe(name, scale)
     _check_identity(file, offered, expected)
     if "status" in offered:  # a sweep, whose axes and statuses are known
         _check_axes(file, offered, expected)

@@ -9,7 +9,7 @@ from html import escape
 
 import xarray as xr
 
-from richness.runs.recipes import RECIPES
+from richness.runs.recipes import names, recipe
 from richness.runs.results import SCALES, data_hash, recipe_of
 
 OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer", "batch_size", "steps", "dtype")
@@ -20,7 +20,7 @@ def command(runs: xr.Dataset) -> str:
     name, scale = runs.attrs["recipe_name"], runs.attrs["scale"]
     if "kind" in runs.attrs:  # no sweep: only its recipe makes it
         return f"richness precompute {name} --scale {scale}"
-    if name in RECIPES and scale in SCALES[1:] and RECIPES[name](scale).hash == runs.attrs["recipe_hash"]:
+    if scale in SCALES[1:] and name in names(scale) and recipe(name, scale).hash == runs.attrs["recipe_hash"]:
         return f"richness precompute {name} --scale {scale}"
     return sweep_command(runs)
 

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from richness import rng
-from richness.data import digits, photos
+from richness.data import digits, files, photos
 from richness.registry import Registry
 
 Draw = Callable[[int, range, int, str, str], tuple[Tensor, Tensor]]
@@ -39,6 +41,7 @@ class Task:
         held_out: real samples that never enter the stream: inputs (M, D), labels (M,); None where fresh samples serve.
         about: one sentence for captions.
         draw_unseen: as ``draw``, from originals that never enter the stream, where it is made of originals.
+        bring: fetches the files that it is read from, and says where they lie; None where there are none.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Task:
     held_out: Callable[[], tuple[Tensor, Tensor]] | None
     about: str
     draw_unseen: Draw | None = None
+    bring: Callable[..., list[Path]] | None = None
 
     def stream(self, part: str) -> str:
         """The name that the draws of a part go by: ``train``, ``probe``, ``test`` or ``unseen``."""
@@ -269,7 +273,27 @@ _SHIPPED = (
         "Boolean staircase x₁ + x₁x₂ + x₁x₂x₃ on 32 random signs",
     ),
 )
-TASKS: Registry[Task] = Registry("task", {task.name: task for task in _SHIPPED})
+
+
+def _of_files(made: files.FileSet) -> Task:
+    about = made.about
+    return Task(made.name, made.inputs, made.classes, True, made.draw, made.held_out, about, bring=made.bring)
+
+
+class Tasks(Registry[Task]):
+    """The table of tasks; some parts of CIFAR-5M alone, such as ``cifar5m_0``, need no line in it."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and files.file_set(name) is not None)
+
+    def __missing__(self, name: str) -> Task:
+        made = files.file_set(name)
+        if made is None:
+            raise KeyError(name)
+        return _of_files(made)
+
+
+TASKS = Tasks("task", {task.name: task for task in (*_SHIPPED, *map(_of_files, files.FILE_SETS.values()))})
 
 
 def register_task(
@@ -348,10 +372,25 @@ def _check_samples(made: Task, x: Tensor, y: Tensor, shape: tuple[int, ...], of:
         raise ValueError(f"labels must be from 0 to {made.outputs - 1}, got {int(y.min())} to {int(y.max())}")
 
 
-def task(name: str) -> Task:
-    """The task of that name.
+def task(name: str, **how: Any) -> Task:
+    """The task of that name. One that is read from files has them fetched now, unless they are here already.
+
+    Args:
+        name: such as ``"digits"`` or ``"cifar10"``.
+        how: of tasks with files alone. ``parts=[0]``, of ``cifar5m``: which of its five files to train on; the task's name is
+            then ``cifar5m_0``, which an experiment may name too. ``folder=...``, of ``mnist1m``: from where to import it.
+            ``progress``, a function of the bytes there and the bytes in all; ``verify=True``, compute checksums again.
 
     Raises:
-        ValueError: no such task; the message lists those there are.
+        ValueError: no such task; the message lists those there are. DataError: a file cannot be had; the message says where it
+            is to be got and put.
+        TypeError: what the task does not know in ``how``.
     """
-    return TASKS[TASKS.known(name)]
+    if "parts" in how and name == "cifar5m":
+        name = files.cifar5m.of_parts(how.pop("parts")).name
+    found = TASKS[TASKS.known(name)]
+    if found.bring is not None:
+        found.bring(**how)
+    elif how:
+        raise TypeError(f"task {name!r} takes no {', '.join(how)}: it is made of no files")
+    return found

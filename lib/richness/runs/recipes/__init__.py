@@ -20,6 +20,7 @@ from richness.runs.recipes import (
     architectures,
     curvature,
     dynamics,
+    files,
     held_out,
     laboratory,
     model,
@@ -45,6 +46,14 @@ RECIPES: dict[str, Callable[[str], Experiment | Measurement]] = {
     **normalised.RECIPES,
 }
 
+#: name → recipe at scale ``paper``, of data that no smaller scale has.
+PAPER_ONLY = files.PAPER_ONLY
+
+
+def names(scale: str) -> list[str]:
+    """The recipes that there are at a scale."""
+    return [*RECIPES, *(PAPER_ONLY if scale == "paper" else ())]
+
 
 def recipe(name: str, scale: str) -> Experiment | Measurement:
     """The description of that name at that scale.
@@ -52,8 +61,14 @@ def recipe(name: str, scale: str) -> Experiment | Measurement:
     Raises:
         ValueError: no such recipe or scale; the message lists those there are.
     """
+    if name in PAPER_ONLY:
+        if scale != "paper":
+            raise ValueError(
+                f"the recipe {name!r} has the paper's own data and sizes, and no scale but 'paper', got {scale!r}"
+            )
+        return PAPER_ONLY[name]()
     if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(names('paper'))}")
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     return RECIPES[name](scale)

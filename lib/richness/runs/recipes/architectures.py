@@ -30,8 +30,8 @@ LAPTOP: dict[str, dict[str, Any]] = {
 }
 PAPER: dict[str, dict[str, Any]] = {
     "cnn": {"depth": 4, "width": 128},
-    "resnet": {"depth": 18, "width": 64},
-    "vit": {"depth": 26, "width": 192},
+    "resnet": {"depth": 18, "width": 64},  # ResNet-18: 11.17 million weights for ten classes
+    "vit": {"depth": 50, "width": 192},  # the twelve blocks of ViT-Ti: 5.5 million
 }
 
 
