@@ -38,6 +38,8 @@ class Task:
         held_out: real samples that never enter the stream: inputs (M, D), labels (M,); None where fresh samples serve.
         about: one sentence for captions.
         draw_unseen: as ``draw``, from originals that never enter the stream, where it is made of originals.
+        fixed: every batch is the same samples, whatever the seed and step, and so is the probe set: training on it is gradient
+            descent on one loss, and that loss is the one whose curvature is measured.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Task:
     held_out: Callable[[], tuple[Tensor, Tensor]] | None
     about: str
     draw_unseen: Draw | None = None
+    fixed: bool = False
 
     def batches(self, seed: int, steps: range, batch_size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """Training batches of several steps at once: inputs (steps, B, D), labels (steps, B) or targets (steps, B, K)."""
@@ -133,6 +136,13 @@ def _digits(
     return digits.stream(seed, steps, batch_size, name.replace("digits8", "digits"), small, device, held_out)
 
 
+def _digits_fixed(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    inputs, labels = (part[:batch_size].to(device) for part in digits.training(small=True))
+    if len(labels) < batch_size:
+        raise ValueError(f"digits8_fixed has {len(labels):,} samples, and {batch_size:,} were asked for: take fewer")
+    return inputs.expand(len(steps), -1, -1), labels.expand(len(steps), -1)
+
+
 def _photos(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
     return photos.stream(seed, steps, batch_size, name.replace("photos16", "photos"), small, device)
 
@@ -196,6 +206,16 @@ _SHIPPED = (
         partial(digits.held_out, True),
         "fresh deformations of 8,000 real MNIST digits, averaged to 8×8",
         partial(_digits, True, True),
+    ),
+    Task(
+        "digits8_fixed",
+        64,
+        10,
+        True,
+        _digits_fixed,
+        partial(digits.held_out, True),
+        "the first B of 8,000 real MNIST digits, averaged to 8×8, the same ones at every step",
+        fixed=True,
     ),
     Task(
         "photos",

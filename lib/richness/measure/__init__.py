@@ -2,6 +2,7 @@
 
 from richness.measure.curvature import (
     binned,
+    gauss_newton_vector_product,
     sharpest_direction,
     sharpness,
     spectral_density,
@@ -20,6 +21,7 @@ __all__ = [
     "drift",
     "feature_rank",
     "from_triangle",
+    "gauss_newton_vector_product",
     "gram",
     "kernel_change",
     "ntk",

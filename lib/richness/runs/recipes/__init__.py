@@ -13,6 +13,7 @@ import xarray as xr
 from richness.runs.experiment import Experiment
 from richness.runs.recipes import (
     architectures,
+    consistency,
     curvature,
     dynamics,
     held_out,
@@ -36,6 +37,7 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **model.RECIPES,
     **similarity.RECIPES,
     **architectures.RECIPES,
+    **consistency.RECIPES,
 }
 
 
