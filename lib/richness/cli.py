@@ -295,11 +295,14 @@ def _processes(workers: str, scheduler: str | None) -> int:
 def _sweep_and_save(
     experiment: Any, path: Path, workers: int, scheduler: str | None, name: str = "", scale: str = ""
 ) -> None:
-    """Runs every cell of the experiment and writes the result."""
-    from richness.runs.sweep import sweep as run_sweep
+    """Runs every cell of the experiment, or every seed of a measurement, and writes the result."""
+    from richness.runs.experiment import Experiment
+    from richness.runs.recipes import carry_out
 
-    about = f"{len(experiment.cells())} cells × {len(experiment.seeds)} seeds × {experiment.steps} steps"
-    _run_and_save(functools.partial(run_sweep, name=name, scale=scale), experiment, about, path, workers, scheduler)
+    about = f"{experiment.title}, {len(experiment.seeds)} seeds"
+    if isinstance(experiment, Experiment):
+        about = f"{len(experiment.cells())} cells × {len(experiment.seeds)} seeds × {experiment.steps} steps"
+    _run_and_save(functools.partial(carry_out, name=name, scale=scale), experiment, about, path, workers, scheduler)
 
 
 def _run_and_save(
@@ -362,6 +365,8 @@ def _check_device(device: str) -> None:
 
 
 def _counts(runs: Any) -> str:
+    if "status" not in runs:
+        return f"{runs.sizes['seed']} seeds"
     names = str(runs.status.attrs["flag_meanings"]).split()
     return ", ".join(f"{int((runs.status.values == flag).sum())} {name}" for flag, name in enumerate(names))
 

@@ -10,6 +10,7 @@ from richness import sweep
 from richness.findings import boundaries
 from richness.runs import shards
 from richness.runs.experiment import Experiment, late_window, log_steps
+from richness.runs.measurement import Measurement
 from richness.runs.recipes import RECIPES, recipe
 from richness.runs.results import ResultError
 
@@ -106,7 +107,7 @@ def test_log_steps_and_late_windows():
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_recipes_are_valid(name, scale):
-    assert isinstance(recipe(name, scale), Experiment)
+    assert isinstance(recipe(name, scale), Experiment | Measurement)
 
 
 def test_the_headline_recipe_keeps_what_it_promises():

@@ -15,6 +15,7 @@ import warnings
 import pytest
 
 from richness import cli
+from richness.findings import claims
 
 
 def test_help_does_not_wait_for_torch():
@@ -135,7 +136,7 @@ def test_two_workers_give_the_same_numbers(richness, tiny, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(richness, tiny, tmp_path, monkeypatch):
-    import richness.runs.sweep as module
+    import richness.runs.recipes as module
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
@@ -229,7 +230,7 @@ def test_ledger_json_is_a_list_of_rows_with_the_documented_keys(richness):
     assert {row["id"] for row in rows} >= {f"C{i}" for i in range(1, 18)}
     for row in rows:
         assert set(row) >= keys | {"verdict", "chapter"}
-        assert row["verdict"] in ("reproduced", "partly", "larger-scale", "not-reproduced", "not-run")
+        assert row["verdict"] in claims.VERDICTS
         assert row["interval"] or row["reason"], f"{row['id']} has neither an interval nor a reason"
     assert "NaN" not in answer.out
     table = richness("ledger")

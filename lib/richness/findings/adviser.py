@@ -215,7 +215,8 @@ def rule(loss: str, optimizer: str = "sgd", load: Load | None = None, first_vers
 def settings(names: Iterable[str], loss: str, optimizer: str) -> list[str]:
     """Those recipes that train with that loss and optimiser."""
     known = {name: recipe(name, "laptop") for name in names}
-    return [name for name, made in known.items() if (made.loss, made.optimizer) == (loss, optimizer)]
+    sweeps = {name: made for name, made in known.items() if isinstance(made, Experiment)}
+    return [name for name, made in sweeps.items() if (made.loss, made.optimizer) == (loss, optimizer)]
 
 
 def rules(
@@ -519,7 +520,7 @@ def judge_all(names: Iterable[str], rules: Iterable[Rule], load: Load | None = N
     frames = []
     for name in names:
         made = recipe(name, "laptop")
-        if (made.loss, made.optimizer) in known:
+        if isinstance(made, Experiment) and (made.loss, made.optimizer) in known:
             runs = (load or results.load)(name)
             setting = Experiment.model_validate_json(runs.attrs["recipe"])
             described = {key: getattr(setting, key) for key in _DESCRIBED}

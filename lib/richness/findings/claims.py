@@ -31,16 +31,24 @@ TOPICS = (
     solvable,
 )
 
+
+def order(identity: str) -> tuple[float, ...]:
+    """Where a claim stands: C1, C2 … of the paper, then S1.1, S1.2 … of its neighbours."""
+    return (identity[0] != "C", *map(int, identity[1:].split(".")))
+
+
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
         (claim for claims in (topic.CLAIMS for topic in TOPICS) for claim in claims),
-        key=lambda claim: int(claim.id[1:]),
+        key=lambda claim: order(claim.id),
     )
 )
 
 
 def ledger(load: Load | None = None) -> list[dict[str, Any]]:
-    """Every claim of the paper, C1 to C17, as rows ready for JSON; several rows may share an id.
+    """Every claim of the paper, C1 to C17, and of its neighbours, S1.1 onwards, as rows ready for JSON.
+
+    Several rows may share an id.
 
     Args:
         load: name of a recipe → its result; `richness.load` when left out. Where the result is missing or damaged, the
@@ -56,5 +64,5 @@ def ledger(load: Load | None = None) -> list[dict[str, Any]]:
     found = [row for topic in TOPICS for row in topic.rows(load or results.load)]
     done = {(row["id"], row["part"]) for row in found}
     found += [claim.row() for claim in CLAIMS if (claim.id, claim.part) not in done]
-    order = {(claim.id, claim.part): place for place, claim in enumerate(CLAIMS)}
-    return sorted(found, key=lambda row: order[row["id"], row["part"]])
+    places = {(claim.id, claim.part): place for place, claim in enumerate(CLAIMS)}
+    return sorted(found, key=lambda row: places[row["id"], row["part"]])

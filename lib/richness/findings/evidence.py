@@ -8,7 +8,9 @@ over the very same γ, which bends, stands beside them in `Exponent.theory`.
 
 A claim without an exponent states its criterion in ``predicted`` and is judged by it in two ways (two windows, two
 settings, two streams: the row says which), so that the same verdicts mean the same strictness. *larger-scale* is for a
-statement that this scale cannot decide; its row says what is missing.
+statement that this scale cannot decide; its row says what is missing. *not-tested* is for one that could not be put to
+the test as it was made, say because the paper's own formula was not had; the reason says so, and ``measured`` may hold
+what our reading of it gave.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ FIELDS = (
     "chapter",
 )
 
-VERDICTS = ("reproduced", "partly", "larger-scale", "not-reproduced", "not-run")
+VERDICTS = ("reproduced", "partly", "larger-scale", "not-reproduced", "not-tested", "not-run")
 
 #: A window holds if the measured exponent is this close to the predicted one …
 WITHIN = 0.05

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -67,6 +67,7 @@ def _grid(value: Any) -> Any:
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Grid = Annotated[tuple[Positive, ...], BeforeValidator(_grid), Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
 def _one_of(kind: str, names: Any, value: str) -> str:
@@ -75,13 +76,41 @@ def _one_of(kind: str, names: Any, value: str) -> str:
     return value
 
 
-class Experiment(BaseModel):
+class Description(BaseModel):
+    """What a result is made by: frozen, checked, and known by its hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    title: ClassVar[str]  #: what is done, in a few words
+
+    @property
+    def registered(self) -> dict[str, str]:
+        """What of it a reader has registered: ``"network mine"`` and so on -> fingerprint."""
+        return {}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the description, in hex: the identity of a recipe's result.
+
+        The device is not part of it, nor is a field at its default: a result keeps its identity when experiments learn to
+        do more. A network, task or probe that a reader registered enters by its name and its fingerprint: the hash of its
+        function's source, or the version given with it.
+        """
+        return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()
+
+    def _identity(self) -> dict[str, Any]:
+        described = self.model_dump(mode="json", exclude={"device"}, exclude_defaults=True)
+        if self.registered:
+            described["registered"] = self.registered
+        return described
+
+
+class Experiment(Description):
     """A plane of networks to train: every γ × η × seed of one architecture on one endless stream.
 
     Grids may be numbers, ``"start:stop:points"`` (log-spaced), or a mixture; they are kept in ascending order.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    title = "Online SGD across feature learning strength"
 
     network: str = Field("mlp", description="architecture")
     depth: int = Field(3, ge=2, le=64, description="L, the number of weight layers: hidden layers and readout")
@@ -101,9 +130,7 @@ class Experiment(BaseModel):
     steps: int = Field(1000, ge=1, le=10_000_000, description="T, updates")
     gammas: Grid = Field(description="richness γ: the centred output is divided by it")
     etas: Grid = Field(description="step sizes η")
-    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_listed), Field(min_length=1)] = Field(
-        (0,), description="each seeds both the initial weights and the stream"
-    )
+    seeds: Seeds = Field((0,), description="each seeds both the initial weights and the stream")
     probes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         ("loss",), description="what to record: " + ", ".join(("loss", *PROBES))
     )
@@ -127,12 +154,12 @@ class Experiment(BaseModel):
     @field_validator("gammas", "etas")
     @classmethod
     def _ascending(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(sorted(_unique(values)))
+        return tuple(sorted(no_twins(values)))
 
     @field_validator("seeds", "probes", "budgets")
     @classmethod
     def _no_twins(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return _unique(values)
+        return no_twins(values)
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:
@@ -234,19 +261,6 @@ class Experiment(BaseModel):
         """The budgets with ``steps`` itself, ascending."""
         return tuple(sorted({*self.budgets, self.steps}))
 
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the description, in hex: the identity of a recipe's result.
-
-        The device is not part of it, nor is a field at its default: a result keeps its identity when experiments learn to
-        do more. A network, task or probe that a reader registered enters by its name and its fingerprint: the hash of its
-        function's source, or the version given with it.
-        """
-        described = self.model_dump(mode="json", exclude={"device"}, exclude_defaults=True)
-        if self.registered:
-            described["registered"] = self.registered
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-
 
 def degree(recipe: Mapping[str, Any]) -> int:
     """The L with which theory is to be compared, of a result's recipe: its network's degree, smaller than its depth where norms
@@ -270,7 +284,12 @@ def late_window(budget: int) -> slice:
     return slice(budget + 1 - max(1, math.ceil(LATE_SHARE * budget)), budget + 1)
 
 
-def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def no_twins(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values themselves.
+
+    Raises:
+        ValueError: one appears more than once.
+    """
     if len(set(values)) < len(values):
         twins = sorted({v for v in values if values.count(v) > 1})
         raise ValueError(f"each value must appear once, got {', '.join(map(str, twins))} more than once")

@@ -19,13 +19,16 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from richness.networks.parameterization import DTYPE_REASON, dtype_for
 from richness.runs.experiment import REGISTRIES, Experiment
+
+if TYPE_CHECKING:
+    from richness.runs.measurement import Measurement
 
 SCHEMA = 1
 SCALES = ("smoke", "laptop", "paper")
@@ -138,7 +141,9 @@ def narrowed(values: np.ndarray) -> np.ndarray:
 
 def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
     """Add what follows from the others: ``lr_raw`` = N·η, the rescaled time ``tau`` = η·t/γ, and ``precision``, the dtype in
-    which each γ was trained."""
+    which each γ was trained. A measurement that is no sweep stays as it is."""
+    if "kind" in runs.attrs:
+        return runs
     experiment = recipe_of(runs)
     tau = (runs.eta * runs.step / runs.gamma).transpose("gamma", "trial" if "trial" in runs.dims else "eta", "step")
     dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.tolist()]
@@ -150,8 +155,14 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
     """The experiment that a result was made by.
 
     Raises:
-        ResultError: it names a network, task or probe that a reader registered, and that is not registered here.
+        ResultError: it names a network, task or probe that a reader registered, and that is not registered here; or the
+            result is no sweep.
     """
+    if "kind" in runs.attrs:
+        raise ResultError(
+            f"this result is a measurement ({runs.attrs['kind']}), not a sweep over γ and η: its description is the JSON in "
+            "attrs['recipe']"
+        )
     registered = json.loads(runs.attrs.get("registered", "{}"))
     missing = [key for key in registered if key.split(" ")[1] not in REGISTRIES[key.split(" ")[0]]]
     if missing:
@@ -162,27 +173,27 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
     return Experiment.model_validate_json(runs.attrs["recipe"])
 
 
-def provenance(experiment: Experiment, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
+def provenance(description: Experiment | Measurement, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
     """What a result must say of its making, as NetCDF attributes."""
     commit, dirty = _git()
     return {
-        "recipe": experiment.model_dump_json(),
-        "recipe_hash": experiment.hash,
-        "registered": json.dumps(experiment.registered),
+        "recipe": description.model_dump_json(),
+        "recipe_hash": description.hash,
+        "registered": json.dumps(description.registered),
         "recipe_name": name,
         "scale": scale,
         "schema": SCHEMA,
         "git_commit": commit,
         "git_dirty": int(dirty),
-        "seeds": json.dumps(experiment.seeds),
-        "device": device_name(experiment.device),
-        "dtype": experiment.dtype,
+        "seeds": json.dumps(description.seeds),
+        "device": device_name(description.device),
+        "dtype": description.dtype,
         "packages": json.dumps(_versions()),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall, 3),
         "cpu_seconds": round(cpu, 3),
         "Conventions": "CF-1.10",
-        "title": f"Online SGD across feature learning strength: {name or experiment.task}",
+        "title": f"{description.title}: {name}" if name else description.title,
     }
 
 

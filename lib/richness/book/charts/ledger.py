@@ -17,6 +17,7 @@ _WORDS = {
     "partly": "partly reproduced",
     "larger-scale": "needs a larger scale",
     "not-reproduced": "not reproduced",
+    "not-tested": "not tested",
     "not-run": "not run",
 }
 _HEADINGS = ("claim", "verdict", "predicted", "measured", "95 % interval", "γ used", "seeds")
@@ -61,7 +62,7 @@ def ledger_table(rows: Iterable[Mapping[str, Any]]) -> LedgerTable:
     it; where there is no interval, the row's reason stands in its place.
 
     Raises:
-        ValueError: no rows, a row without a verdict, or a verdict that is none of the five.
+        ValueError: no rows, a row without a verdict, or a verdict that is none of the known.
     """
     kept = tuple(rows)
     if not kept:

@@ -1,16 +1,20 @@
-"""The named sweeps that the book is made of, each at three scales.
+"""The named sweeps and measurements that the book is made of, each at three scales.
 
 ``smoke`` takes seconds on two cores and proves that everything runs; ``laptop`` is what ``precomputed/`` holds; ``paper`` has
-the paper's own sizes and wants a GPU. A module a topic; each recipe is a function of the scale to its :class:`Experiment`.
+the paper's own sizes and wants a GPU. A module a topic; each recipe is a function of the scale to its :class:`Experiment`, or,
+for what is no sweep over γ and η, to its :class:`~richness.runs.measurement.Measurement`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
 
 import xarray as xr
 
 from richness.runs.experiment import Experiment
+from richness.runs.measurement import Measurement, measured
 from richness.runs.recipes import (
     architectures,
     consistency,
@@ -27,7 +31,7 @@ from richness.runs.results import SCALES, precomputed_path, read, runs_folder, s
 from richness.runs.sweep import Progress, sweep
 
 #: name → recipe, of all topics.
-RECIPES: dict[str, Callable[[str], Experiment]] = {
+RECIPES: dict[str, Callable[[str], Experiment | Measurement]] = {
     **portraits.RECIPES,
     **laboratory.RECIPES,
     **dynamics.RECIPES,
@@ -41,8 +45,8 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
 }
 
 
-def recipe(name: str, scale: str) -> Experiment:
-    """The experiment of that name at that scale.
+def recipe(name: str, scale: str) -> Experiment | Measurement:
+    """The description of that name at that scale.
 
     Raises:
         ValueError: no such recipe or scale; the message lists those there are.
@@ -52,6 +56,21 @@ def recipe(name: str, scale: str) -> Experiment:
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     return RECIPES[name](scale)
+
+
+def carry_out(
+    described: Experiment | Measurement,
+    executor: Executor | None = None,
+    store: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    name: str = "",
+    scale: str = "",
+) -> xr.Dataset:
+    """A sweep or a measurement done, whichever is described; only a sweep keeps in the store what it has finished."""
+    if isinstance(described, Measurement):
+        return measured(described, executor, progress, name=name, scale=scale)
+    return sweep(described, executor, store, progress, name=name, scale=scale)
 
 
 def obtain(
@@ -71,18 +90,18 @@ def obtain(
     Raises:
         ValueError: no such recipe or scale, or a seed out of range. ResultError: a damaged file, or no place to write.
     """
-    experiment = recipe(name, scale)
+    described = recipe(name, scale)
     if seed:
-        fields = experiment.model_dump() | {"seeds": [seed + s for s in experiment.seeds]}
-        experiment = Experiment.model_validate(fields)
-    kept = runs_folder() / scale / f"{name}-{experiment.hash[:8]}.nc"
+        fields = described.model_dump() | {"seeds": [seed + s for s in described.seeds]}
+        described = type(described).model_validate(fields)
+    kept = runs_folder() / scale / f"{name}-{described.hash[:8]}.nc"
     for path in (precomputed_path(name, scale), kept):
         if scale != "smoke" and path.exists():
             runs = read(path)
-            if runs.attrs["recipe_hash"] == experiment.hash:
+            if runs.attrs["recipe_hash"] == described.hash:
                 return runs
     if scale == "smoke":
-        return sweep(experiment, progress=progress, name=name, scale=scale)
-    runs = sweep(experiment, store=runs_folder() / "store", progress=progress, name=name, scale=scale)
+        return carry_out(described, progress=progress, name=name, scale=scale)
+    runs = carry_out(described, store=runs_folder() / "store", progress=progress, name=name, scale=scale)
     save(runs, kept)
     return runs
