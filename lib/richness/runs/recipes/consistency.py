@@ -14,7 +14,7 @@ from typing import Any
 
 from richness.runs.experiment import Experiment, canonical
 
-WIDTHS = (32, 64, 128, 256, 512)
+WIDTHS = (16, 32, 64, 128, 256)
 BASE_WIDTH = 64  # where the standard parameterisation's step is the others' (it is also the number of inputs)
 
 
@@ -53,11 +53,11 @@ SPECTRA_ETA, PLANE_ETA = 6.0, 3.0
 #: γ of the plane: powers of √2, so that every width's N^(−1/2) is one of them. (γ = 1 is µP's own recipe.)
 PLANE_GAMMAS = canonical(2 ** (-k / 2) for k in range(1, 10))
 
-#: Networks with residual branches → the depths L that are run; 1 to 32 blocks.
+#: Networks with residual branches → the depths L that are run; 1 to 16 blocks.
 RESIDUAL = {
-    "residual": (3, 4, 6, 10, 18, 34),
+    "residual": (3, 4, 6, 10, 18),
     "residual_two": (4, 6, 10, 18),
-    "residual_unscaled": (3, 4, 6, 10, 18),
+    "residual_unscaled": (3, 4, 6, 10),
 }
 RESIDUAL_ETAS = (0.75, 1.5, 3.0, 6.0, 12.0, 24.0)
 
