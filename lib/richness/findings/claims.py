@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from richness.findings import (
+    consistency,
     curvature,
     dynamics,
     performance,
@@ -29,6 +30,7 @@ TOPICS = (
     curvature,
     similarity,
     solvable,
+    consistency,
 )
 
 

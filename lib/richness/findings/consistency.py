@@ -83,10 +83,11 @@ def family(results: Mapping[int, xr.Dataset], etas: Iterable[float], size: str) 
 
     Returns:
         Over (size, eta0, seed, step), at the steps where curvature was measured: ``loss`` and ``product``, lr_raw·λ_max, NaN
-        after a divergence.
+        after a divergence. Attributes: those of the largest.
     """
-    parts = []
+    parts, attrs = [], {}
     for runs in results.values():
+        attrs = runs.attrs
         one = runs.isel(gamma=0, drop=True).transpose("eta", "seed", "step", ...)
         known = np.isfinite(one.sharpness.values).any(axis=(0, 1))
         product = (one.sharpness * one.lr_raw).transpose("eta", "seed", "step")
@@ -96,7 +97,7 @@ def family(results: Mapping[int, xr.Dataset], etas: Iterable[float], size: str) 
         )
         data = {"loss": (dims, one.loss.values[..., known]), "product": (dims, product.values[..., known])}
         parts.append(xr.Dataset(data, axes).astype(float))
-    return xr.concat(parts, xr.IndexVariable(size, list(results)))
+    return xr.concat(parts, xr.IndexVariable(size, list(results))).assign_attrs(attrs)
 
 
 def over_widths(load: Load, scaling: str) -> xr.Dataset:
@@ -117,7 +118,7 @@ def spectra(load: Load, scaling: str) -> xr.DataArray:
         values = (runs.spectra * runs.lr_raw).isel(gamma=0, eta=0, drop=True).dropna("step", how="all")
         parts.append(values.drop_vars([name for name in values.coords if name not in values.dims]))
     joined = xr.concat(parts, xr.IndexVariable("width", list(WIDTHS))).assign_coords(matrix=list(MATRICES))
-    return joined.transpose("width", "matrix", "eigenvalue", "seed", "step").astype(float)
+    return joined.transpose("width", "matrix", "eigenvalue", "seed", "step").astype(float).assign_attrs(runs.attrs)
 
 
 def plane(load: Load) -> xr.Dataset:
@@ -133,7 +134,7 @@ def plane(load: Load) -> xr.Dataset:
         mup, place = load(scaled_name("mup", n)), SCALINGS["mup"].etas.index(PLANE_ETA)
         columns.append(_ends(mup.isel(eta=[place])))
         parts.append(xr.concat(columns, "gamma"))
-    return xr.concat(parts, xr.IndexVariable("width", list(WIDTHS)))
+    return xr.concat(parts, xr.IndexVariable("width", list(WIDTHS))).assign_attrs(mup.attrs)
 
 
 def _ends(runs: xr.Dataset) -> xr.Dataset:
@@ -305,9 +306,9 @@ CLAIMS = (
     _claim("5", "µP", "the best η₀ does not depend on N under µP (exponent in N)", 0.0),
     _claim("5", "NTK", "the best η₀ depends on N in NTK parameterisation", "95 % interval of the exponent in N without 0"),
     _claim("5", "standard", "the best step is ∝ 1/N in standard parameterisation (exponent in N: ours)", -1.0),
-    _claim("6", "one layer", "depth: one layer a block, branches / √blocks: sharpness is the same at every depth", _STEADY),
+    _claim("6", "one layer", "one layer a block, branches over √blocks: sharpness is the same at every depth", _STEADY),
     _claim("6", "two layers", "two layers a block: it is not", _APART),
-    _claim("6", "unscaled", "branches not divided: it is not, from the first step", "ηλ at step 0 over that of one block, above 2"),
+    _claim("6", "unscaled", "branches not divided: it is not, from step 0", "ηλ at step 0 over that of one block, above 2"),
     _claim("7", "bridge", "NTK parameterisation at width N is the main paper at γ = N^(−1/2) (derived here)",
            "largest relative difference of loss curves below 1e-10, float64, N = 64 and N = 256"),
     _claim("8", "architectures", "ResNets, ViTs and transformers at the paper's sizes", "the same contrast between µP and NTK"),
@@ -329,26 +330,29 @@ def _judged(identity: str, judge: Any, load: Load) -> list[dict[str, Any]]:
     """One claim's rows, or, where a result is missing, its parts as not run with the reason."""
     parts = [claim for claim in CLAIMS if claim.id == f"S1.{identity}"]
     missing: list[str] = []
+    scales: set[str] = set()
 
     def counted(name: str) -> xr.Dataset:
         runs = obtained(load, name)
         if isinstance(runs, str):
             missing.append(runs)
             raise LookupError(name)
+        scales.add(str(runs.attrs.get("scale", "")))
         return runs
 
     try:
         measured: dict[str, list[tuple[str, Estimate | float, bool]]] = judge(counted)
     except (LookupError, ValueError) as why:
         return [claim.row(reason=missing[0] if missing else str(why)) for claim in parts]
-    return [row for claim in parts for row in _rows_of(claim, measured[claim.part])]
+    scale = " ".join(sorted(scales)) or "live"
+    return [row for claim in parts for row in _rows_of(claim, measured[claim.part], scale)]
 
 
-def _rows_of(claim: Claim, settings: list[tuple[str, Estimate | float, bool]]) -> list[dict[str, Any]]:
+def _rows_of(claim: Claim, settings: list[tuple[str, Estimate | float, bool]], scale: str) -> list[dict[str, Any]]:
     together = verdict(holds for *_, holds in settings)
     made = []
     for where, value, _ in settings:
-        known: dict[str, Any] = {"claim": f"{claim.sentence}; {where}", "verdict": together, "scale": "laptop"}
+        known: dict[str, Any] = {"claim": f"{claim.sentence}; {where}", "verdict": together, "scale": scale}
         if isinstance(value, Estimate):
             known |= {
                 "measured": rounded(value.value),
