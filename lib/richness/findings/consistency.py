@@ -223,7 +223,8 @@ def _slopes(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
 def best(made: xr.Dataset, steps: int) -> xr.DataArray:
     """The η₀ of the smallest loss after so many steps: (size, seed), a parabola through the three points about the smallest.
 
-    The measured step nearest to ``steps`` (in ratio) is taken. At an end of the axis it is that end.
+    The measured step nearest to ``steps`` (in ratio) is taken. NaN where the smallest is at an end of the axis: the best lies there
+    or beyond.
     """
     size = next(str(dim) for dim in made.loss.dims if dim not in ("eta0", "seed", "step"))
     place = int(np.abs(np.log(np.maximum(made.step.values, 0.5) / steps)).argmin())
@@ -233,15 +234,19 @@ def best(made: xr.Dataset, steps: int) -> xr.DataArray:
     for place_of in np.ndindex(found.shape):
         y = np.log(loss.values[place_of])
         if np.isfinite(y).any():
-            found[place_of] = np.exp(_lowest(x, np.where(np.isfinite(y), y, np.inf)))
+            found[place_of] = np.exp(_lowest(x, y))
     return xr.DataArray(found, {size: made[size].values, "seed": made.seed.values}, (size, "seed"))
 
 
 def _lowest(x: np.ndarray, y: np.ndarray) -> float:
-    k = int(y.argmin())
-    if k in (0, len(x) - 1) or not np.isfinite(y[k - 1 : k + 2]).all():
+    """Of a parabola through the smallest y and its neighbours; that x itself where a neighbour diverged (y is no number)."""
+    k = int(np.nanargmin(y))
+    if k in (0, len(x) - 1):
+        return np.nan
+    near = slice(k - 1, k + 2)
+    if not np.isfinite(y[near]).all():
         return float(x[k])
-    a, b, _ = np.polyfit(x[k - 1 : k + 2] - x[k], y[k - 1 : k + 2], 2)
+    a, b, _ = np.polyfit(x[near] - x[k], y[near], 2)
     return float(x[k] - b / (2 * a)) if a > 0 else float(x[k])
 
 
@@ -341,14 +346,19 @@ def _judged(identity: str, judge: Any, load: Load) -> list[dict[str, Any]]:
         return runs
 
     try:
-        measured: dict[str, list[tuple[str, Estimate | float, bool]]] = judge(counted)
+        measured: dict[str, list[tuple[str, Estimate | float, bool]] | str] = judge(counted)
     except (LookupError, ValueError) as why:
         return [claim.row(reason=missing[0] if missing else str(why)) for claim in parts]
     scale = " ".join(sorted(scales)) or "live"
     return [row for claim in parts for row in _rows_of(claim, measured[claim.part], scale)]
 
 
-def _rows_of(claim: Claim, settings: list[tuple[str, Estimate | float, bool]], scale: str) -> list[dict[str, Any]]:
+def _rows_of(
+    claim: Claim, settings: list[tuple[str, Estimate | float, bool]] | str, scale: str
+) -> list[dict[str, Any]]:
+    """A row a setting; one row that says why, where the part could not be put to the test."""
+    if isinstance(settings, str):
+        return [claim.row(verdict="not-tested", reason=settings, scale=scale)]
     together = verdict(holds for *_, holds in settings)
     made = []
     for where, value, _ in settings:
@@ -425,12 +435,18 @@ def _linear(load: Load) -> dict[str, list]:
     return {"constant": found}
 
 
-def _transferred(load: Load) -> dict[str, list]:
-    found: dict[str, list] = {}
+def _transferred(load: Load) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for part, scaling in (("µP", "mup"), ("NTK", "ntk"), ("standard", "standard")):
         made = over_widths(load, scaling)
         for steps in BUDGETS:
-            one = transfer(made, steps)
+            try:
+                one = transfer(made, steps)
+            except ValueError:
+                found[part] = (
+                    "at some width the best step is the smallest or largest that was run, so that its place is not known"
+                )
+                break
             holds = 0 not in one if part == "NTK" else one.near(0.0 if part == "µP" else -1.0)
             found.setdefault(part, []).append((f"after {steps} steps", one, holds))
     return found

@@ -272,6 +272,11 @@ def _at_steps(made: xr.Dataset, size: str, group: str) -> list[dict[str, Any]]:
     ]
 
 
+def _place(best: np.ndarray) -> str:
+    """Of the best η₀, one a seed."""
+    return f"{_mean(best, 0):.3g}" if np.isfinite(best).all() else "at an end of the axis"
+
+
 def _transfer_panel(rows: list[dict[str, Any]], choice: str, words: str, place: str) -> Any:
     sizes = sorted({row["size"] for row in rows})
     every = [v for row in rows for v in row["v"] if v and v < 0.2]
@@ -309,8 +314,7 @@ def consistency_transfer(
     )
     bests = {name: found.best(made, int(steps[-1])).values for name, made in families.items()}
     said = "; ".join(
-        f"{name}: {_mean(b[0], 0):.3g} at the smallest width, {_mean(b[-1], 0):.3g} at the largest"
-        for name, b in bests.items()
+        f"{name}: {_place(b[0])} at the smallest width, {_place(b[-1])} at the largest" for name, b in bests.items()
     )
     note = (
         f"{caption or 'Does one step serve all widths?'} The loss at the measured step nearest to t, geometric mean over "
