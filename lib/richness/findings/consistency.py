@@ -223,8 +223,8 @@ def _slopes(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
 def best(made: xr.Dataset, steps: int) -> xr.DataArray:
     """The η₀ of the smallest loss after so many steps: (size, seed), a parabola through the three points about the smallest.
 
-    The measured step nearest to ``steps`` (in ratio) is taken. NaN where the smallest is at an end of the axis: the best lies there
-    or beyond.
+    The measured step nearest to ``steps`` (in ratio) is taken. NaN where the smallest is at an end of the axis: the best
+    lies there or beyond.
     """
     size = next(str(dim) for dim in made.loss.dims if dim not in ("eta0", "seed", "step"))
     place = int(np.abs(np.log(np.maximum(made.step.values, 0.5) / steps)).argmin())
@@ -444,7 +444,7 @@ def _transferred(load: Load) -> dict[str, Any]:
                 one = transfer(made, steps)
             except ValueError:
                 found[part] = (
-                    "at some width the best step is the smallest or largest that was run, so that its place is not known"
+                    "at some width the best step is the largest or smallest that was run: its place is not known"
                 )
                 break
             holds = 0 not in one if part == "NTK" else one.near(0.0 if part == "µP" else -1.0)

@@ -109,8 +109,8 @@ def plane(scale: str, width: int) -> Experiment:
 def random_features(scale: str) -> Experiment:
     """Only the readout is trained: the loss is quadratic. float64, so that it can be seen to be."""
     return Experiment(
-        network="random_features", width=_width(scale, 128), gammas=1.0, etas=(3.0, 12.0), dtype="float64",
-        probes=("loss", "spectra"), **_sized(scale, probe_points=7),
+        network="random_features", width=_width(scale, 32), gammas=1.0, etas=(3.0, 12.0), dtype="float64",
+        probes=("loss", "spectra"), **_sized(scale, probe_points=4),
     )  # fmt: skip
 
 
