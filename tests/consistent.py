@@ -50,7 +50,8 @@ def planted(best: float = 12.0) -> Callable[[str], xr.Dataset]:
         size = int(parts[-1])
         if "plane" in name:
             etas = [recipes.PLANE_ETA * g**2 for g in recipes.PLANE_GAMMAS]
-            return result(recipes.PLANE_GAMMAS, sorted(etas), lambda eta, t: 0.1 * (1 + t / 400), loss_about(best))
+            one = result(recipes.PLANE_GAMMAS, sorted(etas), lambda eta, t: 0.1 + 0 * t, loss_about(best))
+            return one.assign(sharpness=one.sharpness * (1 + one.gamma**2 * one.step / 400))
         if parts[1] == "spectra":
             base = result([1.0], [recipes.SPECTRA_ETA], lambda eta, t: 0.1 + 0 * t, loss_about(best))
             late = {"Hessian": 0.0, "Gauss–Newton": 0.0, "NTK": 20.0 / size}

@@ -27,7 +27,7 @@ def widths() -> dict:
 def test_training_shows_every_width_at_every_common_base_step(widths):
     fig = charts.consistency_training(widths)
     assert controls(fig) == {"scaling", "log_eta"}
-    assert len(fig.table) == 3 * 7 * len(recipes.WIDTHS) * len(STEPS)
+    assert len(fig.table) == 3 * 6 * len(recipes.WIDTHS) * len(STEPS)
     row = fig.table[
         (fig.table.parameterisation == "NTK") & (fig.table.N == 16) & (fig.table["η₀"] == 6.0) & (fig.table.t == 400)
     ]
@@ -57,7 +57,7 @@ def test_the_plane_shows_both_cuts():
 
 def test_transfer_and_depth_show_all_base_steps(widths):
     fig = charts.consistency_transfer(widths)
-    assert controls(fig) == {"scaling", "log_t"} and len(fig.table) == (7 + 7 + 9) * len(recipes.WIDTHS)
+    assert controls(fig) == {"scaling", "log_t"} and len(fig.table) == (7 + 8 + 9) * len(recipes.WIDTHS)
     assert "µP: 12 at the smallest width, 12 at the largest" in fig.summary
     deep = {name: consistency.over_depths(load, name) for name in recipes.RESIDUAL}
     fig = charts.consistency_depth(deep)

@@ -89,5 +89,5 @@ _Experiment = consistency.Experiment
 def test_the_plane_joins_both_recipes():
     made = consistency.plane(planted())
     assert made.sizes == {"width": len(recipes.WIDTHS), "gamma": len(recipes.PLANE_GAMMAS) + 1, "seed": 3}
-    np.testing.assert_allclose(made.growth, 2.0)
+    np.testing.assert_allclose(made.growth, np.broadcast_to(1 + made.gamma.values[:, None] ** 2, made.growth.shape))
     assert float(made.gamma.max()) == 1.0

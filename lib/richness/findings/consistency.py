@@ -65,6 +65,9 @@ MATRICES = ("Hessian", "Gauss–Newton", "NTK")
 #: The base steps at which widths are judged: below the edge of stability for most of the time, and reaching it.
 JUDGED = (3.0, 6.0)
 
+#: Up to this γ the plane counts as lazy: λ grows by less than about half there.
+LAZY = 0.15
+
 #: Depths are judged at these.
 JUDGED_DEEP = (1.5, 3.0)
 
@@ -303,7 +306,8 @@ CLAIMS = (
     _claim("1", "µP", f"sharpness along training is the same at every width under µP ({_SPAN})", _STEADY),
     _claim("1", "loss", f"while the loss is not: wider is better ({_SPAN})", _APART),
     _claim("2", "µP", "the growth of λ along training does not depend on N under µP (exponent in N: ours)", 0.0),
-    _claim("2", "NTK", "and dies out with N in NTK parameterisation (exponent in N: ours)", -1.0),
+    _claim("2", "γ", f"on the lazy side it goes as γ² (exponent in γ ≤ {LAZY:g}: ours)", 2.0),
+    _claim("2", "NTK", "so that it dies out as 1/N in NTK parameterisation (exponent in N: ours)", -1.0),
     _claim("3", "largest", "the Hessian's largest eigenvalue is the same at every width under µP", _STEADY),
     _claim("3", "smaller", "smaller ones (here the 10th) gather effects of finite width", f"its distance {_MORE}"),
     _claim("3", "NTK", "so does the NTK's largest", f"its distance {_MORE}"),
@@ -393,6 +397,10 @@ def _growing(load: Load) -> dict[str, list]:
         made = over_widths(load, scaling)
         exponents = [(f"η₀ = {eta:g}", growth(made, eta)) for eta in JUDGED]
         found[part] = [(where, one, one.near(predicted)) for where, one in exponents]
+    made = plane(load)
+    lazy = made.growth.where(made.gamma <= LAZY * (1 + 1e-6), drop=True).transpose("width", "gamma", "seed") - 1
+    powers = [(f"N = {n}", estimate(_slopes(lazy.gamma.values, lazy.sel(width=n).values))) for n in WIDTHS[-2:]]
+    found["γ"] = [(where, one, one.near(2.0)) for where, one in powers]
     return found
 
 

@@ -37,7 +37,13 @@ class Scaling:
 
 SCALINGS = {
     "mup": Scaling("µP", "mlp", lambda n: 1.0, lambda eta, n: eta),
-    "ntk": Scaling("NTK", "mlp", lambda n: n**-0.5, lambda eta, n: eta / n),
+    "ntk": Scaling(
+        "NTK",
+        "mlp",
+        lambda n: n**-0.5,
+        lambda eta, n: eta / n,
+        (3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 384.0),
+    ),
     "standard": Scaling(
         "standard",
         "standard",
