@@ -233,14 +233,14 @@ def consistency_plane(made: xr.Dataset, *, caption: str | None = None, label: st
         "way:N", scale=alt.Scale(domain=["µP", "NTK"], range=[theme.RICH, theme.LAZY]), legend=alt.Legend(title=None)
     )
     lines = alt.Chart(alt.InlineData(values=ways)).mark_line(
-        strokeWidth=3, point={"size": 50, "filled": False, "fill": "transparent"}
+        strokeWidth=2, opacity=0.8, point={"size": 560, "filled": False, "strokeWidth": 2}
     )
     lines = lines.encode(x=x, y=y, color=colour, detail="way:N", order="width:Q")
     options, labels = list(_WHAT), list(_WHAT.values())
     choice = alt.param(
         name="what", value="growth", bind=alt.binding_radio(options=options, labels=labels, name="colour ")
     )
-    layers = alt.layer(alt.layer(cells, words), lines).resolve_scale(color="independent").add_params(choice)
+    layers = alt.layer(cells, lines, words).resolve_scale(color="independent").add_params(choice)
     chart = layers.properties(width=theme.PLANE, height=theme.PLANE + 40)
     mup = table[table.gamma == 1.0].growth
     ntk = pd.concat(
