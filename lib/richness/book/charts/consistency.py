@@ -148,13 +148,13 @@ def consistency_spectra(
     Args:
         families: name of a parameterisation → its :func:`richness.findings.consistency.spectra`.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, values in families.items():
         means = _mean(values.transpose("seed", ...).values, axis=0)  # (width, matrix, eigenvalue, step)
         for i, n in enumerate(values.width.values):
             for m, matrix in enumerate(values.matrix.values):
                 for k, t in enumerate(values.step.values):
-                    row = {"group": name, "matrix": str(matrix), "size": int(n), "t": int(t)}
+                    row: dict[str, Any] = {"group": name, "matrix": str(matrix), "size": int(n), "t": int(t)}
                     rows.append(row | {"v": [theme.significant(v, 3) for v in means[i, m, :, k]]})
     shown = [row for row in rows if row["t"] > 0]
     data = alt.Chart(alt.InlineData(values=shown)).transform_filter("datum.group == scaling")
@@ -172,7 +172,7 @@ def consistency_spectra(
     chart = theme.beside(*panels).add_params(_radio("scaling", list(families), "parameterisation "), slider)
     end = pd.DataFrame([row for row in rows if row["t"] == max(r["t"] for r in rows)])
     summary = "The largest at the last step, times lr_raw, over the widths: " + "; ".join(
-        f"{group}, {matrix}: {min(v[0] for v in part.v):.3g} to {max(v[0] for v in part.v):.3g}"
+        f"{group}, {matrix}: {_range([v[0] for v in part.v])}"
         for (group, matrix), part in end.groupby(["group", "matrix"], sort=False)
     )
     note = (
@@ -186,6 +186,11 @@ def consistency_spectra(
         for r in rows
     )
     return figure(theme.finished(chart), summary + ".", table, note, label)
+
+
+def _range(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{min(known):.3g} to {max(known):.3g}" if known else "none"
 
 
 def recipe_outputs(made: xr.DataArray) -> int:
