@@ -190,8 +190,9 @@ def estimate(values: np.ndarray) -> Estimate:
 def distance(values: xr.DataArray) -> xr.DataArray:
     """\\|log q − log q_max\\| of every size but the largest, seed by seed; its first axis is the size."""
     size = str(values.dims[0])
-    logs: xr.DataArray = np.log(values.where(values > 0))
-    return abs(logs.isel({size: slice(-1)}) - logs.isel({size: -1}, drop=True))
+    logs = xr.apply_ufunc(np.log, values.where(values > 0))
+    apart: xr.DataArray = abs(logs.isel({size: slice(-1)}) - logs.isel({size: -1}, drop=True))
+    return apart
 
 
 def widening(values: xr.DataArray) -> Estimate:
