@@ -75,10 +75,10 @@ def _sized(scale: str, **laptop: Any) -> dict[str, Any]:
         few = {
             "batch_size": 32,
             "probe_samples": 32,
-            "steps": 8,
+            "steps": 4,
             "seeds": (0, 1),
-            "record_points": 6,
-            "probe_points": 3,
+            "record_points": 3,
+            "probe_points": 2,
         }
         return shared | few
     samples = {"laptop": 256, "paper": 4096}[scale]
