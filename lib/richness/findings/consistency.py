@@ -295,7 +295,7 @@ def bridge(width: int = 64, eta: float = 6.0, steps: int = 20, samples: int = 64
 
 _SPAN = f"N = {WIDTHS[0]} to {WIDTHS[-1]}"
 _STEADY = f"distance to the largest grows by at most {TOLERANCE:g}"
-_APART = f"distance to the largest grows by more than {TOLERANCE:g}"
+_APART = f"distance to the largest grows by more than {TOLERANCE:g}, with its 95 % interval"
 _MORE = "grows more than the Hessian's largest does, with its 95 % interval"
 
 
@@ -388,7 +388,7 @@ def _consistent(load: Load) -> dict[str, list]:
         one = made.sel(eta0=eta)
         sharp, loss = widening(one["product"].transpose("width", ...)), widening(one.loss.transpose("width", ...))
         found["µP"].append((f"η₀ = {eta:g}", sharp, sharp.value <= TOLERANCE))
-        found["loss"].append((f"η₀ = {eta:g}", loss, loss.value > TOLERANCE))
+        found["loss"].append((f"η₀ = {eta:g}", loss, loss.interval[0] > TOLERANCE))
     return found
 
 
@@ -467,7 +467,7 @@ def _deep(load: Load) -> dict[str, list]:
         product = over_depths(load, network)["product"]
         for eta in JUDGED_DEEP:
             one = widening(product.sel(eta0=eta).transpose("depth", ...))
-            holds = one.value <= TOLERANCE if part == "one layer" else one.value > TOLERANCE
+            holds = one.value <= TOLERANCE if part == "one layer" else one.interval[0] > TOLERANCE
             found.setdefault(part, []).append((f"η₀ = {eta:g}", one, holds))
     unscaled = over_depths(load, "residual_unscaled")["product"].isel(step=0).sel(eta0=JUDGED_DEEP[0])
     for L in RESIDUAL["residual_unscaled"][-2:]:
