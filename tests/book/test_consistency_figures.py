@@ -57,7 +57,7 @@ def test_the_plane_shows_both_cuts():
 
 def test_transfer_and_depth_show_all_base_steps(widths):
     fig = charts.consistency_transfer(widths)
-    assert controls(fig) == {"scaling", "log_t"} and len(fig.table) == (7 + 8 + 9) * len(recipes.WIDTHS)
+    assert controls(fig) == {"scaling", "log_t"} and len(fig.table) == (7 + 8 + 8) * len(recipes.WIDTHS)
     assert "µP: 12 at the smallest width, 12 at the largest" in fig.summary
     deep = {name: consistency.over_depths(load, name) for name in recipes.RESIDUAL}
     fig = charts.consistency_depth(deep)
