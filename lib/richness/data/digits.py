@@ -82,8 +82,18 @@ def pooled(images: Tensor) -> Tensor:
 @cache
 def held_out(small: bool) -> tuple[Tensor, Tensor]:
     """The 2,000 real, undeformed digits that never enter the stream: float32 (2000, 784 or 64), labels int64 (2000,)."""
+    return _as_they_are(slice(TRAINING, None), small)
+
+
+@cache
+def training(small: bool) -> tuple[Tensor, Tensor]:
+    """The other 8,000, undeformed: float32 (8000, 784 or 64), labels int64 (8000,)."""
+    return _as_they_are(slice(TRAINING), small)
+
+
+def _as_they_are(part: slice, small: bool) -> tuple[Tensor, Tensor]:
     images, labels = load()
-    return inputs(images[TRAINING:].to(torch.float32) / 255.0, small), labels[TRAINING:]
+    return inputs(images[part].to(torch.float32) / 255.0, small), labels[part]
 
 
 @cache

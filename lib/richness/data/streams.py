@@ -42,6 +42,8 @@ class Task:
         about: one sentence for captions.
         draw_unseen: as ``draw``, from originals that never enter the stream, where it is made of originals.
         bring: fetches the files that it is read from, and says where they lie; None where there are none.
+        fixed: every batch is the same samples, whatever the seed and step, and so is the probe set: training on it is gradient
+            descent on one loss, and that loss is the one whose curvature is measured.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Task:
     about: str
     draw_unseen: Draw | None = None
     bring: Callable[..., list[Path]] | None = None
+    fixed: bool = False
 
     def stream(self, part: str) -> str:
         """The name that the draws of a part go by: ``train``, ``probe``, ``test`` or ``unseen``."""
@@ -147,6 +150,13 @@ def digits_stream(name: str) -> str:
     return name.replace("digits8", "digits")
 
 
+def _digits_fixed(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    inputs, labels = (part[:batch_size].to(device) for part in digits.training(small=True))
+    if len(labels) < batch_size:
+        raise ValueError(f"digits8_fixed has {len(labels):,} samples, and {batch_size:,} were asked for: take fewer")
+    return inputs.expand(len(steps), -1, -1), labels.expand(len(steps), -1)
+
+
 def _photos(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
     return photos.stream(seed, steps, batch_size, name.replace("photos16", "photos"), small, device)
 
@@ -226,6 +236,16 @@ _SHIPPED = (
         partial(digits.held_out, True),
         "fresh deformations of 8,000 real MNIST digits, averaged to 8×8",
         partial(_digits, True, True),
+    ),
+    Task(
+        "digits8_fixed",
+        64,
+        10,
+        True,
+        _digits_fixed,
+        partial(digits.held_out, True),
+        "the first B of 8,000 real MNIST digits, averaged to 8×8, the same ones at every step",
+        fixed=True,
     ),
     Task(
         "photos",

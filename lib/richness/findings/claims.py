@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from richness.findings import (
+    consistency,
     curvature,
     dynamics,
     normalised,
@@ -31,6 +32,7 @@ TOPICS = (
     curvature,
     similarity,
     solvable,
+    consistency,
     normalised,
 )
 

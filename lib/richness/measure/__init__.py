@@ -2,6 +2,7 @@
 
 from richness.measure.curvature import (
     binned,
+    gauss_newton_vector_product,
     sharpest_direction,
     sharpness,
     spectral_density,
@@ -21,6 +22,7 @@ __all__ = [
     "drift",
     "feature_rank",
     "from_triangle",
+    "gauss_newton_vector_product",
     "gram",
     "isometry_gap",
     "kernel_change",

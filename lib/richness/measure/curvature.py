@@ -34,6 +34,7 @@ HIDDEN = 30
 DIRECTION = "lanczos/start"
 
 Loss = Callable[[list[Tensor]], Tensor]
+Outputs = Callable[[list[Tensor]], Tensor]
 Product = Callable[[Tensor], Tensor]
 
 
@@ -64,6 +65,42 @@ def hessian_vector_product(loss: Loss, weights: list[Tensor]) -> Product:
     def product(vector: Tensor) -> Tensor:
         parts = [p.reshape(w.shape) for p, w in zip(vector.split(sizes, dim=1), leaves, strict=True)]
         rows = torch.autograd.grad(gradients, leaves, grad_outputs=parts, retain_graph=True, materialize_grads=True)
+        return torch.cat([row.reshape(cells, -1) for row in rows], dim=1)
+
+    return product
+
+
+def gauss_newton_vector_product(outputs: Outputs, loss: Callable[[Tensor], Tensor], weights: list[Tensor]) -> Product:
+    """The map v ↦ Gv of the Gauss–Newton matrix G = Jᵀ (∂²loss/∂f²) J, J = ∂f/∂θ, at fixed parameters.
+
+    It is the Hessian of the loss of the network *linearised* at these weights; the Hessian is H = G + R, where R weighs the
+    curvature of f by the residuals. Under this book's MSE ∂²loss/∂f² is 2/(B·K) times the identity, and what is not 0 of G's
+    spectrum is that of the full neural tangent kernel of f, times 2/(B·K).
+
+    Args:
+        outputs: weights, each (cells, ...), to f, (cells, B, K). loss: f to one loss a network, (cells,).
+        weights: where to take G.
+
+    Returns:
+        A function from (cells, P) to (cells, P), P parameters a network in the order of ``weights``.
+
+    References:
+        N. N. Schraudolph, *Fast curvature matrix-vector products for second-order gradient descent*, Neural Computation 2002.
+    """
+    leaves = [w.detach().requires_grad_() for w in weights]
+    sizes, cells = [w[0].numel() for w in leaves], len(leaves[0])
+    with torch.enable_grad():
+        f = outputs(leaves)
+        above = torch.zeros_like(f, requires_grad=True)
+        pulled = torch.autograd.grad(f, leaves, above, create_graph=True)  # Jᵀ·above: its derivative along above is J
+        seen = f.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(loss(seen).sum(), seen, create_graph=True)
+
+    def product(vector: Tensor) -> Tensor:
+        parts = [p.reshape(w.shape) for p, w in zip(vector.split(sizes, dim=1), leaves, strict=True)]
+        (moved,) = torch.autograd.grad(pulled, above, parts, retain_graph=True)
+        (turned,) = torch.autograd.grad(slope, seen, moved, retain_graph=True, materialize_grads=True)
+        rows = torch.autograd.grad(f, leaves, turned, retain_graph=True)
         return torch.cat([row.reshape(cells, -1) for row in rows], dim=1)
 
     return product

@@ -20,12 +20,26 @@ from richness.networks.losses import LOSSES
 from richness.networks.mlp import ACTIVATIONS, MLP
 from richness.networks.optimizers import OPTIMIZERS, SCHEDULES
 from richness.networks.resnet import resnet
+from richness.networks.scalings import random_features, residual, residual_two, residual_unscaled, standard
 from richness.networks.vit import vit
 from richness.registry import Registry
 
 Build = Callable[[int, int, int, int, str], Architecture]  # inputs, outputs, width, depth, activation
 
-NETWORKS: Registry[Build] = Registry("network", {"mlp": MLP, "cnn": cnn, "resnet": resnet, "vit": vit})
+NETWORKS: Registry[Build] = Registry(
+    "network",
+    {
+        "mlp": MLP,
+        "cnn": cnn,
+        "resnet": resnet,
+        "vit": vit,
+        "standard": standard,
+        "random_features": random_features,
+        "residual": residual,
+        "residual_two": residual_two,
+        "residual_unscaled": residual_unscaled,
+    },
+)
 
 
 def register_network(name: str, build: Build, *, version: str | None = None) -> None:

@@ -80,7 +80,7 @@ def at_start(network: Architecture, start: Sequence[Tensor], x: Tensor) -> Tenso
 
 @dataclass(frozen=True)
 class Parameter:
-    """One tensor of a network's weights, drawn from N(0, 1).
+    """One tensor of a network's weights, drawn from N(0, std²).
 
     Attributes:
         name: its key in ``apply``, and what its initial values are a function of, with the seed.
@@ -88,6 +88,8 @@ class Parameter:
         scale: forward multiplier; ``apply`` sees scale × raw weight.
         fan_in: summands that its layer adds up for one unit.
         zero: starts at 0 instead, as biases do.
+        std: standard deviation of the draw, 1 in this book's parameterisation. Others put a multiplier here instead of into
+            ``scale``, and so change what a step of SGD does.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Parameter:
     scale: float
     fan_in: int
     zero: bool = False
+    std: float = 1.0
 
 
 def hidden_weight(name: str, *shape: int) -> Parameter:
@@ -173,7 +176,7 @@ class Network:
         return [
             torch.zeros(p.shape, dtype=torch.float64)
             if p.zero
-            else rng.normals(seed, p.name, 0, math.prod(p.shape)).reshape(p.shape)
+            else p.std * rng.normals(seed, p.name, 0, math.prod(p.shape)).reshape(p.shape)
             for p in self.parameters
         ]
 

@@ -22,6 +22,8 @@ from richness.registry import Registry
 
 LARGEST = 10  # singular values that are kept
 EIGENVALUES = 64  # of the Hessian's largest that are kept: rich networks have dozens that stand out
+LEADING = 12  # eigenvalues of Hessian, Gauss–Newton matrix and kernel that are compared side by side: more than classes
+SPECTRA_TOLERANCE = 1e-3  # relative to the largest
 DENSITY_STEPS, DENSITY_DIRECTIONS = 60, 4  # of stochastic Lanczos
 DENSITY_EDGES = measure.symmetric_log_edges(1e-5, 10.0, 8)  # of the bins of the Hessian's density, in units of λ_max
 KERNEL_SAMPLES = 256  # of the probe set, on which kernels and features are measured: they cost its square
@@ -235,6 +237,21 @@ def _spectral_density(now: Snapshot) -> Tensor:
     return measure.binned(density._replace(nodes=density.nodes / largest), DENSITY_EDGES)
 
 
+def _spectra(now: Snapshot) -> Tensor:
+    sizes = sum(w[0].numel() for w in now.weights), len(now.inputs) * now.network.outputs
+    count, loss = min(LEADING, *sizes), LOSSES[now.setting.loss]
+    linearised = measure.gauss_newton_vector_product(
+        lambda w: now.outputs(w, now.inputs), lambda f: loss(f, now.targets), now.weights
+    )
+    rows = [
+        measure.top_eigenvalues(now.loss, now.weights, count, SPECTRA_TOLERANCE, 5 * LEADING, product=product)
+        for product in (now.product, linearised)
+    ]
+    unit = 2 / (now.kernel.shape[1] * now.network.outputs**2 * now.gamma**2)  # f's, mean over outputs, as in MSE's G
+    kernel = torch.linalg.eigvalsh(now.kernel * unit[:, None, None].to(now.kernel)).flip(1)
+    return _filled([*rows, kernel], LEADING)
+
+
 def _trace(now: Snapshot) -> Tensor:
     return measure.trace(now.loss, now.weights, product=now.product)
 
@@ -320,6 +337,15 @@ PROBES: Registry[Probe] = Registry(
             "trained, raw weights, fixed probe set",
             ("bin",),
             work=600,
+        ),
+        "spectra": Probe(
+            _spectra,
+            f"the {LEADING} largest eigenvalues of (1) the Hessian and (2) the Gauss–Newton matrix of the loss as trained, raw "
+            "weights, fixed probe set; (3) the neural tangent kernel of f, mean over outputs, times 2/(samples·outputs), on "
+            f"{_ON_SOME}: where all outputs have one kernel, these are (2)'s under MSE",
+            ("matrix", "eigenvalue"),
+            "1/lr_raw",
+            work=400,
         ),
         "trace": Probe(
             _trace,

@@ -11,6 +11,13 @@ from typing import Any
 from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
+from richness.book.charts.consistency import (
+    consistency_depth,
+    consistency_plane,
+    consistency_spectra,
+    consistency_training,
+    consistency_transfer,
+)
 from richness.book.charts.curvature import (
     large_eigenvalues,
     sharpness_along_training,
@@ -58,6 +65,11 @@ __all__ = [
     "catapult_band",
     "closing",
     "collapse_figure",
+    "consistency_depth",
+    "consistency_plane",
+    "consistency_spectra",
+    "consistency_training",
+    "consistency_transfer",
     "explorer",
     "exponents_by_depth",
     "gallery",

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.book.charts.theme import significant
+from richness.data import TASKS
 from richness.findings.boundaries import CONVERGED_BELOW, LEARNED_BELOW
 from richness.networks.optimizers import OPTIMIZERS
 from richness.networks.parameterization import FLOAT64_BELOW, natural_eta
@@ -52,7 +53,7 @@ def _conditions(runs: xr.Dataset) -> list[str]:
     normed = f" (norms: L = {factors} in theory's formulas)" if factors not in (None, made["depth"]) else ""
     return [
         _LOSSES.get(str(made.get("loss")), str(made.get("loss", "loss not recorded"))),
-        f"task {made.get('task', 'not recorded')}, fresh samples every step",
+        f"task {made.get('task', 'not recorded')}, {_samples(made)} every step",
         f"{str(made.get('network', 'network')).upper()} of L = {made.get('depth', '?')} weight layers{normed}",
         f"width N = {made.get('width', '?')}, {made.get('activation', 'activation not recorded')}",
         OPTIMIZER_NAMES.get(optimizer, optimizer) + _schedule(made),
@@ -62,6 +63,10 @@ def _conditions(runs: xr.Dataset) -> list[str]:
         *(_precision(runs) or [""]),
         f"η is the width-free step size, {raw}",
     ]
+
+
+def _samples(made: dict[str, Any]) -> str:
+    return "the same samples" if made.get("task") in TASKS and TASKS[made["task"]].fixed else "fresh samples"
 
 
 def _schedule(made: dict[str, Any]) -> str:

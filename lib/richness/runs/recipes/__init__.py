@@ -18,6 +18,7 @@ from richness.runs.experiment import Experiment
 from richness.runs.measurement import Measurement, measured
 from richness.runs.recipes import (
     architectures,
+    consistency,
     curvature,
     dynamics,
     files,
@@ -44,6 +45,7 @@ RECIPES: dict[str, Callable[[str], Experiment | Measurement]] = {
     **similarity.RECIPES,
     **architectures.RECIPES,
     **normalised.RECIPES,
+    **consistency.RECIPES,
 }
 
 #: name → recipe at scale ``paper``, of data that no smaller scale has.

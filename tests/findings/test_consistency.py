@@ -1,0 +1,93 @@
+"""S1 on planted results: distances, exponents and best steps come out as they were put in, and verdicts follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from consistent import planted
+from richness.findings import consistency
+from richness.findings.evidence import verdicts
+from richness.runs.recipes import consistency as recipes
+from richness.runs.results import ResultError
+
+
+def sized(values: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(values, dims=("width", "seed", "step"))
+
+
+def test_a_distance_is_of_logarithms_seed_by_seed():
+    values = sized(np.array([[[1.0, 2.0]], [[4.0, np.nan]], [[2.0, 1.0]]]))
+    apart = consistency.distance(values)[:, 0].values
+    np.testing.assert_allclose(apart, [[np.log(2), np.log(2)], [np.log(2), np.nan]])
+
+
+def test_widening_is_late_minus_early_and_knows_its_seeds():
+    t = np.arange(6)
+    late = 0.3 * (t >= 4)
+    values = np.exp(np.stack([[late, late + 0.1 * (t >= 4), late - 0.1 * (t >= 4)], np.zeros((3, 6))]))
+    found = consistency.widening(sized(values))
+    assert found.value == pytest.approx(0.3) and found.seeds == 3
+    assert found.interval[1] - found.interval[0] == pytest.approx(2 * 4.3027 * 0.1 / np.sqrt(3), rel=1e-4)
+    values[0, 0, -1] = np.nan
+    assert consistency.widening(sized(values)).seeds == 2, "a seed that diverged has no late distance"
+    with pytest.raises(ValueError, match="two seeds or more"):
+        consistency.widening(sized(values[:, :2]))
+
+
+def test_growth_and_best_steps_have_the_planted_exponents():
+    load = planted()
+    for scaling, exponent in (("mup", 0.0), ("ntk", -1.0)):
+        found = consistency.growth(consistency.over_widths(load, scaling), 6.0)
+        assert found.value == pytest.approx(exponent, abs=1e-6)
+    best = consistency.best(consistency.over_widths(load, "mup"), 400)
+    np.testing.assert_allclose(best, 12.0, rtol=1e-6)
+    between = consistency.best(consistency.over_widths(planted(best=9.0), "mup"), 400)
+    np.testing.assert_allclose(between, 9.0, rtol=1e-6)
+    assert consistency.transfer(consistency.over_widths(load, "standard"), 400).value == pytest.approx(-1, abs=0.02)
+
+
+def test_verdicts_follow_what_was_planted():
+    rows = consistency.rows(planted())
+    assert {(row["id"], row["part"]) for row in rows} == {(claim.id, claim.part) for claim in consistency.CLAIMS}
+    not_planted = {"S1.8 architectures": "not-run"}
+    expected = {f"{claim.id} {claim.part}": "reproduced" for claim in consistency.CLAIMS} | not_planted
+    assert verdicts(rows) == expected
+    assert all(len([r for r in rows if (r["id"], r["part"]) == (c.id, c.part)]) == 2 for c in consistency.CLAIMS[:-1])
+
+
+def test_a_best_step_at_the_end_of_the_axis_is_not_known():
+    load = planted(best=300.0)
+    assert np.isnan(consistency.best(consistency.over_widths(load, "mup"), 400)).all()
+    row = next(row for row in consistency.rows(load) if (row["id"], row["part"]) == ("S1.5", "µP"))
+    assert row["verdict"] == "not-tested" and "its place is not known" in row["reason"]
+
+
+def test_what_is_not_there_is_not_run_and_says_how_to_make_it():
+    def load(name: str) -> xr.Dataset:
+        if "ntk" in name:
+            raise ResultError(f"no precomputed result {name!r}")
+        return planted()(name)
+
+    rows = consistency.rows(load)
+    found = verdicts(rows)
+    assert found["S1.1 µP"] == "reproduced" and found["S1.2 NTK"] == found["S1.5 µP"] == "not-run"
+    reason = next(row["reason"] for row in rows if row["id"] == "S1.2")
+    assert f"richness precompute {recipes.scaled_name('ntk', recipes.WIDTHS[0])}" in reason
+
+
+def test_the_bridge_is_exact_and_only_at_that_gamma(monkeypatch):
+    assert consistency.bridge(width=16, steps=8, samples=16) < 1e-12
+    monkeypatch.setattr(consistency, "Experiment", lambda **fields: _Experiment(**fields | {"gammas": 0.2}))
+    assert consistency.bridge(width=16, steps=8, samples=16) > 1e-3
+
+
+_Experiment = consistency.Experiment
+
+
+def test_the_plane_joins_both_recipes():
+    made = consistency.plane(planted())
+    assert made.sizes == {"width": len(recipes.WIDTHS), "gamma": len(recipes.PLANE_GAMMAS) + 1, "seed": 3}
+    np.testing.assert_allclose(made.growth, np.broadcast_to(1 + made.gamma.values[:, None] ** 2, made.growth.shape))
+    assert float(made.gamma.max()) == 1.0
