@@ -69,7 +69,7 @@ def planted(best: float = 12.0) -> Callable[[str], xr.Dataset]:
             )
         how = recipes.SCALINGS[parts[1]]
         grown = {"mup": 1.0, "ntk": 8.0 / size, "standard": 0.0}[parts[1]]
-        place = best * (size / 16) ** (0.2 * (parts[1] == "ntk")) if parts[1] != "standard" else best * 16 / size
+        place = best * (size / 16) ** (0.2 * (parts[1] == "ntk")) if parts[1] != "standard" else best * 256 / size
         wider = {"mup": lambda t: (64 / size) ** (t / 1000)}.get(parts[1], lambda t: 1.0)
         one = result([1.0], how.etas, lambda eta, t: 0.1 * (1 + grown * t / 400), loss_about(place))
         return one.assign(loss=one.loss * wider(one.step))
