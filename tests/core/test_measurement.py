@@ -11,7 +11,7 @@ import xarray as xr
 from pydantic import Field, ValidationError
 
 import richness
-from richness.book.notebooks import adopt
+from richness.book.adopting import adopt
 from richness.book.provenance import Provenance
 from richness.cli import main
 from richness.runs import measurement, recipes, results
