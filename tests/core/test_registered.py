@@ -86,9 +86,7 @@ def test_the_same_function_may_come_again_and_another_may_not():
 
 def test_unknown_names_list_what_there_is(small):
     richness.register_network("shallow", shallow)
-    with pytest.raises(
-        ValueError, match=r"unknown network 'shalow': choose one of mlp, cnn, resnet, vit, shallow, or register"
-    ):
+    with pytest.raises(ValueError, match=r"unknown network 'shalow': choose one of mlp, cnn, .*, shallow, or register"):
         small(network="shalow")
     with pytest.raises(ValueError, match=r"unknown task 'ramp': choose one of digits, .*richness\.register_task"):
         small(task="ramp")
