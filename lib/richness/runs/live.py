@@ -36,9 +36,8 @@ class Moment(NamedTuple):
 class Samples(NamedTuple):
     """Some of a batch, as the network sees them before it learns from them.
 
-    Attributes:
-        inputs: float32 (n, D), normalised. labels, guesses: classes, int64 (n,); where targets are real, the first
-            component of target and output, float32 (n,).
+    Inputs are float32 (n, D), normalised; labels and guesses classes, int64 (n,), or, where targets are real, the first
+    component of target and output, float32 (n,).
     """
 
     inputs: np.ndarray

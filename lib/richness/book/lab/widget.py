@@ -84,7 +84,7 @@ class Lab:
         precomputed: measured runs of this network, a Dataset or a name for :func:`richness.load`. The nearest of them is
             drawn at once, dashed, under the live run. By default the book's own runs of this network, if there are any.
         optimizer: ``"sgd"``, ``"momentum"``, ``"signsgd"`` or ``"adam"``.
-        preset: a setting that shows a phenomenon, a key of :data:`richness.book.lab.presets.PRESETS`; what is not given
+        preset: a setting that shows a phenomenon, a name of ``richness.book.lab.presets.PRESETS``; what is not given
             above is taken from it.
         device: where to train; ``"auto"`` is a CUDA device where there is one, else the CPU.
 
