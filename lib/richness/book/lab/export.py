@@ -508,7 +508,7 @@ def cached(caches: Path, runtime: Path) -> Path:
         unfinished = caches / f".{target.name}.{os.getpid()}"
         write(unfinished, runtime)
         for old in caches.iterdir():
-            if old.is_dir() and old != unfinished:
+            if old.is_dir() and not old.name.startswith("."):  # those may be another process's, not yet whole
                 shutil.rmtree(old)
         try:
             unfinished.rename(target)
