@@ -14,7 +14,7 @@ import pytest
 from richness.book.figure import ROWS_SHOWN, figure, picture
 from richness.book.site import access, docstrings, icons, pages, styles
 from richness.book.site.__main__ import main
-from richness.book.site.extension import digest
+from richness.book.site.extension import digest, drop_unused_data
 from richness.book.site.serving import background
 from richness.book.site.weighing import followed, weight
 
@@ -121,6 +121,18 @@ def test_big_data_moves_beside_the_page_once(tmp_path: Path, chart: alt.Chart) -
     assert html.count("_book/figures.js") == 1 and html.count("_book/lab/boot.js") == 1
     pages.finish_page(page, tmp_path)
     assert page.read_text() == html
+
+
+def test_data_that_nothing_names_is_dropped(tmp_path: Path) -> None:
+    folder = tmp_path / "_figures"
+    folder.mkdir()
+    (folder / "setup.json").write_text('{"runs":{"mlp3_mse_digits8":"runs.json"}}')
+    for name in ("runs.json", "old.json", "table.csv"):
+        (folder / name).write_text("{}")
+    page = tmp_path / "page.html"
+    page.write_text('<div data-src="_figures/setup.json"></div><a href="_figures/table.csv">table</a>')
+    drop_unused_data(tmp_path, [page])
+    assert sorted(path.name for path in folder.iterdir()) == ["runs.json", "setup.json", "table.csv"]
 
 
 def test_a_page_does_without_handlers_and_without_the_search_index(tmp_path: Path) -> None:

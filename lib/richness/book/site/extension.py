@@ -224,10 +224,13 @@ def finish_site(site: Path) -> None:
 
 
 def drop_unused_data(site: Path, written: list[Path]) -> None:
-    """Delete data of figures that no page mentions any more."""
-    mentioned = {
+    """Delete data that no page mentions any more, nor a laboratory's setup, which names its measured runs."""
+    folder = site / pages.FIGURES
+    named = {
         name for page in written for name in re.findall(rf"{pages.FIGURES}/([\w.]+)", page.read_text(encoding="utf-8"))
     }
-    for path in (site / pages.FIGURES).glob("*"):
-        if path.name not in mentioned:
+    setups = [path for name in named if (path := folder / name).suffix == ".json"]
+    runs = {name for path in setups for name in re.findall(r'"(\w+\.json)"', path.read_text(encoding="utf-8"))}
+    for path in folder.glob("*"):
+        if path.name not in named | runs:
             path.unlink()
