@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import dask
 import distributed
@@ -67,6 +68,22 @@ def test_a_worker_lost_too_often_ends_in_a_sentence(grid, tmp_path):
     with pytest.raises(ResultError, match=r"lost 4 times while training shard-\d.*memory.*run the same command again"):
         sweep(grid, executor, store=tmp_path)
     assert executor.asked.count(executor.asked[0]) == execution.TRIES
+
+
+def test_answers_that_a_restarted_scheduler_forgot_are_asked_for_again(grid, monkeypatch):
+    """As after ``client.restart()`` in the wrong moment: the scheduler has no task, and the futures wait for ever."""
+    monkeypatch.setattr(execution, "PULSE", 0.01)
+
+    class Forgetful(Unlucky):
+        _client = SimpleNamespace(ncores=lambda: {"a": 1}, status="running", run_on_scheduler=lambda count: 0)
+
+        def submit(self, fn, /, *arguments, **named):
+            first = arguments[1] not in self.asked
+            return (self.asked.append(arguments[1]) or Future()) if first else super().submit(fn, *arguments, **named)
+
+    executor = Forgetful(EOFError("never"), times=0)
+    assert equal(sweep(grid), sweep(grid, executor))
+    assert len(executor.asked) == 2 * len(set(executor.asked))
 
 
 def test_work_that_cannot_be_done_is_named_and_not_tried_again(grid, tmp_path):

@@ -112,7 +112,7 @@ def _away(
     """The shards, trained by an executor's workers; those of a lost worker are given out again."""
     recipe, parcel = experiment.model_dump_json(), packed(experiment)
     waiting: dict[Future, Shard] = {}
-    tries = dict.fromkeys(todo, 0)
+    tries, silent = dict.fromkeys(todo, 0), 0
 
     def submit(shard: Shard) -> None:
         tries[shard] += 1
@@ -129,6 +129,9 @@ def _away(
             done, _ = wait(waiting, PULSE, FIRST_COMPLETED)
             if not done and _is_closed(executor):
                 raise _Stopped("Dask's scheduler was lost")
+            silent = silent + 1 if not done and _is_idle(executor) else 0
+            if silent > 1:  # they are lost, and are given out again
+                done = {future for future in waiting if future.cancel()}
             # What is finished goes first: it shall be kept before a lost neighbour ends the sweep.
             for future in sorted(done, key=lambda one: _error_of(one) is not None):
                 shard, error = waiting.pop(future), _error_of(future)
@@ -172,6 +175,15 @@ def _is_closed(executor: Executor) -> bool:
     """Whether Dask's client has given up on its scheduler: then it leaves its futures waiting for ever."""
     client = _client_of(executor)
     return client is not None and client.status in ("closing", "closed")
+
+
+def _is_idle(executor: Executor) -> bool:
+    """Whether Dask's scheduler knows of no task: when it is restarted in the wrong moment, a future may never be told."""
+    client = _client_of(executor)
+    try:
+        return client is not None and client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 0
+    except Exception:  # it cannot be asked now; if it is gone, the client will say so
+        return False
 
 
 def _is_loss(error: BaseException) -> bool:
