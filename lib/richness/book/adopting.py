@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from richness.book.parameters import first_line
 from richness.findings import boundaries
 from richness.runs import results
 from richness.runs.outcomes import APPROACHES
@@ -59,7 +60,7 @@ def adopt(file: Path, force: bool = False) -> str:
     try:
         offered = results.read(file)
     except Exception as error:
-        why = _first_line(error).rstrip(".")
+        why = first_line(error).rstrip(".")
         raise NotAdopted(f"{file} is not a whole result: {why}. Copy it again from where it was made.") from error
     name, scale = str(offered.attrs.get("recipe_name", "")), str(offered.attrs.get("scale", ""))
     if name not in names("paper"):
@@ -85,7 +86,7 @@ def _check_identity(file: Path, offered: Any, expected: Any) -> None:
     try:
         described = type(expected).model_validate_json(offered.attrs["recipe"]).hash
     except (KeyError, ValueError) as error:
-        raise NotAdopted(f"{file} carries no readable recipe ({_first_line(error)}); compute it again.") from error
+        raise NotAdopted(f"{file} carries no readable recipe ({first_line(error)}); compute it again.") from error
     if described != stated:
         raise NotAdopted(f"{file} says its recipe has hash {stated[:12]}, but it has {described[:12]}: it was altered.")
     if stated != expected.hash:
@@ -238,10 +239,6 @@ def _different(name: str, gammas: np.ndarray, a: np.ndarray, b: np.ndarray, cell
 def _several(said: list[str], shown: int = 3) -> str:
     rest = len(said) - shown
     return "; ".join(said[:shown]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _first_line(error: object) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _copy_whole(source: Path, place: Path) -> None:

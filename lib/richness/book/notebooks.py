@@ -25,7 +25,7 @@ from typing import Any
 
 from richness.book.address import chapters as all_chapters
 from richness.book.address import colab_cell, repository, set_address
-from richness.book.parameters import BadParameter, ParameterSet, defaults, pairs, read_set, values_for
+from richness.book.parameters import BadParameter, ParameterSet, defaults, first_line, pairs, read_set, values_for
 from richness.runs import results
 
 __all__ = ["BadParameter", "Report", "colab_cell", "rerun", "set_address"]
@@ -148,12 +148,13 @@ def _jobs(
         if name in given:
             raise BadParameter(f"give {name} once: as --{name} or as -p {name}.")
     common = chosen.common | options
+    code = {"commit": results.git_state()[0], "changes": _changes()}
     jobs = []
     for path in paths:
         known = defaults(path)
         wanted = {name: text for name, text in common.items() if name in known or (explicit and name in options)}
         values = values_for(path, {**wanted, **chosen.chapters.get(path.stem, {}), **given})
-        jobs.append(Job(path, values, known | values, _made_with(path, known | values)))
+        jobs.append(Job(path, values, known | values, _made_with(path, known | values, code)))
     for name in options:
         if not any(name in job.values for job in jobs):
             raise BadParameter(f"--{name} was given and no chapter has a parameter {name!r}; leave it out.")
@@ -228,9 +229,9 @@ def _execute(job: Job, output: Path, cell_seconds: int) -> Report:
         _sign(part, job)
     except papermill.PapermillExecutionError as error:
         line = next((line for line in str(error.source).splitlines() if line.strip()), "")
-        problem = f"cell [{error.exec_count}] ({line.strip()!r}) ended in {error.ename}: {_first_line(error.evalue)}"
+        problem = f"cell [{error.exec_count}] ({line.strip()!r}) ended in {error.ename}: {first_line(error.evalue)}"
     except Exception as error:  # a kernel that died or never came up, a cell out of time
-        problem = f"{type(error).__name__}: {_first_line(error)}"
+        problem = f"{type(error).__name__}: {first_line(error)}"
     seconds = time.monotonic() - started
     if part.exists():
         os.replace(part, output)
@@ -238,21 +239,12 @@ def _execute(job: Job, output: Path, cell_seconds: int) -> Report:
     return Report(job.path.stem, "failed" if problem else "ok", seconds, output, problem)
 
 
-def _first_line(error: object) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
 # What stands already, and what was done ------------------------------------------------------------------------------
 
 
-def _made_with(path: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+def _made_with(path: Path, parameters: dict[str, Any], code: dict[str, str]) -> dict[str, Any]:
     """What an executed chapter depends on: its own text, its parameters, and the code and results of this checkout."""
-    return {
-        "chapter": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "parameters": parameters,
-        "commit": results.git_state()[0],
-        "changes": _changes(),
-    }
+    return {"chapter": hashlib.sha256(path.read_bytes()).hexdigest(), "parameters": parameters, **code}
 
 
 def _changes() -> str:

@@ -171,9 +171,13 @@ def defaults(path: Path) -> dict[str, Any]:
     try:
         found = papermill.inspect_notebook(str(path))
     except Exception as error:
-        why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise BadParameter(f"{path} is not a readable notebook ({why}).") from error
+        raise BadParameter(f"{path} is not a readable notebook ({first_line(error)}).") from error
     return {name: _literal(str(about["default"])) for name, about in found.items()}
+
+
+def first_line(error: object) -> str:
+    """What an error says first; its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def values_for(path: Path, given: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from richness.book.lab.trainer import ask_of
 from richness.data import TASKS
 from richness.networks.optimizers import stability_line
 from richness.runs.experiment import Experiment
-from richness.runs.results import ResultError, git_state, load
+from richness.runs.results import ResultError, git_state, load, scales_of
 
 DEPTHS, LOSSES = (2, 3, 4), ("mse", "cross_entropy")  # of the networks that a page trains
 STORED = "stored:"  # before the name of a result that the site's build puts beside its pages
@@ -116,7 +116,7 @@ def setup(
 def stored_runs() -> dict[str, str]:
     """{network's key: result's name} of the laboratory's measured runs that lie in precomputed/."""
     names = [f"laboratory_mlp{depth}_{loss}" for depth in DEPTHS for loss in LOSSES]
-    return {f"{name.removeprefix('laboratory_')}_digits8": name for name in names if _load(name) is not None}
+    return {f"{name.removeprefix('laboratory_')}_digits8": name for name in names if scales_of(name)}
 
 
 @cache

@@ -14,7 +14,6 @@ from typing import Any
 import anywidget
 import ipywidgets
 import numpy as np
-import torch
 import traitlets
 import xarray as xr
 
@@ -24,7 +23,7 @@ from richness.book.lab.trainer import FIELDS, UNDER_WAY, Trainer, ask_of, experi
 from richness.data import TASKS
 from richness.networks import LOSSES, OPTIMIZERS
 from richness.runs.experiment import Experiment
-from richness.runs.results import ResultError, load
+from richness.runs.results import ResultError, device_here, load
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
@@ -124,7 +123,7 @@ class Lab:
         if preset is not None:
             wanted = preset_of(preset)["ask"]
             ask = {name: wanted[name] if value == DEFAULT[name] else value for name, value in ask.items()}
-        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self._device = device_here(device) if device == "auto" else device
         first = experiment_of(ask, self._device)
         self._ask, self._preset = ask_of(first), preset
         self.on_page = os.environ.get("RICHNESS_BOOK") == "1"
