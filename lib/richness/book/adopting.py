@@ -8,9 +8,6 @@ does not stand in the way.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +74,7 @@ def adopt(file: Path, force: bool = False) -> str:
         raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
     place = results.precomputed_path(name, scale)
     said = [_against_the_same(file, place, offered, force), *_against_other_scales(name, scale, offered)]
-    _copy_whole(file, place)
+    results.write_whole(place, file.read_bytes())
     return f"{place}: {' '.join(said)}"
 
 
@@ -239,16 +236,3 @@ def _different(name: str, gammas: np.ndarray, a: np.ndarray, b: np.ndarray, cell
 def _several(said: list[str], shown: int = 3) -> str:
     rest = len(said) - shown
     return "; ".join(said[:shown]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _copy_whole(source: Path, place: Path) -> None:
-    """Copies so that a reader sees the old file or the new one, never half of one."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False, suffix=".part") as part:
-        temporary = Path(part.name)
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, place)
-    finally:
-        temporary.unlink(missing_ok=True)

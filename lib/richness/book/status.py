@@ -7,15 +7,13 @@ machine, the last line that is green and was made from committed code; whatever 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from richness.runs.results import SCALES, precomputed_folder
+from richness.runs.results import SCALES, precomputed_folder, write_whole
 
 __all__ = ["Status", "read", "record", "status"]
 
@@ -61,11 +59,7 @@ def record(logs: Iterable[Path], path: Path | None = None) -> list[dict[str, Any
             if _kind(line) not in last or last[_kind(line)]["date"] <= line["date"]:
                 last[_kind(line)] = line
     lines = [last[kind] for kind in sorted(last)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
-        part.write(json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
-    os.chmod(part.name, 0o644)
-    os.replace(part.name, path)
+    write_whole(path, (json.dumps(lines, indent=1, ensure_ascii=False) + "\n").encode())
     return lines
 
 

@@ -79,7 +79,12 @@ def runs_folder() -> Path:
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Write ``content`` and its seal so that a reader sees the old file or the whole new one, never a part.
+    """Write ``content`` and its seal, as :func:`write_whole` does."""
+    write_whole(path, content + _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, never a part.
 
     Raises:
         ResultError: the folder cannot be written or the disk is full.
@@ -89,7 +94,7 @@ def write_sealed(path: Path, content: bytes) -> None:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content + _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o644)
