@@ -13,6 +13,8 @@ from richness.findings import claims
 from richness.runs import recipes, results
 from richness.runs.sweep import sweep
 
+pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
+
 NAME = "phase_portrait_mlp3_mse"
 
 

@@ -25,6 +25,8 @@ from richness.runs.outcomes import APPROACHES
 from richness.runs.results import ResultError
 from richness.runs.training import History
 
+pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
+
 FOUND = (boundaries.eta_max, boundaries.eta_min, boundaries.eta_crit)
 NEVER_SAME = ("date", "wall_seconds", "cpu_seconds")
 Positions = Callable[[float, int], float]  # (γ, seed) -> η

@@ -206,6 +206,7 @@ def test_the_table_is_long_enough():
     assert len(ROWS) >= 40 and len({typed for typed, _ in ROWS}) == len(ROWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "typed", ["sweep --gammas nan --etas 1", "frobnicate", "rerun no-such-chapter", "adopt absent.nc"]
 )

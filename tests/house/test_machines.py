@@ -15,6 +15,8 @@ import yaml
 
 from richness import cli
 
+pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
+
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

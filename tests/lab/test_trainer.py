@@ -21,6 +21,8 @@ from richness.runs.experiment import Experiment
 from richness.runs.live import Live
 from richness.runs.results import ResultError
 
+pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
+
 SMALL = {
     "gamma": 2.0, "eta": 0.1, "depth": 3, "width": 16, "loss": "mse", "task": "digits8", "optimizer": "sgd",
     "batch_size": 8, "steps": 60, "seed": 0,
