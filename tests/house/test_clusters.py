@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,12 +74,12 @@ def _one_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     key.chmod(0o400)
     settings = {
         "ClusterName": "one", "SlurmctldHost": f"{node}(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
-        "AuthType": "auth/munge", "AuthInfo": f"socket={home}/munge.socket", "SlurmctldPort": free_port(45000),
+        "AuthType": "auth/munge", "AuthInfo": f"socket={home}/munge.socket,cred_expire=5", "SlurmctldPort": free_port(45000),
         "SlurmdPort": free_port(46000), "StateSaveLocation": home / "state", "SlurmdSpoolDir": home / "spool",
         "SlurmctldPidFile": home / "controller.pid", "SlurmdPidFile": home / "node.pid",
         "SlurmctldLogFile": home / "controller.log", "SlurmdLogFile": home / "node.log",
         "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "ReturnToService": 2, "MpiDefault": "none",
-        "JobAcctGatherType": "jobacct_gather/none", "AccountingStorageType": "accounting_storage/none",
+        "KillWait": 5, "JobAcctGatherType": "jobacct_gather/none", "AccountingStorageType": "accounting_storage/none",
         "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core",
     }  # fmt: skip
     text = "".join(f"{name}={value}\n" for name, value in settings.items())
@@ -108,6 +109,18 @@ def _one_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             time.sleep(0.5)
         assert "State=IDLE" in state, (home / "said").read_text()[-1000:]
         yield
+
+
+@pytest.fixture
+def slurm(request, shell, monkeypatch) -> Iterator[Path]:
+    """A Slurm: of one node where Debian's `slurm-wlm` is installed and we are root, or its commands' stand-ins."""
+    if request.param == "stand-in":
+        yield request.getfixturevalue("stand_ins")
+        return
+    if os.geteuid() or not all(map(shutil.which, SLURM)):
+        pytest.skip("needs Debian's slurm-wlm, and root to start it")
+    with _one_node(shell, monkeypatch):
+        yield shell
 
 
 def run(*command: str) -> str:
@@ -171,7 +184,8 @@ def test_slurm_is_asked_for_one_thread_a_worker():
 
 
 @pytest.mark.slow
-def test_slurm_from_python(stand_ins):
+@pytest.mark.parametrize("slurm", ["real", "stand-in"], indirect=True)
+def test_slurm_from_python(slurm):
     text = block("python", "SLURMCluster(")
     for stands, small in (
         ("cores=16, processes=16", "cores=2, processes=2"),
@@ -182,34 +196,72 @@ def test_slurm_from_python(stand_ins):
     ):
         assert stands in text
         text = text.replace(stands, small)
-    (stand_ins / "portrait.py").write_text(text)
+    (slurm / "portrait.py").write_text(text)
     run(sys.executable, "portrait.py")
     assert results.read("runs/portrait.nc").attrs["recipe_hash"]
 
 
-@pytest.mark.slow
-def test_slurm_as_one_job(shell, request, monkeypatch):
-    """On a Slurm of one node where Debian's `slurm-wlm` is installed and we are root, else by the stand-ins."""
+@pytest.fixture
+def one_job(slurm) -> Path:
+    """The page's batch script, with two tasks."""
     script, small = block("bash", "#SBATCH"), ("--ntasks=64", "--ntasks=2")
     assert small[0] in script
-    (shell / "script").write_text(script.replace(*small))
-    if os.geteuid() == 0 and all(map(shutil.which, SLURM)):
-        _commands(shell / "bin", {"hostname": "echo 127.0.0.1"})
-        with _one_node(shell, monkeypatch):
-            job = run("sbatch", "script").split()[-1]
-            _wait(lambda: "JobState=COMPLETED" in _job(job), lambda: Path(f"slurm-{job}.out").read_text()[-2000:])
+    _commands(slurm / "bin", {"hostname": "echo 127.0.0.1"})
+    path = slurm / "script"
+    path.write_text(script.replace(*small))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slurm", ["real", "stand-in"], indirect=True)
+def test_slurm_as_one_job(one_job, request, monkeypatch):
+    if "real" in request.node.name:
+        _completed(run("sbatch", "script").split()[-1])
     else:
-        request.getfixturevalue("stand_ins")
         monkeypatch.setenv("SLURM_JOB_ID", str(free_port() - 20000))
         run("bash", "script")
     assert results.read("runs/portrait.nc").status.size == 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slurm", ["real"], indirect=True)
+def test_a_job_that_slurm_requeues_goes_on_from_what_was_finished(one_job, richness):
+    text = one_job.read_text()
+    assert text.count("--steps 300") == 1 and "#SBATCH --requeue" in text
+    one_job.write_text(text.replace("--steps 300", "--steps 6000"))  # long enough to be broken off
+    job = run("sbatch", "--open-mode=append", "script").split()[-1]
+
+    def kept() -> dict[Path, float]:
+        return {path: path.stat().st_mtime for path in Path("runs").glob("portrait.parts/*/shard-*.npz")}
+
+    _wait(kept, lambda: _said(job), 120)
+    run("scontrol", "requeue", job)
+    _wait(lambda: "Restarts=1" in _job(job) and "JobState=RUNNING" in _job(job), lambda: _job(job))
+    before = kept()
+    assert before and not Path("runs/portrait.nc").exists()
+    _wait(lambda: len(kept()) > len(before), lambda: _said(job))
+    assert before.items() <= kept().items()
+    _completed(job)
+
+    line = next(line for line in text.splitlines() if line.startswith("richness sweep"))
+    _, *alone = shlex.split(line.replace("--steps 300", "--steps 6000").partition(" --scheduler")[0])
+    assert richness(*alone, "--out", "runs/alone.nc").code == 0
+    assert results.read("runs/portrait.nc").equals(results.read("runs/alone.nc"))
+
+
+def _completed(job: str) -> None:
+    _wait(lambda: "JobState=COMPLETED" in _job(job), lambda: _said(job))
+
+
+def _said(job: str) -> str:
+    return _job(job) + Path(f"slurm-{job}.out").read_text()[-2000:]
 
 
 def _job(job: str) -> str:
     return subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
 
 
-def _wait(done: Callable[[], bool], complaint: Callable[[], str], seconds: float = 240) -> None:
+def _wait(done: Callable[[], Any], complaint: Callable[[], str], seconds: float = 240) -> None:
     for _ in range(int(seconds)):
         if done():
             return
