@@ -582,6 +582,12 @@ def test_each_augmentation_does_what_it_says():
     assert torch.atan2(slope[0].abs(), slope[1]).rad2deg() == pytest.approx(15, abs=0.5)
 
 
+def test_the_places_are_those_of_torchs_affine_grid():
+    affine = 2 * torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0)) - 1
+    wanted = torch.nn.functional.affine_grid(affine, [5, 3, 64, 64], align_corners=False)
+    torch.testing.assert_close(tinyimagenet._grid(affine, 64), wanted, rtol=0, atol=1e-6)
+
+
 def test_augmentations_differ_and_stay_in_range():
     draws = torch.rand(200, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))

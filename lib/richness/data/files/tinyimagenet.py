@@ -80,23 +80,38 @@ def augment(colours: Tensor, draws: Tensor) -> Tensor:
     cos, sin = torch.cos(TURN * (2 * turn - 1)), torch.sin(TURN * (2 * turn - 1))
     top = torch.stack((wide * cos * flip, -high * sin, (1 - wide) * (2 * right - 1)), dim=1)
     bottom = torch.stack((wide * sin * flip, high * cos, (1 - high) * (2 * down - 1)), dim=1)
-    grid = torch.nn.functional.affine_grid(torch.stack((top, bottom), dim=1), [n, 3, side, side], align_corners=False)
+    grid = _grid(torch.stack((top, bottom), dim=1), side)
     x = torch.nn.functional.grid_sample(colours, grid, "bilinear", "reflection", align_corners=False)
 
     def factor(draw: Tensor) -> Tensor:
         return (1 + TINT * (2 * draw - 1))[:, None, None, None]
 
-    luma = torch.tensor([0.299, 0.587, 0.114], device=x.device)[:, None, None]
-    x = (x * factor(bright)).clamp_(0, 1)
-    average = (x * luma).sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True)
-    x = average.lerp(x, factor(contrast)).clamp_(0, 1)
-    grey = (x * luma).sum(dim=1, keepdim=True)
-    x = grey.lerp(x, torch.where(colour[:, None, None, None] < GREY, 0.0, factor(rich))).clamp_(0, 1)
+    x.mul_(factor(bright)).clamp_(0, 1)
+    average = _luma(x).mean(dim=(2, 3), keepdim=True).expand(-1, -1, side, side).contiguous()  # lerp is slow on a view
+    torch.lerp(average, x, factor(contrast), out=x).clamp_(0, 1)
+    kept = torch.where(colour[:, None, None, None] < GREY, 0.0, factor(rich))
+    torch.lerp(_luma(x), x, kept, out=x).clamp_(0, 1)
     along = torch.arange(side, device=x.device)
     first_row, first_column = ((row * 2 - 1) * (side - CUT + 1)).floor(), (column * (side - CUT + 1)).floor()
     rows = (along >= first_row[:, None]) & (along < first_row[:, None] + CUT) & (row[:, None] >= 0.5)
     columns = (along >= first_column[:, None]) & (along < first_column[:, None] + CUT)
-    return x.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.5)
+    cut = (rows[:, :, None] & columns[:, None, :])[:, None].to(x.dtype)
+    return x.mul_(1 - cut).add_(0.5 * cut)  # a mask would be many times slower
+
+
+def _grid(affine: Tensor, side: int) -> Tensor:
+    """torch's ``affine_grid`` (align_corners=False) of matrices (n, 2, 3): (n, side, side, 2).
+
+    What a column and a row add is computed once for each, where torch multiplies a matrix for every pixel.
+    """
+    axis = torch.linspace(-1, 1, side, device=affine.device) * ((side - 1) / side)
+    across, down, shift = affine[..., None].unbind(2)
+    return ((across * axis)[:, :, None, :] + (down * axis)[..., None]).add_(shift[..., None]).permute(0, 2, 3, 1)
+
+
+def _luma(x: Tensor) -> Tensor:
+    """Brightness (n, 1, height, width) of colours (n, 3, height, width)."""
+    return (x[:, :1] * 0.299).add_(x[:, 1:2] * 0.587).add_(x[:, 2:] * 0.114)
 
 
 def _opened(paths: Sequence[Path]) -> Opened:
