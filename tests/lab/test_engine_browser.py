@@ -266,7 +266,7 @@ def test_a_damaged_file_is_named(page, site, name):
     assert Path(name).name in lost["message"]
 
 
-@pytest.mark.parametrize("role", ["train", "stream", "measure"])
+@pytest.mark.parametrize("role", ["train", "stream", "helper", "measure"])
 def test_a_worker_that_dies_is_noticed(page, opened, role):
     asked = ask(3, "mse", "digits8", 1.0, steps=3000)
     opened(

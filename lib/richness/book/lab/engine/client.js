@@ -1,4 +1,4 @@
-// The backend of a page without a kernel: three workers, told what to train; all they report comes through one function.
+// The backend of a page without a kernel: four workers, told what to train; all they report comes through one function.
 //
 // An ask has the names of richness.Experiment, singular: {gamma, eta, depth, width, loss, task, optimizer, batch_size, steps, seed}.
 // Reports, each with `kind` and, of a run, its `number`:
@@ -11,8 +11,8 @@
 //   state    {state, step, message}    loading, training, paused, finished, diverged, error
 //   lost     {message}             nothing more will come; `start` tries anew
 
-const ROLES = ["train", "stream", "measure"];
-const WORKS = { train: "trains", stream: "makes the data", measure: "measures" };
+const WORKS = { train: "trains", stream: "makes the data", helper: "helps to make the data", measure: "measures" };
+const LINKS = [["train", "stream"], ["train", "helper"], ["train", "measure"], ["stream", "measure"]];
 
 /** What this browser lacks, in a sentence; null if nothing. */
 export function lacking() {
@@ -96,12 +96,12 @@ export function pageBackend(base, report) {
   const open = (told, ask) => {
     workers = {};
     [begun, done, total] = [false, 0, weight(told, ask)];
-    const ports = { train: {}, stream: {}, measure: {} };
-    for (const [one, other] of [["train", "stream"], ["train", "measure"], ["stream", "measure"]]) {
+    const roles = Object.keys(WORKS), ports = Object.fromEntries(roles.map((role) => [role, {}]));
+    for (const [one, other] of LINKS) {
       const { port1, port2 } = new MessageChannel();
       [ports[one][other], ports[other][one]] = [port1, port2];
     }
-    for (const role of ROLES) {
+    for (const role of roles) {
       const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: role });
       workers[role] = worker;
       worker.onmessage = ({ data }) => { if (workers?.[role] === worker) heard(role, data); };

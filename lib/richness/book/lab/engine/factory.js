@@ -1,4 +1,4 @@
-// onnxruntime's module, instantiated from WebAssembly that was compiled before: three workers share one compilation.
+// onnxruntime's module, instantiated from WebAssembly that was compiled before: four workers share one compilation.
 
 import create from "./ort-wasm-simd-threaded.mjs";
 

@@ -17,11 +17,11 @@ export function resample(images, side, which, places) {
   const n = which.length, pixels = side * side, wide = side + 2, half = side / 2, middle = (side + 1) / 2, level = 1 / 255;
   const out = new Float32Array(n * pixels);
   for (let k = 0; k < n; k++) {
-    const image = which[k] * wide * wide, across = 2 * k * pixels, down = across + pixels, to = k * pixels;
+    const image = (which[k] | 0) * wide * wide, across = 2 * k * pixels, down = across + pixels, to = k * pixels;
     for (let p = 0; p < pixels; p++) {
       const x = places[across + p] * half + middle, y = places[down + p] * half + middle; // of the framed image
       if (!(x >= 0 && y >= 0 && x < side + 1 && y < side + 1)) continue;
-      const left = x | 0, top = y | 0, corner = image + top * wide + left;
+      const left = x | 0, top = y | 0, corner = (image + top * wide + left) | 0; // an index known to be whole is a third faster
       const a = images[corner], b = images[corner + 1], c = images[corner + wide], d = images[corner + wide + 1];
       if ((a | b | c | d) === 0) continue; // most of a digit's image is black
       const u = x - left, v = y - top, above = a + u * (b - a), below = c + u * (d - c);

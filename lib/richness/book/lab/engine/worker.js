@@ -1,5 +1,5 @@
-// The three workers of a backend, told apart by their names: `train`, `stream` (makes batches ahead) and `measure`, so that
-// neither data nor curvature ever keep the loss waiting.
+// The four workers of a backend, told apart by their names: `train`, `stream` and `helper` (make batches ahead, every other one
+// each: a batch takes five times as long to make as to train on) and `measure`, so that curvature never keeps the loss waiting.
 
 import { Gauges } from "./curvature.js";
 import { Graphs, breath, compiled } from "./graphs.js";
@@ -14,12 +14,15 @@ const seen = (bytes) => tell({ kind: "bytes", bytes });
 const fail = (error) => tell({ kind: "lost", message: error?.message ?? String(error) });
 const buffers = (...arrays) => arrays.filter(Boolean).map((array) => array.buffer);
 
-/** Compiles the runtime for all three, and trains. */
+/** Compiles the runtime for all, and trains. */
 async function train({ base, manifest, ports }) {
   const module = compiled(base, manifest.files[WASM], seen);
   module.then((made) => Object.values(ports).forEach((port) => port.postMessage({ module: made }))).catch(fail);
-  const memory = new Memory((wanted) => ports.stream.postMessage({ wanted }));
-  ports.stream.onmessage = ({ data }) => memory.arrive(data);
+  const makers = [ports.stream, ports.helper];
+  const memory = new Memory((wanted) => makers.forEach((port, k) => {
+    port.postMessage({ wanted: wanted && { ...wanted, from: wanted.from + k, by: makers.length } });
+  }));
+  for (const port of makers) port.onmessage = ({ data }) => memory.arrive(data);
   const probe = (snapshot) => ports.measure.postMessage({ snapshot }, buffers(...snapshot.weights));
   const trainer = new Trainer({ graphs: new Graphs(base, manifest, module, seen), memory, report: tell, probe });
   const now = (work) => { work?.catch(fail); };
@@ -33,7 +36,7 @@ async function train({ base, manifest, ports }) {
   };
 }
 
-/** Makes batches for the trainer, in order, and the fixed sets that are measured on, which go first. */
+/** Makes batches for the trainer, in order, and, where it is asked to, the fixed sets that are measured on, which go first. */
 async function stream({ base, manifest, ports }) {
   let jobs = [], busy = false, give;
   const module = new Promise((go) => { give = go; });
@@ -42,9 +45,9 @@ async function stream({ base, manifest, ports }) {
     if (busy) return;
     busy = true;
     for (let breathed = performance.now(); jobs.length;) {
-      const { task, seed, count, from, to } = jobs[0], batch = await streams.batch(task, seed, from, count);
+      const { task, seed, count, from, to, by } = jobs[0], batch = await streams.batch(task, seed, from, count);
       ports.train.postMessage({ task, seed, count, step: from, batch }, buffers(batch.x, batch.targets, batch.labels));
-      jobs[0]?.from === from && (from + 1 < to ? (jobs[0].from += 1) : jobs.shift());
+      jobs[0]?.from === from && (from + by < to ? (jobs[0].from += by) : jobs.shift());
       if (performance.now() - breathed > PATIENCE) {
         await breath();
         breathed = performance.now();
@@ -54,11 +57,11 @@ async function stream({ base, manifest, ports }) {
   };
   ports.train.onmessage = ({ data }) => {
     if (data.module) return give(data.module);
-    if (data.wanted) jobs.push(data.wanted);
-    else jobs = [];
+    if (!data.wanted) jobs = [];
+    else if (data.wanted.from < data.wanted.to) jobs.push(data.wanted);
     work().catch(fail);
   };
-  ports.measure.onmessage = async ({ data: { task, part } }) => {
+  if (ports.measure) ports.measure.onmessage = async ({ data: { task, part } }) => {
     try {
       ports.measure.postMessage({ task, part, set: await streams.set(task, part) });
     } catch (error) {
@@ -81,7 +84,7 @@ async function measure({ base, manifest, ports }) {
   ports.train.onmessage = ({ data }) => (data.module ? give(data.module) : gauges.take(data.snapshot).catch(fail));
 }
 
-const roles = { train, stream, measure };
+const roles = { train, stream, helper: stream, measure };
 let opened = null;
 
 self.onmessage = async ({ data }) => {
