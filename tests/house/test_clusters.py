@@ -61,6 +61,7 @@ def stand_ins(shell) -> Path:
     return shell
 
 
+SOON = "cred_expire=5"  # seconds that a requeued job waits, which are 120 where nothing is said
 SLURM = ("slurmctld", "slurmd", "munged", "sbatch", "scontrol")
 
 
@@ -74,7 +75,7 @@ def _one_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     key.chmod(0o400)
     settings = {
         "ClusterName": "one", "SlurmctldHost": f"{node}(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
-        "AuthType": "auth/munge", "AuthInfo": f"socket={home}/munge.socket,cred_expire=5", "SlurmctldPort": free_port(45000),
+        "AuthType": "auth/munge", "AuthInfo": f"socket={home}/munge.socket,{SOON}", "SlurmctldPort": free_port(45000),
         "SlurmdPort": free_port(46000), "StateSaveLocation": home / "state", "SlurmdSpoolDir": home / "spool",
         "SlurmctldPidFile": home / "controller.pid", "SlurmdPidFile": home / "node.pid",
         "SlurmctldLogFile": home / "controller.log", "SlurmdLogFile": home / "node.log",
@@ -228,7 +229,7 @@ def test_slurm_as_one_job(one_job, request, monkeypatch):
 def test_a_job_that_slurm_requeues_goes_on_from_what_was_finished(one_job, richness):
     text = one_job.read_text()
     assert text.count("--steps 300") == 1 and "#SBATCH --requeue" in text
-    one_job.write_text(text.replace("--steps 300", "--steps 6000"))  # long enough to be broken off
+    one_job.write_text(text.replace("--steps 300", "--steps 3000"))  # long enough to be broken off
     job = run("sbatch", "--open-mode=append", "script").split()[-1]
 
     def kept() -> dict[Path, float]:
@@ -244,7 +245,7 @@ def test_a_job_that_slurm_requeues_goes_on_from_what_was_finished(one_job, richn
     _completed(job)
 
     line = next(line for line in text.splitlines() if line.startswith("richness sweep"))
-    _, *alone = shlex.split(line.replace("--steps 300", "--steps 6000").partition(" --scheduler")[0])
+    _, *alone = shlex.split(line.replace("--steps 300", "--steps 3000").partition(" --scheduler")[0])
     assert richness(*alone, "--out", "runs/alone.nc").code == 0
     assert results.read("runs/portrait.nc").equals(results.read("runs/alone.nc"))
 
