@@ -14,6 +14,7 @@ from richness.measure.features import drift, feature_rank, singular_values
 from richness.measure.isometry import isometry_gap
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
 from richness.measure.similarity import cka, from_triangle, gram, r_squared
+from richness.measure.step import overshoot, taylor
 
 __all__ = [
     "alignment",
@@ -28,12 +29,14 @@ __all__ = [
     "kernel_change",
     "ntk",
     "ntk_from_factors",
+    "overshoot",
     "r_squared",
     "sharpest_direction",
     "sharpness",
     "singular_values",
     "spectral_density",
     "symmetric_log_edges",
+    "taylor",
     "top_eigenvalues",
     "trace",
 ]
