@@ -190,7 +190,7 @@ def test_training_is_gradient_descent_and_the_gone_are_left_behind():
         weights = [(w - 0.5 * g).detach().requires_grad_() for w, g in zip(weights, slopes, strict=True)]
     stays, gone = runs.isel(eta=0), runs.isel(eta=1)
     assert np.isinf(gone.peak[0]) and np.isnan(gone.beyond[0]) and np.isnan(gone.test_loss[0, -1])
-    assert np.isfinite(stays.peak).all() and (stays.small < 1e-12).all()
+    assert np.isfinite(stays.peak).all() and (stays.miss < 1e-12).all() and (stays.turned < 0.2).all()
     np.testing.assert_allclose(stays.along.sel(fraction=0), stays.frozen.sel(fraction=0))
     first = stays.sel(step=0)
     np.testing.assert_allclose(stays.along.sel(fraction=0, taken=0), first.batch_loss, rtol=1e-3)

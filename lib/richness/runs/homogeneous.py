@@ -1,4 +1,4 @@
-"""Homogeneous perceptrons trained by minibatches, each step taken apart into its power series; γ is 1 and nothing is centred."""
+"""Homogeneous perceptrons trained by minibatches, every step taken apart into its power series; γ is 1, nothing is centred."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ LOOKED = dict.fromkeys(("test_loss", "accuracy", "sharpness"), ("moment", "eta")
     "along": ("taken", "eta", "fraction"),
     "frozen": ("taken", "eta", "fraction"),
     "taken_series": ("taken", "eta", "order"),
-    "small": ("taken", "eta"),
+    "miss": ("taken", "eta"),
+    "turned": ("taken", "eta"),
 }  # the axes of what is measured closely
-SMALL_STEP = 1e-4  # of a step, where the cubic is compared with the loss: few gates turn in so little
+SMALL_STEP = 1e-4  # of a step, where the cubic is compared with the loss: in so little few gates turn
 
 
 class Case(BaseModel):
@@ -122,8 +123,9 @@ class BeyondTheEdge(Measurement):
             ``test_loss``, ``accuracy`` (case, eta, moment): held-out. ``sharpness``: λ_max of the loss on the fixed probe set.
             ``rank`` (…, kind): of the last hidden layer on it, centred. ``width`` (case, layer).
             With ``fractions``, of every probed step but the end: ``along`` (case, eta, taken, fraction), the loss on the way,
-            ``frozen``, the same with the gates as they were, and ``small`` (case, eta, taken), the relative distance of loss
-            and cubic at ``SMALL_STEP`` of the step; ``taken_series`` (case, eta, taken, order), c₁, c₂, c₃ there.
+            ``frozen``, the same with the gates as they were; ``taken_series`` (…, order), c₁, c₂, c₃ there; ``miss``, the
+            relative distance of loss and cubic at ``SMALL_STEP`` of the step, NaN where a gate turns before; ``turned``,
+            the share of gates that the whole step turns.
         """
         found = [self._case(case, seed) for case in self.cases]
         own = {name: ("case", [getattr(case, name) for case in self.cases]) for name in Case.model_fields}
@@ -215,7 +217,7 @@ class BeyondTheEdge(Measurement):
         close: dict[str, list[np.ndarray]],
         ahead: tuple[Tensor, Callable[[Tensor], Tensor], Step] | None,
     ) -> None:
-        """Append what is measured closely of all networks, NaN for those that are gone; ``ahead``: the step to be looked along."""
+        """Append what is measured closely of all networks, NaN for those that are gone; ``ahead``: the step to look along."""
         task = TASKS[self.task]
         x, y = self._samples(*task.probe(PROBED, self.device))
         held_x, held_y = self._samples(*task.test(self.device))
@@ -243,15 +245,23 @@ class BeyondTheEdge(Measurement):
     ) -> dict[str, Tensor]:
         gates = homogeneous.forward(now.weights, x, case.linear).gates
 
-        def at(share: float, fixed: list[Tensor] | None = None) -> Tensor:
+        def at(share: float, fixed: list[Tensor] | None = None) -> homogeneous.Pass:
             moved = [w + share * v for w, v in zip(now.weights, taken.moves, strict=True)]
-            return loss(homogeneous.forward(moved, x, case.linear, fixed).outputs)
+            return homogeneous.forward(moved, x, case.linear, fixed)
+
+        def turned(there: homogeneous.Pass) -> Tensor:
+            """The share of gates, over units and samples, that are not as they were, (cells,)."""
+            differ = torch.cat([a != b for a, b in zip(there.gates, gates, strict=True)], dim=1)
+            return differ.to(x.dtype).mean(dim=(1, 2))
 
         shares = np.linspace(0, 1.5, self.fractions).tolist()
         powers = torch.tensor([SMALL_STEP**p for p in range(ORDERS + 1)], dtype=x.dtype, device=x.device)
+        near = at(SMALL_STEP)
+        miss = ((taken.coefficients @ powers - loss(near.outputs)) / taken.coefficients[:, 0]).abs()
         return {
-            "along": torch.stack([at(share) for share in shares], dim=1),
-            "frozen": torch.stack([at(share, gates) for share in shares], dim=1),
+            "along": torch.stack([loss(at(share).outputs) for share in shares], dim=1),
+            "frozen": torch.stack([loss(at(share, gates).outputs) for share in shares], dim=1),
             "taken_series": taken.coefficients[:, 1:],
-            "small": ((taken.coefficients @ powers - at(SMALL_STEP)) / taken.coefficients[:, 0]).abs(),
+            "miss": torch.where(turned(near) == 0, miss, torch.nan),
+            "turned": turned(at(1.0)),
         }
