@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 from richness.runs.homogeneous import BeyondTheEdge, Case
 
@@ -16,13 +17,13 @@ RELU = 0.5**0.5  # the share of the linear part in √2·relu
 
 def edge(scale: str) -> BeyondTheEdge:
     """Over step sizes: every power of the widths, plain and balanced; and the quadratic pattern under MSE, and with ReLU."""
-    kinds = [{"power": power} for power in POWERS] + [{"loss": "mse"}, {"linear": RELU}]
+    kinds: list[dict[str, Any]] = [{"power": power} for power in POWERS] + [{"loss": "mse"}, {"linear": RELU}]
     cases = [Case(**kind, scaled=scaled) for kind, scaled in product(kinds, (False, True))]
     if scale == "smoke":
         return BeyondTheEdge(
             cases=cases, etas=(1.0, 4.0, 64.0), weights=3_000, steps=8, probed=(0,), record_points=5, seeds=SEEDS[scale]
         )
-    sizes = {"steps": 3_000, "weights": 1_000_000, "device": "cuda"} if scale == "paper" else {}
+    sizes: dict[str, Any] = {"steps": 3_000, "weights": 1_000_000, "device": "cuda"} if scale == "paper" else {}
     return BeyondTheEdge(cases=cases, etas=ETAS, probed=(0, 30, 100), record_points=40, seeds=SEEDS[scale], **sizes)
 
 
@@ -34,7 +35,7 @@ def along(scale: str) -> BeyondTheEdge:
             cases=cases, etas=(1.0, 8.0), weights=3_000, steps=6, probed=(0, 3), record_points=4, fractions=7,
             seeds=SEEDS[scale],
         )  # fmt: skip
-    sizes = {"weights": 1_000_000, "device": "cuda"} if scale == "paper" else {}
+    sizes: dict[str, Any] = {"weights": 1_000_000, "device": "cuda"} if scale == "paper" else {}
     etas = (1.0, 2.0, 4.0, 8.0, 16.0)
     return BeyondTheEdge(
         cases=cases, etas=etas, probed=(0, 3, 10, 30, 100, 200), fractions=31, seeds=SEEDS[scale], **sizes
