@@ -119,7 +119,8 @@ class BeyondTheEdge(Measurement):
             ``series`` (case, eta, step, order): c₁, c₂, c₃ of the minibatch's loss along the step, at float64 exact while no
             gate turns. ``peak`` (case, eta): the largest minibatch loss over the first; infinite where it was not finite.
             ``beyond``: the share of all steps with c₂ > |c₁|; ``beyond_fell``: of these, with a loss that fell on the batch.
-            ``late_overshoot``: median of c₂/|c₁| over the second half of the steps.
+            ``late_overshoot``: median of c₂/|c₁| over the second half of the steps; ``late_ratio``: Σc₂/Σ|c₁| over them, in
+            which steps count by the square of their gradient.
             ``test_loss``, ``accuracy`` (case, eta, moment): held-out. ``sharpness``: λ_max of the loss on the fixed probe set.
             ``rank`` (…, kind): of the last hidden layer on it, centred. ``width`` (case, layer).
             With ``fractions``, of every probed step but the end: ``along`` (case, eta, taken, fraction), the loss on the way,
@@ -162,7 +163,9 @@ class BeyondTheEdge(Measurement):
         with np.errstate(invalid="ignore", divide="ignore"):
             over = now.series[..., 1] / np.abs(now.series[..., 0])
             share_fell = fell.sum(1) / beyond.sum(1)
+            half = now.series[:, self.steps // 2 :]
             late = np.where(gone.any(1), np.nan, np.median(over[:, self.steps // 2 :], axis=1))
+            ratio = np.where(gone.any(1), np.nan, half[..., 1].sum(1) / np.abs(half[..., 0]).sum(1))
             peak = np.where(gone.any(1), np.inf, np.fmax(now.losses, now.after).max(1) / first[:, 0])
         return looked | {
             "batch_loss": (("eta", "step"), rounded(now.losses[:, kept])),
@@ -172,6 +175,7 @@ class BeyondTheEdge(Measurement):
             "beyond": (("eta",), narrowed(np.where(gone.any(1), np.nan, beyond.mean(1)))),
             "beyond_fell": (("eta",), narrowed(np.where(gone.any(1), np.nan, share_fell))),
             "late_overshoot": (("eta",), narrowed(late)),
+            "late_ratio": (("eta",), narrowed(ratio)),
             "width": (("layer",), np.array(hidden, np.int32)),
         }
 
