@@ -10,6 +10,7 @@ from typing import Any
 
 from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
+from richness.book.charts.beyond import along_a_step, beyond_elsewhere, beyond_over_eta, beyond_training, soft_ranks
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.consistency import (
     consistency_depth,
@@ -55,11 +56,15 @@ __all__ = [
     "accuracy",
     "advice",
     "all_boundaries",
+    "along_a_step",
     "at_scales",
     "bench_costs",
     "bench_ratios",
     "bench_shares",
     "best_eta",
+    "beyond_elsewhere",
+    "beyond_over_eta",
+    "beyond_training",
     "boundary_fits",
     "budgets",
     "catapult_band",
@@ -101,6 +106,7 @@ __all__ = [
     "shaping",
     "sharpness_along_training",
     "sharpness_exponents",
+    "soft_ranks",
     "spectrum",
     "stored_bench",
     "triangle",
