@@ -68,10 +68,10 @@ def lasting(one: xr.Dataset) -> np.ndarray:
 
 
 def learning(one: xr.Dataset) -> np.ndarray:
-    """The largest η up to which all train, from the smallest one that trains on, (seed,)."""
+    """The largest η up to which all train, from the smallest one that trains on, (seed,); NaN where none does."""
     good = trains(one)
-    slow = np.logical_or.accumulate(good.values, axis=1)  # what is too slow to train in this time does not count
-    return largest(one, good | ~slow)
+    begun = np.logical_or.accumulate(good.values, axis=1)  # what is too slow to train in this time does not count
+    return np.where(begun[:, -1], largest(one, good | ~begun), np.nan)
 
 
 def best(one: xr.Dataset) -> int:

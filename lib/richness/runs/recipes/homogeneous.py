@@ -21,7 +21,13 @@ def edge(scale: str) -> BeyondTheEdge:
     cases = [Case(**kind, scaled=scaled) for kind, scaled in product(kinds, (False, True))]
     if scale == "smoke":
         return BeyondTheEdge(
-            cases=cases, etas=(1.0, 4.0, 64.0), weights=3_000, steps=8, probed=(0,), record_points=5, seeds=SEEDS[scale]
+            cases=cases,
+            etas=(1.0, 4.0, 64.0),
+            weights=12_000,
+            steps=8,
+            probed=(0,),
+            record_points=5,
+            seeds=SEEDS[scale],
         )
     sizes: dict[str, Any] = {"steps": 3_000, "weights": 1_000_000, "device": "cuda"} if scale == "paper" else {}
     return BeyondTheEdge(cases=cases, etas=ETAS, probed=(0, 30, 100), record_points=40, seeds=SEEDS[scale], **sizes)
