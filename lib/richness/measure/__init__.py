@@ -1,6 +1,7 @@
 """Measurements of a black box, L(θ) or f(x; θ), for a stack of networks: no optimiser, no γ, no files."""
 
 from richness.measure.curvature import (
+    along_gradient,
     binned,
     gauss_newton_vector_product,
     sharpest_direction,
@@ -18,6 +19,7 @@ from richness.measure.step import overshoot, taylor
 
 __all__ = [
     "alignment",
+    "along_gradient",
     "binned",
     "cka",
     "drift",
