@@ -81,8 +81,8 @@ def _sized(scale: str, **laptop: Any) -> dict[str, Any]:
             "probe_points": 2,
         }
         return shared | few
-    samples = {"laptop": 256, "paper": 4096}[scale]
-    shared |= {"batch_size": samples, "probe_samples": samples, "steps": 400, "seeds": (0, 1, 2), "probe_points": 14}
+    samples, seeds = {"laptop": (256, 8), "paper": (4096, 3)}[scale]
+    shared |= {"batch_size": samples, "probe_samples": samples, "steps": 400, "seeds": range(seeds), "probe_points": 14}
     return shared | laptop | ({"steps": 4000, "device": "cuda"} if scale == "paper" else {})
 
 
