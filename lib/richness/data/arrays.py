@@ -1,5 +1,5 @@
-"""Arrays on disk, read by rows and never whole: NumPy's ``.npy``, alone or as a member of an ``.npz``; and those that the package
-ships, whole."""
+"""Arrays on disk, read by rows and never whole: NumPy's ``.npy``, alone or as a member of an ``.npz``; and, whole, those of the
+package."""
 
 from __future__ import annotations
 

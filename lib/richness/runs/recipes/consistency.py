@@ -1,8 +1,8 @@
 """Networks of many widths and depths, each in several parameterisations: gradient descent on one fixed set of samples.
 
 A *scaling* says, for each width N, which γ and which η stand for one base step η₀ (:data:`SCALINGS`). All of them train one
-architecture; :data:`ARCHITECTURES` are others, in two of the scalings. Full batches, so that the loss that is trained is the loss
-whose curvature is measured. Names carry the width of the scales laptop and paper; at smoke scale it is an eighth of that.
+architecture; :data:`ARCHITECTURES` are others, in two of the scalings. Full batches, so that the loss that is trained is the
+loss whose curvature is measured. Names carry the width of the scales laptop and paper; at smoke scale it is an eighth of that.
 """
 
 from __future__ import annotations
