@@ -12,6 +12,7 @@ from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.consistency import (
+    consistency_architectures,
     consistency_depth,
     consistency_plane,
     consistency_spectra,
@@ -65,6 +66,7 @@ __all__ = [
     "catapult_band",
     "closing",
     "collapse_figure",
+    "consistency_architectures",
     "consistency_depth",
     "consistency_plane",
     "consistency_spectra",
