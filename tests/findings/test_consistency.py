@@ -65,6 +65,8 @@ def test_architectures_are_judged_by_what_was_planted():
         assert row["claim"].endswith(f"{how.words}, N = {how.widths[0]} to {how.widths[-1]}, η₀ = {how.eta:g}")
         assert row["measured"] == pytest.approx(np.mean(apart), rel=2e-3) and row["seeds"] == 3
     assert [row["measured"] for row in rows if row["part"] == "µP"] == pytest.approx([0, 0, 0], abs=1e-9)
+    ratios = [np.exp(1 - 8 / how.widths[-1]) for how in recipes.ARCHITECTURES.values()]
+    assert [row["measured"] for row in rows if row["part"] == "growth"] == pytest.approx(ratios, rel=1e-3)
 
 
 def test_a_best_step_at_the_end_of_the_axis_is_not_known():
