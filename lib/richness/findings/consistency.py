@@ -337,15 +337,17 @@ CLAIMS = (
     _claim("6", "unscaled", "branches not divided: it is not, from step 0", "ηλ at step 0 over that of one block, above 2"),
     _claim("7", "bridge", "NTK parameterisation at width N is the main paper at γ = N^(−1/2) (derived here)",
            "largest relative difference of loss curves below 1e-10, float64, N = 64 and N = 256"),
-    _claim("8", "µP", "ResNet, ViT, character-level transformer: sharpness is the same at every width under µP", _STEADY),
-    _claim("8", "NTK", "ResNet, ViT, character-level transformer: in NTK parameterisation it is not", _APART),
-    _claim("8", "growth", "at the largest width λ grows more under µP than in NTK parameterisation (asked after a first look)",
-           "ratio of the two growths above 1, with its 95 % interval"),
+    *(claim for how in ARCHITECTURES.values() for claim in (
+        _claim("8", f"{how.words} µP", f"{how.words}: sharpness is the same at every width under µP", _STEADY),
+        _claim("8", f"{how.words} NTK", f"{how.words}: in NTK parameterisation it is not", _APART),
+        _claim("8", f"{how.words} growth", f"{how.words}: λ grows more under µP than in NTK (asked after a first look)",
+               "ratio of the growths at the largest width above 1, with its 95 % interval"),
+    )),
 )  # fmt: skip
 
 
 def rows(load: Load) -> list[dict[str, Any]]:
-    """The ledger's rows of S1; a part is judged in two settings or three, which its rows name."""
+    """The ledger's rows of S1; a part is judged in two settings, those of S1.8 in one, which its rows name."""
     return [row for identity, judge in _JUDGES.items() for row in _judged(identity, judge, load)]
 
 
@@ -495,16 +497,17 @@ def _bridged(load: Load) -> dict[str, list]:
 
 
 def _built(load: Load) -> dict[str, list]:
-    found: dict[str, list] = {"µP": [], "NTK": [], "growth": []}
+    found = {}
     for network, how in ARCHITECTURES.items():
-        where, grown = f"{how.words}, N = {how.widths[0]} to {how.widths[-1]}, η₀ = {how.eta:g}", {}
-        for part, made in over_architectures(load, network).items():
+        where, grown = f"N = {how.widths[0]} to {how.widths[-1]}, η₀ = {how.eta:g}", {}
+        for scaling, made in over_architectures(load, network).items():
             product = made["product"].sel(eta0=how.eta).transpose("width", "seed", "step")
             one = widening(product)
-            found[part].append((where, one, one.value <= TOLERANCE if part == "µP" else one.interval[0] > TOLERANCE))
-            grown[part] = (product.isel(step=-1) / product.isel(step=0)).isel(width=-1)
+            holds = one.value <= TOLERANCE if scaling == "µP" else one.interval[0] > TOLERANCE
+            found[f"{how.words} {scaling}"] = [(where, one, holds)]
+            grown[scaling] = (product.isel(step=-1) / product.isel(step=0)).isel(width=-1)
         ratio = estimate((grown["µP"] / grown["NTK"]).values)
-        found["growth"].append((f"{how.words}, N = {how.widths[-1]}, η₀ = {how.eta:g}", ratio, ratio.interval[0] > 1))
+        found[f"{how.words} growth"] = [(f"N = {how.widths[-1]}, η₀ = {how.eta:g}", ratio, ratio.interval[0] > 1)]
     return found
 
 
