@@ -70,17 +70,19 @@ def portrait_cnn4(scale: str, loss: str) -> Experiment:
     return portrait(scale, "cnn", loss, "digits8", steps=562, budgets=(178,), probe_points=12, **grid)
 
 
-_COARSE = {"gammas": HALF_DECADES, "etas": eta_axis(1e-10, 1e5, 2, at_least=4), "probe_points": 4}
+_COARSE: dict[str, Any] = {
+    "gammas": HALF_DECADES, "etas": eta_axis(1e-10, 1e5, 2, at_least=4), "steps": 300, "budgets": (150,), "probe_points": 4,
+}  # fmt: skip
 
 
 def portrait_photos(scale: str, network: str) -> Experiment:
     """A coarse one on a stream of colour that no setting was chosen on but these bands."""
-    return portrait(scale, network, "mse", "photos16", steps=300, budgets=(150,), **_COARSE)
+    return portrait(scale, network, "mse", "photos16", **_COARSE)
 
 
 def portrait_text(scale: str) -> Experiment:
-    """A coarse one of a character-level transformer. Its band was found as the others', at T = 300 and 1000."""
-    return portrait(scale, "transformer", "cross_entropy", "text", steps=1000, budgets=(300,), **_COARSE)
+    """A coarse one of a character-level transformer."""
+    return portrait(scale, "transformer", "cross_entropy", "text", **_COARSE)
 
 
 RECIPES: dict[str, Callable[[str], Experiment]] = {
