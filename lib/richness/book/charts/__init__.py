@@ -13,6 +13,7 @@ from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratio
 from richness.book.charts.beyond import along_a_step, beyond_elsewhere, beyond_over_eta, beyond_training, soft_ranks
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.consistency import (
+    consistency_architectures,
     consistency_depth,
     consistency_plane,
     consistency_spectra,
@@ -70,6 +71,7 @@ __all__ = [
     "catapult_band",
     "closing",
     "collapse_figure",
+    "consistency_architectures",
     "consistency_depth",
     "consistency_plane",
     "consistency_spectra",
