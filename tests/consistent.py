@@ -13,7 +13,15 @@ from richness.runs.recipes import consistency as recipes
 from richness.runs.results import ResultError
 
 STEPS = np.array([0, 1, 3, 10, 30, 100, 400])
-MADE = {"activation": "relu", "batch_size": 256, "width": 64, "steps": 400, "task": "digits8_fixed"}
+MADE = {
+    "activation": "relu",
+    "batch_size": 256,
+    "width": 64,
+    "steps": 400,
+    "task": "digits8_fixed",
+    "loss": "mse",
+    "depth": 6,
+}
 
 
 def result(
@@ -25,7 +33,7 @@ def result(
     values = {"sharpness": np.full(shape, np.nan), "loss": np.full(shape, np.nan)}
     for i, gamma in enumerate(gammas):
         for j, eta in enumerate(etas):
-            if len(gammas) == 1 or np.isclose(eta, recipes.PLANE_ETA * gamma**2):
+            if len(gammas) < 3 or np.isclose(eta, recipes.PLANE_ETA * gamma**2):
                 values["sharpness"][i, j] = sharpness(eta / gamma**2, STEPS) * noise / eta
                 values["loss"][i, j] = loss(eta / gamma**2, STEPS) * noise
     dims = ("gamma", "eta", "seed", "step")
@@ -35,7 +43,10 @@ def result(
 
 
 def planted(best: float = 12.0) -> Callable[[str], xr.Dataset]:
-    """A loader of every recipe: µP is consistent; NTK's growth and the best standard step are ∝ 1/N, other best steps fixed."""
+    """A loader of every recipe: µP is consistent; NTK's growth and the best standard step are ∝ 1/N, other best steps fixed.
+
+    Other architectures: λ grows e-fold in µP at every width, and in NTK parameterisation by exp(8/N).
+    """
 
     def loss_about(place: float) -> Callable:
         return lambda eta, t: 0.1 / (1 + t / 50) * np.exp(0.3 * np.log(eta / place) ** 2)
@@ -52,6 +63,12 @@ def planted(best: float = 12.0) -> Callable[[str], xr.Dataset]:
             etas = [recipes.PLANE_ETA * g**2 for g in recipes.PLANE_GAMMAS]
             one = result(recipes.PLANE_GAMMAS, sorted(etas), lambda eta, t: 0.1 + 0 * t, loss_about(best))
             return one.assign(sharpness=one.sharpness * (1 + one.gamma**2 * one.step / 400))
+        if parts[1] in recipes.ARCHITECTURES:
+            eta = recipes.ARCHITECTURES[parts[1]].eta
+            one = result([size**-0.5, 1.0], [eta / size, eta], lambda eta, t: 0.1 + 0 * t, loss_about(best))
+            # As in a real one, the other two cells were not run.
+            ran = one.sharpness.where((one.gamma == 1.0) == (one.eta == eta))
+            return one.assign(sharpness=ran * np.exp(xr.where(one.gamma == 1.0, 1.0, 8.0 / size) * one.step / 400))
         if parts[1] == "spectra":
             base = result([1.0], [recipes.SPECTRA_ETA], lambda eta, t: 0.1 + 0 * t, loss_about(best))
             late = {"Hessian": 0.0, "Gauss–Newton": 0.0, "NTK": 20.0 / size}

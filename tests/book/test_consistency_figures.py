@@ -55,6 +55,18 @@ def test_the_plane_shows_both_cuts():
     assert "by a factor 2.00 to 2.00 along µP's row" in fig.summary
 
 
+def test_architectures_stand_side_by_side_in_two_parameterisations():
+    families = {how.words: consistency.over_architectures(load, a) for a, how in recipes.ARCHITECTURES.items()}
+    fig = charts.consistency_architectures(families)
+    assert not controls(fig) and len(fig.specification["concat"]) == 2 * len(families)
+    titles = [panel["title"] for panel in fig.specification["concat"]]
+    assert titles[:2] == ["ResNet, µP: ηλ", "ResNet, NTK: ηλ"] and titles[-1] == "transformer, NTK: ηλ"
+    assert len(fig.table) == 2 * len(STEPS) * sum(len(how.widths) for how in recipes.ARCHITECTURES.values())
+    table = fig.table[(fig.table.network == "ViT") & (fig.table.parameterisation == "NTK") & (fig.table.N == 16)]
+    grown = table[table.t == 400]["ηλ"].item() / table[table.t == 0]["ηλ"].item()
+    assert grown == pytest.approx(np.exp(8 / 16))
+
+
 def test_transfer_and_depth_show_all_base_steps(widths):
     fig = charts.consistency_transfer(widths)
     assert controls(fig) == {"scaling", "log_t"} and len(fig.table) == (7 + 8 + 8) * len(recipes.WIDTHS)

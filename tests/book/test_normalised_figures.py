@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from richness.book import charts
+from richness.findings import cases
 from richness.findings import normalised as found
 from richness.findings.theory import normalisation as theory
 from richness.runs.measurement import measured
@@ -33,7 +34,7 @@ def data(fig: Any, name: str) -> list[dict[str, Any]]:
 def test_the_gap_stands_beside_bound_and_law(runs):
     fig = charts.isometry_decay(runs["isometry"])
     assert controls(fig) == {"inputs", "width", "log_C"}
-    one = found.of(runs["isometry"], weights="orthogonal", inputs="near", width=16)
+    one = cases.of(runs["isometry"], weights="orthogonal", inputs="near", width=16)
     rows = [
         row for row in data(fig, "gaps") if (row["weights"], row["inputs"], row["width"]) == ("orthogonal", "near", 16)
     ]
@@ -49,7 +50,7 @@ def test_the_gap_stands_beside_bound_and_law(runs):
 
 def test_gradients_are_means_over_seeds(runs):
     fig = charts.gradients_in_depth(runs["isometry"], runs["explosion"])
-    one = found.of(runs["isometry"], weights="gaussian", inputs="gaussian", width=8)
+    one = cases.of(runs["isometry"], weights="gaussian", inputs="gaussian", width=8)
     rows = [
         row
         for row in data(fig, "curves")
@@ -72,7 +73,7 @@ def test_every_trap_has_a_name_and_only_some_have_full_rank(runs):
 def test_shaping_puts_the_last_gain_back_and_draws_the_sum(runs):
     fig = charts.shaping(runs["shaping"])
     assert controls(fig) == {"activation", "p", "log_L"}
-    one = found.of(runs["shaping"], activation="tanh", power=0.4)
+    one = cases.of(runs["shaping"], activation="tanh", power=0.4)
     rows = [row for row in data(fig, "curves") if (row["activation"], row["power"]) == ("tanh", 0.4)]
     expected = one.first_gradient.mean("seed") + 0.4 * np.log(one.depth)
     np.testing.assert_allclose([row["mean"] for row in rows], expected, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""ResNet and ViT: torch's own modules with the same weights, µP in every parameter, the lazy limit, one sample at a time."""
+"""ResNet, ViT, transformer: torch's own modules with the same weights, µP in every parameter, the lazy limit, lone samples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import torch
 from torch import nn
 
 from richness import Experiment, networks, rng, sweep
+from richness.data import TASKS, Task
 from richness.networks import NETWORKS
 from richness.runs.experiment import degree
 from richness.runs.training import Trainer, train
 
-SIZES = {"resnet": {"depth": 8, "width": 4}, "vit": {"depth": 10, "width": 8}}  # with a wider stage; with two blocks
-DEPTH6 = ("resnet", "vit")
+# ResNet with a wider stage, the others with two blocks.
+SIZES = {"resnet": {"depth": 8, "width": 4}, "vit": {"depth": 10, "width": 8},
+         "transformer": {"depth": 10, "width": 8, "task": "text"}}  # fmt: skip
+INPUTS = {"resnet": 768, "vit": 768, "transformer": 60}  # 16×16 colour, or 6 characters of 10
+DEPTH6 = {"resnet": "digits8", "vit": "digits8", "transformer": "text"}
 
 
 class Block(nn.Module):
@@ -59,9 +63,9 @@ class Layer(nn.Module):
             nn.Linear(width, 4 * width, bias=False), nn.ReLU(), nn.Linear(4 * width, width, bias=False)
         )
 
-    def forward(self, h):
+    def forward(self, h, mask=None):
         u = self.before_attention(h)
-        h = h + self.attention(u, u, u, need_weights=False)[0]
+        h = h + self.attention(u, u, u, need_weights=False, attn_mask=mask)[0]
         return h + self.mlp(self.before_mlp(h))
 
 
@@ -79,30 +83,64 @@ class TorchViT(nn.Module):
         return self.readout(self.last(self.blocks(h)).mean(1))
 
 
+class TorchTransformer(nn.Module):
+    """Six characters of ten, torch's own causal mask, the last position read out."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.places = nn.Parameter(torch.empty(6, width))
+        self.characters = nn.Linear(10, width, bias=False)
+        self.blocks = nn.ModuleList([Layer(width), Layer(width)])
+        self.last = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, 10, bias=False)
+
+    def forward(self, x):
+        h = self.characters(x.reshape(-1, 6, 10)) + self.places
+        mask = nn.Transformer.generate_square_subsequent_mask(6, dtype=h.dtype)
+        for block in self.blocks:
+            h = block(h, mask)
+        return self.readout(self.last(h)[:, -1])
+
+
+MODULES = {"resnet": torch_resnet, "vit": TorchViT, "transformer": TorchTransformer}
+
+
 def acting(name: str, value: torch.Tensor) -> torch.Tensor:
     """A weight times its scale, as torch's modules want it: gains around 1, and 1/√d of the logits' 1/d in q."""
     if name.endswith("/gain"):
         return 1 + value
+    if name.endswith("/characters"):
+        return value.T
     if name.endswith("/attention"):
         width = value.shape[1]
         return torch.cat([value[:width] / math.sqrt(width / 4), value[width:]])
     return value
 
 
+def module_of(net, name: str):
+    """Torch's own network of that make, as a function of our raw weights and inputs."""
+    module = MODULES[name](net.width).double()
+    order = {p.name: k for k, p in enumerate(net.parameters)}
+    places = f"{name}/places"
+    if places in order:  # torch's modules list a bare parameter before their submodules
+        order = {places: 0} | {n: k for k, n in enumerate([n for n in order if n != places], start=1)}
+    slots = [(key, p.shape) for key, p in module.named_parameters()]
+
+    def forward(raw, x):
+        weights = {p.name: acting(p.name, w * p.scale) for p, w in zip(net.parameters, raw, strict=True)}
+        given = {slots[k][0]: weights[n].reshape(slots[k][1]) for n, k in order.items()}
+        return torch.func.functional_call(module, given, x)
+
+    return forward
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_outputs_and_gradients_are_those_of_torchs_own_modules(name):
-    net = networks.build(name, 768, 10, SIZES[name]["width"], SIZES[name]["depth"], "relu")
-    module = (torch_resnet if name == "resnet" else TorchViT)(net.width).double()
-    x, aim = torch.randn(5, 768, dtype=torch.float64), torch.randn(5, 10, dtype=torch.float64)
+    net = networks.build(name, INPUTS[name], 10, SIZES[name]["width"], SIZES[name]["depth"], "relu")
+    x, aim = torch.randn(5, net.inputs, dtype=torch.float64), torch.randn(5, 10, dtype=torch.float64)
     # Away from initialisation, so that gains and biases say something.
     raw = [(w + 0.3 * torch.randn_like(w)).requires_grad_() for w in net.initialise(3)]
-    order = {p.name: k for k, p in enumerate(net.parameters)}
-    if name == "vit":  # torch's module lists a bare parameter before its submodules
-        order = {"vit/places": 0} | {n: k for k, n in enumerate([n for n in order if n != "vit/places"], start=1)}
-    weights = {p.name: acting(p.name, w * p.scale) for p, w in zip(net.parameters, raw, strict=True)}
-    slots = [key for key, _ in module.named_parameters()]
-    given = {slots[k]: weights[n].reshape(dict(module.named_parameters())[slots[k]].shape) for n, k in order.items()}
-    expected = torch.func.functional_call(module, given, x)
+    expected = module_of(net, name)(raw, x)
     found = net.forward([w[None] for w in raw], x)[0]
     torch.testing.assert_close(found, expected)
     theirs = torch.autograd.grad((expected * aim).sum(), raw)
@@ -110,6 +148,46 @@ def test_outputs_and_gradients_are_those_of_torchs_own_modules(name):
     for a, b in zip(ours, theirs, strict=True):
         assert b.abs().max() > 0
         torch.testing.assert_close(a, b)
+
+
+def test_descent_of_the_transformer_is_that_of_torchs_own_modules(small, monkeypatch):
+    """Four steps of SGD on cross-entropy, centred and at γ ≠ 1, in float64: the engine against a loop in torch alone."""
+    gamma, eta, steps = 0.5, 0.05, 4
+    monkeypatch.setitem(TASKS, "ten", Task("ten", 60, 10, True, ten_characters, None, ""))
+    experiment = small(
+        network="transformer", **SIZES["transformer"] | {"task": "ten"}, loss="cross_entropy", steps=steps, batch_size=16,
+        gammas=[gamma], etas=[eta], dtype="float64", record_points=100,
+    )  # fmt: skip
+    net = experiment.architecture
+    forward, raw = module_of(net, "transformer"), [w.requires_grad_() for w in net.initialise(0)]
+    start, losses = [w.detach().clone() for w in raw], []
+    for step in range(steps + 1):
+        x, y = TASKS["ten"].batch(0, step, 16)
+        loss = nn.functional.cross_entropy((forward(raw, x.double()) - forward(start, x.double())) / gamma, y)
+        losses.append(loss.item())
+        with torch.no_grad():
+            for w, g in zip(raw, torch.autograd.grad(loss, raw), strict=True):
+                w -= net.width * eta * g
+    assert losses[0] == pytest.approx(math.log(10)) and losses[-1] != pytest.approx(losses[0], rel=1e-3)
+    np.testing.assert_allclose(sweep(experiment).loss.values.ravel(), losses, rtol=1e-10)
+
+
+def ten_characters(seed, steps, batch_size, name, device):
+    drawn = rng.integers(seed, name, steps, 7 * batch_size, 10).reshape(len(steps), batch_size, 7)
+    return nn.functional.one_hot(drawn[..., :6], 10).flatten(-2).float(), drawn[..., 6]
+
+
+def test_a_character_changes_nothing_before_it():
+    net = networks.build("transformer", 60, 10, 8, 10, "relu")
+    weights = [w[None] for w in net.initialise(0)]
+    x = ten_characters(0, range(1), 1, "causal", "cpu")[0][0].double()
+    changed = x.clone()
+    changed.view(6, 10)[4] = torch.roll(changed.view(6, 10)[4], 1)
+    for before, after in zip(*(net.hidden(weights, one) for one in (x, changed)), strict=True):
+        moved = (before - after).view(6, -1).abs().amax(dim=1)  # a value a position
+        assert (moved[:4] == 0).all() and moved[4] > 0
+    assert moved[5] > 0, "the last position has heard of it"
+    assert (net.forward(weights, x) != net.forward(weights, changed)).all()
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -123,9 +201,9 @@ def test_f_is_exactly_zero_at_step_0(small, name, gamma):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_what_is_said_of_a_sample_does_not_depend_on_the_others(name):
-    net = networks.build(name, 64, 10, 8, 6, "relu")
+    net = networks.build(name, INPUTS[name], 10, 8, 6, "relu")
     weights = [w[None] for w in net.initialise(0)]
-    x = torch.randn(6, 64, dtype=torch.float64)
+    x = torch.randn(6, net.inputs, dtype=torch.float64)
     torch.testing.assert_close(net.forward(weights, x)[:, :2], net.forward(weights, x[:2]), rtol=1e-12, atol=1e-14)
 
 
@@ -133,7 +211,8 @@ def trained(name, width, gamma, seed=0, steps=4, share=0.002, dtype="float32"):
     """The trainer before and after a few steps of η = share·γ², and the samples that it is looked at on."""
     eta = share * gamma**2
     experiment = Experiment(
-        network=name, depth=6, width=width, task="digits8", steps=steps, batch_size=16, gammas=[gamma], etas=[eta], dtype=dtype
+        network=name, depth=6, width=width, task=DEPTH6[name], steps=steps, batch_size=16, gammas=[gamma], etas=[eta],
+        dtype=dtype,
     )  # fmt: skip
     trainer = Trainer(experiment, seed, [(gamma, eta)])
     start = [w.clone() for w in trainer.stack.weights]
@@ -226,8 +305,10 @@ def test_bits_do_not_depend_on_the_neighbours(small, name):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_a_sweep_of_colour(small, name):
-    runs = sweep(small(network=name, **SIZES[name], task="photos16", steps=10, etas=[1e-9, 0.01, 0.1], record_points=4))
+def test_a_sweep_of_colour_or_text(small, name):
+    runs = sweep(
+        small(network=name, **{"task": "photos16"} | SIZES[name], steps=10, etas=[1e-9, 0.01, 0.1], record_points=4)
+    )
     assert runs.loss.shape == (2, 3, 1, 4) and np.isfinite(runs.loss).all()
     assert (runs.loss[..., -1] < runs.loss[..., 0]).any()
 
@@ -242,9 +323,9 @@ def test_colour_is_told_from_grey_by_the_number_of_inputs():
 
 def test_what_l_counts_and_what_makes_f_large():
     """The degree: f̃ of weights that all grow by the same factor."""
-    for name, depth in (("mlp", 3), ("cnn", 4), ("resnet", 6), ("vit", 6)):
-        net = networks.build(name, 64, 10, 8, depth, "relu")
-        raw, x = net.initialise(0), torch.randn(4, 64, dtype=torch.float64)
+    for name, depth in (("mlp", 3), ("cnn", 4), ("resnet", 6), ("vit", 6), ("transformer", 6)):
+        net = networks.build(name, INPUTS.get(name, 64), 10, 8, depth, "relu")
+        raw, x = net.initialise(0), torch.randn(4, net.inputs, dtype=torch.float64)
         parameters = getattr(net, "parameters", None)
 
         def grown(factor, raw=raw, parameters=parameters):
@@ -263,6 +344,8 @@ def test_what_l_counts_and_what_makes_f_large():
         ("resnet", {"depth": 5}, r"even number of weight layers.*got depth 5"),
         ("vit", {"depth": 8}, r"6, 10, 14.*got depth 8"),
         ("vit", {"width": 10, "depth": 6}, r"multiple of 4, got 10"),
+        ("transformer", {"task": "text", "depth": 7}, r"a transformer has 6, 10, 14.*got depth 7"),
+        ("transformer", {"depth": 6}, r"a multiple of 10; this task has 64 inputs: use task 'text'"),
         ("vit", {"task": "staircase", "depth": 6}, r"a vit needs square images.*32 inputs: use task 'digits'"),
     ],
 )

@@ -46,6 +46,13 @@ def test_the_papers_networks_pass(network):
     assert checked.passed, str(checked)
 
 
+@pytest.mark.slow
+def test_the_transformer_passes_where_heads_are_wide():
+    """One position alone is read out, so that corrections of 1/N fade later than a mean over patches."""
+    checked = richness.check_coordinates("transformer", task="text", loss="cross_entropy", widths=(256, 512, 1024))
+    assert checked.passed, str(checked)
+
+
 def wrong(monkeypatch, network: str, change) -> None:
     right = NETWORKS[network]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from richness import rng
-from richness.measure import sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
+from richness.measure import along_gradient, sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
 from richness.measure.curvature import (
     Density,
     binned,
@@ -121,6 +121,20 @@ def test_sharpness_against_the_dense_hessian(trained, depth, activation):
         found = sharpness(problem.loss, problem.weights, tolerance=1e-10, iterations=400, product=product)
         for cell in range(3):
             assert float(found[cell]) == pytest.approx(float(problem.spectrum(cell)[-1]), rel=1e-8)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_curvature_along_the_gradient_against_the_dense_hessian(trained, activation):
+    problem = trained(depth=3, activation=activation)
+    slopes = gradient(problem.loss, problem.weights)
+    dense = torch.stack([problem.dense(cell) for cell in range(problem.cells)])
+    expected = torch.einsum("ci,cij,cj->c", slopes, dense, slopes) / slopes.square().sum(dim=1)
+    own = problem.network.hessian_vector_product(problem.weights, problem.x, problem.of_outputs)
+    for product in (None, own):
+        found = along_gradient(problem.loss, problem.weights, product=product)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    flat = along_gradient(lambda w: 0 * w[0].square().sum(dim=1), [torch.ones(2, 3, dtype=torch.float64)])
+    assert torch.isnan(flat).all()
 
 
 def test_sharpness_under_cross_entropy_against_the_dense_hessian(classifier):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from richness.data import TASKS, digits, photos, task
+from richness.data import TASKS, digits, photos, task, text
 
 
 @pytest.mark.parametrize("name", [name for name, made in TASKS.items() if made.bring is None])
@@ -108,6 +109,47 @@ def test_a_damaged_digit_file_is_refused(monkeypatch):
             digits.load()
     finally:
         digits.load.cache_clear()
+
+
+def spelled(window: torch.Tensor, label: torch.Tensor) -> str:
+    """A sample of the text as letters."""
+    one_hot = window.view(text.WINDOW, len(text.ALPHABET))
+    assert torch.equal(one_hot.sum(dim=1), torch.ones(text.WINDOW)) and bool((one_hot.amax(dim=1) == 1).all())
+    return "".join(text.ALPHABET[k] for k in [*one_hot.argmax(dim=1), label])
+
+
+def test_samples_of_text_are_of_the_book_and_held_out_ones_are_of_its_end():
+    book = "".join(text.ALPHABET[k] for k in text.load())
+    assert book.startswith("alice s adventures in wonderland lewis carroll") and book.endswith(
+        "happy summer days the end"
+    )
+    assert len(book) == 134_997 and "  " not in book
+    split = round(len(book) * (1 - text.HELD_OUT))
+    source = task("text")
+    for part, (x, y) in {book[:split]: source.batch(3, 7, 200), book[split:]: source.test()}.items():
+        assert all(spelled(window, label) in part for window, label in zip(x, y, strict=True))
+    assert all(spelled(*sample) in book[split:] for sample in zip(*(p[:50] for p in source.unseen()), strict=True))
+    x, y = text.windows(text.load(), torch.tensor([0, len(book) - text.WINDOW - 1]))
+    assert [spelled(*sample) for sample in zip(x, y, strict=True)] == [
+        book[: text.WINDOW + 1],
+        book[-text.WINDOW - 1 :],
+    ]
+
+
+def test_the_fixed_text_is_the_same_at_every_step_and_its_own_probe_set():
+    fixed = task("text_fixed")
+    x, y = fixed.batches(3, range(4, 6), 20)
+    assert torch.equal(x[0], x[1]) and torch.equal(y[0], fixed.batch(9, 0, 20)[1])
+    assert torch.equal(x[0], fixed.probe(20)[0]) and torch.equal(y[0], fixed.probe(20)[1])
+    assert torch.equal(x[0], fixed.probe(30)[0][:20]), "more samples are these and others"
+
+
+def test_the_text_is_packed_as_letters_and_single_spaces(tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("  CHAPTER I\r\n\r\nAlice, 2.9 times--`so' she said.\n")
+    with np.load(io.BytesIO(text.pack(file))) as packed:
+        letters = "".join(text.ALPHABET[k] for k in packed["characters"])
+    assert letters == "chapter i alice times so she said"
 
 
 def test_an_unknown_task_lists_the_known():

@@ -51,10 +51,22 @@ def test_growth_and_best_steps_have_the_planted_exponents():
 def test_verdicts_follow_what_was_planted():
     rows = consistency.rows(planted())
     assert {(row["id"], row["part"]) for row in rows} == {(claim.id, claim.part) for claim in consistency.CLAIMS}
-    not_planted = {"S1.8 architectures": "not-run"}
-    expected = {f"{claim.id} {claim.part}": "reproduced" for claim in consistency.CLAIMS} | not_planted
-    assert verdicts(rows) == expected
-    assert all(len([r for r in rows if (r["id"], r["part"]) == (c.id, c.part)]) == 2 for c in consistency.CLAIMS[:-1])
+    assert verdicts(rows) == {f"{claim.id} {claim.part}": "reproduced" for claim in consistency.CLAIMS}
+    for claim in consistency.CLAIMS:
+        settings = [row for row in rows if (row["id"], row["part"]) == (claim.id, claim.part)]
+        assert len(settings) == (1 if claim.id == "S1.8" else 2)
+
+
+def test_architectures_are_judged_by_what_was_planted():
+    rows = {row["part"]: row for row in consistency.rows(planted()) if row["id"] == "S1.8"}
+    course = np.array([0, 1, 3, 10, 30, 100, 400]) / 400
+    for how in recipes.ARCHITECTURES.values():
+        apart = [(8 / n - 8 / how.widths[-1]) * (course[-2:].mean() - course[:2].mean()) for n in how.widths[:-1]]
+        row = rows[f"{how.words} NTK"]
+        assert row["claim"].endswith(f"N = {how.widths[0]} to {how.widths[-1]}, η₀ = {how.eta:g}")
+        assert row["measured"] == pytest.approx(np.mean(apart), rel=2e-3) and row["seeds"] == 3
+        assert rows[f"{how.words} µP"]["measured"] == pytest.approx(0, abs=1e-9)
+        assert rows[f"{how.words} growth"]["measured"] == pytest.approx(np.exp(1 - 8 / how.widths[-1]), rel=1e-3)
 
 
 def test_a_best_step_at_the_end_of_the_axis_is_not_known():

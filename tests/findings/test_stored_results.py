@@ -12,7 +12,7 @@ from richness.runs.recipes import PAPER_ONLY, RECIPES, recipe
 pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
 
 LAPTOP = results.precomputed_folder() / "laptop"
-COARSE = "_photos"  # portraits on the colour stream: an independent look, as coarse as their cost asks for
+COARSE = ("_photos", "_text")  # on other streams: an independent look, as coarse as its cost asks for
 PORTRAITS = sorted(name for name in RECIPES if "portrait" in name and not name.endswith(COARSE))
 
 

@@ -42,7 +42,7 @@ export function pageBackend(base, report) {
     report({ kind: "curve", number: run.number, from: run.from, step, loss: Float64Array.from(loss), eta });
     run.from += step.length;
     const done = (run.at / ask.steps), rows = [run.loss * (1 + run.ask.depth), 1 - run.loss, run.loss];
-    report({ kind: "gauges", number: run.number, step: run.at, sharpness: 0.01 / natural(ask.gamma, ask.depth) * (1 + 20 * done),
+    report({ kind: "gauges", number: run.number, step: run.at, sharpness: 0.01 / natural(ask.gamma, ask.depth) * (1 + 20 * done), along: 0.005 / natural(ask.gamma, ask.depth) * (1 + 20 * done),
       accuracy: ask.task === "teacher" ? null : rows[1], test_loss: rows[2], alignment: 0.2 + 0.5 * done, drift: Array.from({ length: ask.depth - 1 }, (_, l) => done * (l + 1) * 0.1 * ask.gamma + 1e-4) });
     const picture = ask.task !== "teacher", side = picture ? 8 : 0, dim = picture ? 64 : 32, n = 12;
     report({ kind: "samples", number: run.number, step: run.at, side,

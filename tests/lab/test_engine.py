@@ -70,7 +70,7 @@ def trained(asked: dict[str, Any], changes: dict[int, float] | None = None) -> t
 def gauges(trainer: Trainer) -> dict[str, Any]:
     """What the library's probes say of the network as it is now."""
     classes = trainer.task.classification
-    names = ["sharpness", "ntk_alignment", "drift", *(["accuracy"] if classes else [])]
+    names = ["sharpness", "along_gradient", "ntk_alignment", "drift", *(["accuracy"] if classes else [])]
     said = {name: values[0].tolist() for name, (values, _) in trainer.probe_all(names).items()}
     x, y = trainer.setting.test_set
     with torch.no_grad():
@@ -134,6 +134,7 @@ def test_gauges_are_the_probes(case, answers, references):
     assert [row["step"] for row in got] == [0, STEPS]
     for row, said in zip(got, wanted, strict=True):
         assert row["sharpness"] == pytest.approx(said["sharpness"], rel=1e-4)
+        assert row["along"] == pytest.approx(said["along_gradient"], rel=1e-4, abs=1e-6 * said["sharpness"])
         assert row["alignment"] == pytest.approx(said["ntk_alignment"], abs=1e-5)
         assert row["drift"] == pytest.approx(said["drift"], rel=1e-5, abs=1e-6)
         assert row["test_loss"] == pytest.approx(said["test_loss"], rel=1e-5)

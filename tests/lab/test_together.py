@@ -70,7 +70,13 @@ def test_the_copied_command_trains_the_run_that_the_page_trained(
     gauges = {row["step"]: row for row in data["gauges"]}
     measured = [int(s) for s in run.step.values if np.isfinite(run.sharpness.sel(step=s))]
     assert sorted(gauges) == measured
-    for name, key in (("sharpness", "sharpness"), ("test_loss", "test_loss"), ("ntk_alignment", "alignment")):
+    names = {
+        "sharpness": "sharpness",
+        "along_gradient": "along",
+        "test_loss": "test_loss",
+        "ntk_alignment": "alignment",
+    }
+    for name, key in names.items():
         page_side = [gauges[s][key] for s in measured]
         np.testing.assert_allclose(page_side, run[name].sel(step=measured).values, rtol=5e-3, err_msg=name)
     assert ("accuracy" in run) == labels

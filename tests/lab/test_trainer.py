@@ -95,6 +95,7 @@ def test_it_tells_every_loss_and_every_gauge_and_is_a_result(trainer, told):
     assert sorted(rows) == experiment.probed_steps
     for name, probe in {
         "sharpness": "sharpness",
+        "along": "along_gradient",
         "accuracy": "accuracy",
         "test_loss": "test_loss",
         "alignment": "ntk_alignment",
@@ -267,7 +268,7 @@ def test_a_paused_run_ends_with_the_trainer(told):
 def test_an_ask_is_an_experiment_and_back():
     assert ask_of(experiment_of(SMALL)) == SMALL
     assert experiment_of(SMALL | {"optimizer": "adam"}).kept_probes == (
-        "sharpness", "accuracy", "test_loss", "ntk_alignment", "drift",
+        "sharpness", "along_gradient", "accuracy", "test_loss", "ntk_alignment", "drift",
     )  # fmt: skip
     with pytest.raises(ValueError, match="asked for by"):
         experiment_of({"gamma": 1.0})

@@ -166,8 +166,8 @@ def test_gauges_may_come_late(node):
 
 FILL = """const n = args.n || 4; runs.addCurve(run, { from: 0, step: Array.from({ length: n }, (_, i) => i),
     loss: Array.from({ length: n }, (_, i) => (args.loss ? args.loss[i] : 0.1 / (1 + i))), eta: Array(n).fill(0.5) });
-    for (const step of [0, 1, 3]) runs.addGauges(run, { step, sharpness: 0.01 + step, accuracy: 0.5, test_loss: 0.3,
-      alignment: 0.2, drift: [0.1 * step, 0.2 * step] });"""
+    for (const step of [0, 1, 3]) runs.addGauges(run, { step, sharpness: 0.01 + step, along: 0.005 + step / 2,
+      accuracy: 0.5, test_loss: 0.3, alignment: 0.2, drift: [0.1 * step, 0.2 * step] });"""
 VIEW = "{ width: 480, height: 200, below: true, axis: args.axis || 't', scale: args.scale || 'log', runs: [run] }"
 
 
@@ -200,6 +200,7 @@ def test_every_panel_draws_on_every_axis(node):
     for name, svg in pictures.items():
         key, axis, _ = name.split(",")
         assert svg.count(f'data-curve="{key}" data-role="now"') == (2 if key == "drift" else 1)
+        assert svg.count('data-curve="along"') == (key == "sharpness")
         assert ("τ = ηt/γ" if axis == "tau" else "steps t") in svg
         assert "NaN" not in svg
     assert len(set(pictures.values())) == 24
@@ -379,3 +380,13 @@ def test_a_download_says_where_it_comes_from(node):
     }  # fmt: skip
     assert got["eta_changes"] == [{"step": 2, "eta": 0.1}]
     assert "by hand: to 0.1 at step 2" in got["note"]
+
+
+def test_beyond_the_edge_is_the_curvature_along_the_gradient(node):
+    """c₂/|c₁| is the curvature over 2/lr_raw, follows an eta changed by hand, and is SGD's alone."""
+    body = """const gauge = { along: 3 }; run.line = 2 / run.lr;
+    const sgd = [runs.beyond(run, gauge, run.eta), runs.beyond(run, gauge, run.eta / 10), gauge.along / run.line];
+    const adam = runs.beyond({ ...run, ask: { ...run.ask, optimizer: 'adam' } }, gauge, run.eta);
+    return [...sgd, Number.isNaN(adam), Number.isNaN(runs.beyond(run, {}, run.eta))];"""
+    whole, tenth, expected, adam, unknown = node(RUN + body)
+    assert whole == pytest.approx(expected) and tenth == pytest.approx(expected / 10) and adam and unknown

@@ -17,6 +17,9 @@ USES: dict[str, tuple[str, ...]] = {
     "parameterisation": ("yang2021tensor", "chizat2019lazy"),
     "task digits": ("lecun1998gradient", "loosli2007training"),
     "task digits8": ("lecun1998gradient", "loosli2007training"),
+    "task digits8_fixed": ("lecun1998gradient",),
+    "task text": ("carroll1865alice",),
+    "task text_fixed": ("carroll1865alice",),
     "probe sharpness": ("cohen2021gradient",),
 }
 

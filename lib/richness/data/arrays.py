@@ -1,7 +1,10 @@
-"""Arrays on disk, read by rows and never whole: NumPy's ``.npy``, alone or as a member of an ``.npz``."""
+"""Arrays on disk, read by rows and never whole: NumPy's ``.npy``, alone or as a member of an ``.npz``; and, whole, those of the
+package."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import os
 import shutil
@@ -11,12 +14,33 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from richness.data.fetch import CHUNK, SPARE, DataError, megabytes
+
+
+def shipped(name: str, sha256: str) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` in this package's ``data`` folder.
+
+    Raises:
+        RuntimeError: the file is missing or is not the one this code was written for.
+    """
+    try:
+        raw = resources.files("richness.data").joinpath(name).read_bytes()
+    except FileNotFoundError:
+        raise RuntimeError(f"richness/data/{name} is missing: reinstall the package") from None
+    found = hashlib.sha256(raw).hexdigest()
+    if found != sha256:
+        raise RuntimeError(
+            f"richness/data/{name} is damaged: expected SHA-256 {sha256[:12]}…, found {found[:12]}…; reinstall the package, or "
+            "check the file out again"
+        )
+    with np.load(io.BytesIO(raw)) as file:
+        return dict(file)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import json
 import math
 import sys
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor
 
 from richness import rng
+from richness.data.arrays import shipped
 
 SHA256 = "b9e9a0619740976f11a06450b8bc1134711a2d9941f6ecf183a540d1a38a9eb8"
 TRAINING = 8_000  # the first so many are deformed; the rest are held out
@@ -54,18 +54,8 @@ def load() -> tuple[Tensor, Tensor]:
     Raises:
         RuntimeError: the file in the package is missing or is not the one this code was written for.
     """
-    try:
-        raw = resources.files("richness.data").joinpath("digits.npz").read_bytes()
-    except FileNotFoundError:
-        raise RuntimeError("the digits (richness/data/digits.npz) are missing: reinstall the package") from None
-    found = hashlib.sha256(raw).hexdigest()
-    if found != SHA256:
-        raise RuntimeError(
-            f"richness/data/digits.npz is damaged: expected SHA-256 {SHA256[:12]}…, found {found[:12]}…; "
-            "reinstall the package, or check the file out again"
-        )
-    with np.load(io.BytesIO(raw)) as file:
-        return torch.from_numpy(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
+    file = shipped("digits.npz", SHA256)
+    return torch.from_numpy(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
 
 
 def normalised(grey: Tensor) -> Tensor:

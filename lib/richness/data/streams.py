@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from richness import rng
-from richness.data import digits, files, photos
+from richness.data import digits, files, photos, text
 from richness.registry import Registry
 
 Draw = Callable[[int, range, int, str, str], tuple[Tensor, Tensor]]
@@ -157,6 +157,11 @@ def _digits_fixed(seed: int, steps: range, batch_size: int, name: str, device: s
     return inputs.expand(len(steps), -1, -1), labels.expand(len(steps), -1)
 
 
+def _text_fixed(seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
+    inputs, labels = text.stream(False, 0, range(1), batch_size, "text_fixed", device)
+    return inputs.expand(len(steps), -1, -1), labels.expand(len(steps), -1)
+
+
 def _photos(small: bool, seed: int, steps: range, batch_size: int, name: str, device: str) -> tuple[Tensor, Tensor]:
     return photos.stream(seed, steps, batch_size, name.replace("photos16", "photos"), small, device)
 
@@ -264,6 +269,26 @@ _SHIPPED = (
         partial(_photos, True),
         partial(photos.held_out, True),
         "fresh 32×32 colour crops of ten photographs, averaged to 16×16, told apart by photograph",
+    ),
+    Task(
+        "text",
+        text.WINDOW * len(text.ALPHABET),
+        len(text.ALPHABET),
+        True,
+        partial(text.stream, False),
+        text.held_out,
+        f"the next character after {text.WINDOW} of Alice's Adventures in Wonderland, 27 characters, one-hot",
+        partial(text.stream, True),
+    ),
+    Task(
+        "text_fixed",
+        text.WINDOW * len(text.ALPHABET),
+        len(text.ALPHABET),
+        True,
+        _text_fixed,
+        text.held_out,
+        f"the next character after B windows of {text.WINDOW} of Alice's Adventures in Wonderland, the same ones at every step",
+        fixed=True,
     ),
     Task(
         "teacher",

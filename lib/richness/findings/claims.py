@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from richness.findings import (
+    beyond,
     consistency,
     curvature,
     dynamics,
@@ -33,6 +34,7 @@ TOPICS = (
     similarity,
     solvable,
     consistency,
+    beyond,
     normalised,
 )
 

@@ -22,6 +22,7 @@ from richness.findings.evidence import NARROW, WITHIN, Claim, Load, obtained, ro
 from richness.networks import build
 from richness.runs.experiment import Experiment
 from richness.runs.recipes.consistency import (
+    ARCHITECTURES,
     PLANE_ETA,
     RANDOM_FEATURES,
     RESIDUAL,
@@ -29,6 +30,7 @@ from richness.runs.recipes.consistency import (
     SCALINGS,
     SPECTRA_ETA,
     WIDTHS,
+    architecture_name,
     plane_name,
     residual_name,
     scaled_name,
@@ -45,6 +47,7 @@ __all__ = [
     "distance",
     "family",
     "growth",
+    "over_architectures",
     "over_depths",
     "over_widths",
     "plane",
@@ -111,6 +114,19 @@ def over_widths(load: Load, scaling: str) -> xr.Dataset:
 def over_depths(load: Load, network: str) -> xr.Dataset:
     """Residual networks of one kind at every depth: `family` over ``depth``, L."""
     return family({L: load(residual_name(network, L)) for L in RESIDUAL[network]}, RESIDUAL_ETAS, "depth")
+
+
+def over_architectures(load: Load, network: str) -> dict[str, xr.Dataset]:
+    """One architecture in two parameterisations, µP and NTK, at one base step: each a `family` over ``width``."""
+    how = ARCHITECTURES[network]
+    results = {n: load(architecture_name(network, n)) for n in how.widths}
+    places = {"mup": -1, "ntk": 0}  # the larger γ is µP's, and so is the larger η
+    return {
+        SCALINGS[key].words: family(
+            {n: runs.isel(gamma=[place], eta=[place]) for n, runs in results.items()}, (how.eta,), "width"
+        )
+        for key, place in places.items()
+    }
 
 
 def spectra(load: Load, scaling: str) -> xr.DataArray:
@@ -321,19 +337,18 @@ CLAIMS = (
     _claim("6", "unscaled", "branches not divided: it is not, from step 0", "ηλ at step 0 over that of one block, above 2"),
     _claim("7", "bridge", "NTK parameterisation at width N is the main paper at γ = N^(−1/2) (derived here)",
            "largest relative difference of loss curves below 1e-10, float64, N = 64 and N = 256"),
-    _claim("8", "architectures", "ResNets, ViTs and transformers at the paper's sizes", "the same contrast between µP and NTK"),
+    *(claim for how in ARCHITECTURES.values() for claim in (
+        _claim("8", f"{how.words} µP", f"{how.words}: sharpness is the same at every width under µP", _STEADY),
+        _claim("8", f"{how.words} NTK", f"{how.words}: in NTK parameterisation it is not", _APART),
+        _claim("8", f"{how.words} growth", f"{how.words}: λ grows more under µP than in NTK (asked after a first look)",
+               "ratio of the growths at the largest width above 1, with its 95 % interval"),
+    )),
 )  # fmt: skip
 
 
 def rows(load: Load) -> list[dict[str, Any]]:
-    """The ledger's rows of S1; a part is judged in two settings, which its rows name."""
-    found = [row for identity, judge in _JUDGES.items() for row in _judged(identity, judge, load)]
-    reason = "not run: small multilayer perceptrons only in this edition"
-    return [*found, _of("8", "architectures").row(reason=reason)]
-
-
-def _of(identity: str, part: str) -> Claim:
-    return next(c for c in CLAIMS if (c.id, c.part) == (f"S1.{identity}", part))
+    """The ledger's rows of S1; a part is judged in two settings, those of S1.8 in one, which its rows name."""
+    return [row for identity, judge in _JUDGES.items() for row in _judged(identity, judge, load)]
 
 
 def _judged(identity: str, judge: Any, load: Load) -> list[dict[str, Any]]:
@@ -481,6 +496,21 @@ def _bridged(load: Load) -> dict[str, list]:
     return {"bridge": [(f"N = {n}", value, value < 1e-10) for n, value in values.items()]}
 
 
+def _built(load: Load) -> dict[str, list]:
+    found = {}
+    for network, how in ARCHITECTURES.items():
+        where, grown = f"N = {how.widths[0]} to {how.widths[-1]}, η₀ = {how.eta:g}", {}
+        for scaling, made in over_architectures(load, network).items():
+            product = made["product"].sel(eta0=how.eta).transpose("width", "seed", "step")
+            one = widening(product)
+            holds = one.value <= TOLERANCE if scaling == "µP" else one.interval[0] > TOLERANCE
+            found[f"{how.words} {scaling}"] = [(where, one, holds)]
+            grown[scaling] = (product.isel(step=-1) / product.isel(step=0)).isel(width=-1)
+        ratio = estimate((grown["µP"] / grown["NTK"]).values)
+        found[f"{how.words} growth"] = [(f"N = {how.widths[-1]}, η₀ = {how.eta:g}", ratio, ratio.interval[0] > 1)]
+    return found
+
+
 _JUDGES = {
     "1": _consistent,
     "2": _growing,
@@ -489,4 +519,5 @@ _JUDGES = {
     "5": _transferred,
     "6": _deep,
     "7": _bridged,
+    "8": _built,
 }

@@ -8,28 +8,23 @@ one that is furthest from the criterion is shown. Where a formula was derived he
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import t as student
 
-from richness.findings.evidence import NARROW, WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.findings.cases import Mean, Setting, case_rows, mean, of, where
+from richness.findings.evidence import NARROW, WITHIN, Claim, Load, obtained
 from richness.findings.theory import normalisation as theory
 
 __all__ = [
     "CLAIMS",
-    "Mean",
     "bound_constant",
     "corrected",
     "fourth_powers",
     "growth",
-    "mean",
-    "of",
     "rows",
     "shaping_scale",
-    "where",
 ]
 
 ISOMETRY, EXPLOSION, TRAPS, SHAPING = (f"normalised_{name}" for name in ("isometry", "explosion", "traps", "shaping"))
@@ -40,43 +35,6 @@ SPAN = 10, 1000  # the depths between which it is asked
 TALL = 100, 1000  # the same for shaped activations, whose gain falls most in the first layers
 FLOOR = 1e-9  # gaps below are rounding
 SMALL = 0.01  # gaps below are small: the first-order law is drawn from there
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over seeds with its 95 % interval (Student's)."""
-
-    value: float
-    interval: tuple[float, float]
-    seeds: int
-
-
-def mean(values: Any) -> Mean | None:
-    """Over seeds; None where there are fewer than two, or one is not finite."""
-    values = np.asarray(values, float)
-    if values.size < 2 or not np.isfinite(values).all():
-        return None
-    half = student.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
-    return Mean(values.mean(), (values.mean() - half, values.mean() + half), values.size)
-
-
-def where(runs: xr.Dataset, **fields: Any) -> xr.Dataset:
-    """The cases with those fields, along ``case``.
-
-    Raises:
-        ValueError: there is none.
-    """
-    here = np.ones(runs.sizes["case"], bool)
-    for name, value in fields.items():
-        here &= np.isclose(runs[name], value) if isinstance(value, float) else (runs[name] == value).values
-    if not here.any():
-        raise ValueError(f"no case with {fields} was measured")
-    return runs.isel(case=np.flatnonzero(here))
-
-
-def of(runs: xr.Dataset, **fields: Any) -> xr.Dataset:
-    """The one case with those fields."""
-    return where(runs, **fields).isel(case=0)
 
 
 # -- quantities --------------------------------------------------------------------------------------------------------
@@ -179,15 +137,6 @@ CLAIMS = (_BOUND, _DECAY, _FREE, _RATE, _GAUSSIAN, _UNCENTRED, _RELU, _TRAPS, _U
 POWERS = (0.1, 0.3)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting's measurement: a mean over seeds (None: nothing to measure), and whether the criterion holds."""
-
-    words: str
-    found: Mean | None
-    holds: bool
-
-
 def rows(load: Load) -> list[dict[str, Any]]:
     """S3.1 to S3.5."""
     found: list[dict[str, Any]] = []
@@ -199,34 +148,9 @@ def rows(load: Load) -> list[dict[str, Any]]:
     ):
         runs = obtained(load, name)
         for claim, measure in measures.items():
-            found += _rows(claim, runs, measure)
+            found += case_rows(claim, runs, measure)
     reason = "the bound has no constant that we know, and our gradients do not grow with d: nothing to hold against it"
     return [*found, _RATE.row(verdict="not-tested", reason=reason)]
-
-
-def _rows(
-    claim: Claim, runs: xr.Dataset | str, measure: Callable[[xr.Dataset], Iterable[Setting]]
-) -> list[dict[str, Any]]:
-    if isinstance(runs, str):
-        return [claim.row(reason=runs)]
-    try:
-        settings = list(measure(runs))
-    except ValueError as why:
-        return [claim.row(reason=str(why), scale=str(runs.attrs.get("scale", "")))]
-    scale, nothing = str(runs.attrs.get("scale", "")), "fewer than two seeds, or no finite number"
-    if not any(one.found for one in settings):
-        return [claim.row(reason=nothing, scale=scale)]
-    sentence = f"{claim.sentence} (in turn: {'; '.join(one.words for one in settings)})"
-    shared = {"claim": sentence, "scale": scale, "verdict": verdict(one.holds for one in settings)}
-    return [
-        claim.row(**shared, **_numbers(one.found)) if one.found else claim.row(**shared, reason=nothing)
-        for one in settings
-    ]
-
-
-def _numbers(found: Mean) -> dict[str, Any]:
-    interval = [rounded(end) for end in found.interval]
-    return {"measured": rounded(found.value), "interval": interval, "reason": "", "seeds": found.seeds}
 
 
 def _widths(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:

@@ -1,6 +1,7 @@
 """Measurements of a black box, L(θ) or f(x; θ), for a stack of networks: no optimiser, no γ, no files."""
 
 from richness.measure.curvature import (
+    along_gradient,
     binned,
     gauss_newton_vector_product,
     sharpest_direction,
@@ -14,9 +15,11 @@ from richness.measure.features import drift, feature_rank, singular_values
 from richness.measure.isometry import isometry_gap
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
 from richness.measure.similarity import cka, from_triangle, gram, r_squared
+from richness.measure.step import overshoot, taylor
 
 __all__ = [
     "alignment",
+    "along_gradient",
     "binned",
     "cka",
     "drift",
@@ -28,12 +31,14 @@ __all__ = [
     "kernel_change",
     "ntk",
     "ntk_from_factors",
+    "overshoot",
     "r_squared",
     "sharpest_direction",
     "sharpness",
     "singular_values",
     "spectral_density",
     "symmetric_log_edges",
+    "taylor",
     "top_eigenvalues",
     "trace",
 ]

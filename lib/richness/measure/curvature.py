@@ -333,6 +333,23 @@ def gradient(loss: Loss, weights: list[Tensor]) -> Tensor:
     return torch.cat([row.reshape(len(row), -1) for row in rows], dim=1)
 
 
+def along_gradient(loss: Loss, weights: list[Tensor], product: Product | None = None) -> Tensor:
+    """The curvature of the loss along its own gradient, gᵀHg/‖g‖², which is at most λ_max.
+
+    A step of SGD against this gradient is beyond the edge, its parabola ending higher than it began, where this exceeds
+    2/lr_raw (see :func:`richness.measure.step.overshoot`).
+
+    Args:
+        loss, weights: as in :func:`hessian_vector_product`. product: as in :func:`sharpness`.
+
+    Returns:
+        (cells,), NaN where the gradient is 0 or anything not finite.
+    """
+    direction = gradient(loss, weights)
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    return (direction * _product(loss, weights, product)(direction)).sum(dim=1)
+
+
 def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, iterations: int = 80) -> Eigenpair:
     """Largest (algebraic) eigenvalue and its eigenvector, for each of a stack of symmetric operators.
 

@@ -21,6 +21,7 @@ from richness.networks.mlp import ACTIVATIONS, MLP
 from richness.networks.optimizers import OPTIMIZERS, SCHEDULES
 from richness.networks.resnet import resnet
 from richness.networks.scalings import random_features, residual, residual_two, residual_unscaled, standard
+from richness.networks.transformer import transformer
 from richness.networks.vit import vit
 from richness.registry import Registry
 
@@ -33,6 +34,7 @@ NETWORKS: Registry[Build] = Registry(
         "cnn": cnn,
         "resnet": resnet,
         "vit": vit,
+        "transformer": transformer,
         "standard": standard,
         "random_features": random_features,
         "residual": residual,
@@ -118,5 +120,6 @@ __all__ = [
     "readout_weight",
     "register_network",
     "resnet",
+    "transformer",
     "vit",
 ]

@@ -25,7 +25,7 @@ from richness.networks import OPTIMIZERS, Architecture, Network
 from richness.runs.experiment import Experiment
 from richness.runs.training import Trainer
 
-DEPTHS = {"mlp": 3, "cnn": 4, "resnet": 6, "vit": 6}  # the smallest with everything in it
+DEPTHS = {"mlp": 3, "cnn": 4, "resnet": 6, "vit": 6, "transformer": 6}  # the smallest with everything in it
 WIDTHS = (64, 128, 256)  # at 32 a head of four has 8 units, and corrections of 1/N are seen
 LAZY, RICH = (1e-6, 1e-5, 1e-4), (1e4, 1e5, 1e6)
 SHARE = 0.002  # η over its lazy scale at γ = 1: steps so small that they are of first order

@@ -201,6 +201,10 @@ def _sharpness(now: Snapshot) -> Tensor:
     return measure.sharpness(now.loss, now.weights, product=now.product)
 
 
+def _along_gradient(now: Snapshot) -> Tensor:
+    return measure.along_gradient(now.loss, now.weights, product=now.product)
+
+
 def _accuracy(now: Snapshot) -> Tensor:
     return _share_right(now, *now.setting.test_set, now.setting.test_at_start)
 
@@ -313,6 +317,13 @@ PROBES: Registry[Probe] = Registry(
             "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set",
             units="1/lr_raw",
             work=40,
+        ),
+        "along_gradient": Probe(
+            _along_gradient,
+            "curvature of the loss as trained along its own gradient, gᵀHg/‖g‖², raw weights, fixed probe set; times "
+            "lr_raw/2 it is c₂/|c₁| of a full step of SGD",
+            units="1/lr_raw",
+            work=4,
         ),
         "accuracy": Probe(_accuracy, "share of held-out real samples named rightly", needs=("classes",)),
         "test_loss": Probe(

@@ -10,8 +10,10 @@ from typing import Any
 
 from richness.book.charts.adviser import advice, judged, question
 from richness.book.charts.bench import BenchProvenance, bench_costs, bench_ratios, bench_shares, stored_bench
+from richness.book.charts.beyond import along_a_step, beyond_elsewhere, beyond_over_eta, beyond_training, soft_ranks
 from richness.book.charts.breadth import all_boundaries, closing, exponents_by_depth, ratios
 from richness.book.charts.consistency import (
+    consistency_architectures,
     consistency_depth,
     consistency_plane,
     consistency_spectra,
@@ -55,16 +57,21 @@ __all__ = [
     "accuracy",
     "advice",
     "all_boundaries",
+    "along_a_step",
     "at_scales",
     "bench_costs",
     "bench_ratios",
     "bench_shares",
     "best_eta",
+    "beyond_elsewhere",
+    "beyond_over_eta",
+    "beyond_training",
     "boundary_fits",
     "budgets",
     "catapult_band",
     "closing",
     "collapse_figure",
+    "consistency_architectures",
     "consistency_depth",
     "consistency_plane",
     "consistency_spectra",
@@ -101,6 +108,7 @@ __all__ = [
     "shaping",
     "sharpness_along_training",
     "sharpness_exponents",
+    "soft_ranks",
     "spectrum",
     "stored_bench",
     "triangle",

@@ -26,12 +26,14 @@ SIZES = (
 _EDGE = 2.0  # lr_raw·λ_max above which gradient descent on a quadratic diverges
 
 
+_UNITS = "ηλ stands for lr_raw·λ_max; η₀ is the base step, in units that do not know the width."
+
+
 def _conditions(made: xr.Dataset | xr.DataArray, network: str = "MLP of L = 3 weight layers") -> str:
     how = recipe(made)  # type: ignore[arg-type]
     return (
         f"MSE (mean over samples and classes); {network}, {how['activation']}; gradient descent on one fixed set of "
-        f"{how['batch_size']} digits (8×8), full batches; {made.sizes['seed']} seeds. ηλ stands for lr_raw·λ_max; η₀ is the "
-        "base step, in units that do not know the width."
+        f"{how['batch_size']} digits (8×8), full batches; {made.sizes['seed']} seeds. {_UNITS}"
     )
 
 
@@ -135,6 +137,61 @@ def consistency_training(
                  "loss_apart": "distance of the loss"}
     )  # fmt: skip
     return figure(theme.finished(chart), summary + ".", numbers, note, label)
+
+
+# -- other architectures -----------------------------------------------------------------------------------------------
+
+
+def consistency_architectures(
+    families: Mapping[str, Mapping[str, xr.Dataset]], *, caption: str | None = None, label: str | None = None
+) -> Figure:
+    """ηλ along training at every width: a row an architecture, a column a parameterisation.
+
+    Args:
+        families: name of an architecture → its :func:`richness.findings.consistency.over_architectures`.
+    """
+    table = pd.concat(
+        [
+            _along(made, "width", scaling, made.eta0.values).assign(network=network)
+            for network, pair in families.items()
+            for scaling, made in pair.items()
+        ],
+        ignore_index=True,
+    )
+    shown = table[table.t > 0]
+    colour = _size_colour(sorted(table["size"].unique().tolist()), "width N")
+    x, panels = _steps_axis(shown.t.values), []
+    for (network, scaling), part in shown.groupby(["network", "group"], sort=False):
+        ends = theme.span([*shown[shown.network == network]["product"], _EDGE], 1.2)  # both columns alike
+        data = alt.Chart(alt.InlineData(values=records(part[["size", "t", "product"]], 3)))
+        panels.append(
+            _panel(data, "product", f"{network}, {scaling}: ηλ", ends, x, colour, True).properties(height=150)
+        )
+    end = table[table.t == table.t.max()]
+    summary = "ηλ at the last step over the widths: " + "; ".join(
+        f"{network}, {scaling}: {_range(part['product'].tolist())}"
+        for (network, scaling), part in end.groupby(["network", "group"], sort=False)
+    )
+    firsts = {network: next(iter(pair.values())) for network, pair in families.items()}
+    some = next(iter(firsts.values()))
+    how = "; ".join(_setting(network, made) for network, made in firsts.items())
+    note = (
+        f"{caption or 'Three architectures at many widths, along training.'} The red line is 2. {how}. All of "
+        f"L = {recipe(some)['depth']} weight layers, {recipe(some)['activation']}; gradient descent on one fixed set of "
+        f"{recipe(some)['batch_size']} samples, full batches; geometric means over {some.sizes['seed']} seeds. {_UNITS}"
+    )
+    names = {"network": "network", "group": "parameterisation", "size": "N", "eta0": "η₀", "t": "t", "product": "ηλ",
+             "loss": "loss", "product_apart": "distance of ηλ", "loss_apart": "distance of the loss"}  # fmt: skip
+    return figure(
+        theme.finished(theme.beside(*panels)), summary + ".", table[list(names)].rename(columns=names), note, label
+    )
+
+
+def _setting(network: str, made: xr.Dataset) -> str:
+    how = recipe(made)
+    loss = {"mse": "MSE (mean over samples and classes)", "cross_entropy": "cross-entropy (nats)"}[how["loss"]]
+    data = {"digits8_fixed": "digits (8×8)", "text_fixed": "the next character of a text"}[how["task"]]
+    return f"{network}: {data}, {loss}, η₀ = {float(made.eta0[0]):g}"
 
 
 # -- spectra -----------------------------------------------------------------------------------------------------------

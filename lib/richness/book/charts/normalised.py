@@ -15,6 +15,7 @@ from richness.book.charts import theme
 from richness.book.charts.cells import records
 from richness.book.figure import Figure, figure
 from richness.findings import normalised as found
+from richness.findings.cases import where
 from richness.findings.theory import normalisation as theory
 
 INPUTS = {
@@ -71,7 +72,7 @@ def _spread(values: xr.DataArray, axis: str, **fixed: Any) -> pd.DataFrame:
 def isometry_decay(runs: xr.Dataset, *, caption: str | None = None, label: str | None = None) -> Figure:
     """The isometry gap layer by layer, orthogonal and Gaussian weights, beside the theorem and the first-order law."""
     gaps = pd.concat([_gap_rows(runs.isel(case=k)) for k in range(runs.sizes["case"])], ignore_index=True)
-    near = found.where(runs, weights="orthogonal", inputs="near")
+    near = where(runs, weights="orthogonal", inputs="near")
     lost = pd.concat([_lost_rows(near.isel(case=k)) for k in range(near.sizes["case"])], ignore_index=True)
     widths, inputs = sorted(set(gaps.width)), [name for name in INPUTS if name in set(gaps.inputs)]
     controls = [

@@ -71,7 +71,7 @@ export function writeAddress(lab, { ask, axis, scale, plane, changes }) {
 
 /** The command line that trains the same run. `classes`: whether the task has labels, so that accuracy can be measured. */
 export function commandOf(ask, classes) {
-  const probes = ["loss", "sharpness", ...(classes ? ["accuracy"] : []), "test_loss", "ntk_alignment", "drift"];
+  const probes = ["loss", "sharpness", "along_gradient", ...(classes ? ["accuracy"] : []), "test_loss", "ntk_alignment", "drift"];
   const words = ["richness sweep --network mlp"];
   for (const key of ["depth", "width", "loss", "task", "optimizer", "batch_size", "steps"]) words.push(`--${key.replace("_", "-")} ${ask[key]}`);
   words.push(`--gammas ${ask.gamma} --etas ${ask.eta} --seeds ${ask.seed} --probes ${probes.join(" ")}`);

@@ -3,7 +3,7 @@
 import { BOUNDARIES, plane, planeAt, planePoint, planeScales, theoryFactor } from "./plane.js";
 import { DEFAULT_ASK, byHand, commandOf, downloadOf, readAddress, sameAsk, writeAddress } from "./address.js";
 import { panel, scatter } from "./panels.js";
-import { addCurve, addGauges, describe, difference, measuredRun, nearest, networkKey, newRun, openRuns } from "./runs.js";
+import { addCurve, addGauges, beyond, describe, difference, measuredRun, nearest, networkKey, newRun, openRuns } from "./runs.js";
 import { abs, atLog, colour, log10, max, megabytes, min, natural, number, regime, round } from "./numbers.js";
 
 const CHOICES = {
@@ -799,7 +799,10 @@ class Laboratory {
     }
     const last = run.count ? run.curve.loss[run.count - 1] : NaN, eta = run.count ? run.curve.eta[run.count - 1] : run.eta;
     const gauge = [...run.gauges].reverse().find((g) => Number.isFinite(g.sharpness));
-    parts.now.textContent = `step ${run.step} of ${run.steps} · loss ${number(last)} · eta ${number(eta)}${gauge ? ` · λ_max ${number(gauge.sharpness)}` : ""}`;
+    const over = gauge ? beyond(run, gauge, eta) : NaN;
+    parts.now.textContent = `step ${run.step} of ${run.steps} · loss ${number(last)} · eta ${number(eta)}`
+      + (gauge ? ` · λ_max ${number(gauge.sharpness)}` : "")
+      + (Number.isFinite(over) ? ` · c₂/|c₁| ${number(over)}${over > 1 ? ", beyond the edge" : ""}` : "");
   }
 
   drawSamples() {

@@ -37,6 +37,11 @@ export function addGauges(run, row) {
   run.gauges = [...run.gauges.filter((r) => r.step !== row.step), row].sort((a, b) => a.step - b.step);
 }
 
+/** c₂/|c₁| of a full step of SGD with this eta: the curvature along the gradient in units of 2/lr_raw. Beyond 1 the loss's
+ *  parabola along the step ends higher than it began. NaN for other optimizers, whose steps are not along the gradient. */
+export const beyond = (run, gauge, eta) => (run.ask.optimizer === "sgd" && Number.isFinite(gauge.along)
+  ? (gauge.along * run.lr * eta) / run.eta / 2 : NaN);
+
 /** tau at a step: the sum of eta/gamma over the updates before it. */
 export function tauAt(run, step) {
   const { curve, count } = run;

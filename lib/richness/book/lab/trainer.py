@@ -35,6 +35,15 @@ SIDES = {"digits": 28, "digits8": 8}  # pixels along a picture's edge
 FIELDS = ("depth", "width", "loss", "task", "optimizer", "batch_size", "steps")
 PROBE_POINTS, PROBE_SAMPLES = 16, 1024
 
+#: A gauge of the instrument -> the probe behind it; `drift`, which has several lines, goes by its own name.
+GAUGES = {
+    "sharpness": "sharpness",
+    "along": "along_gradient",
+    "accuracy": "accuracy",
+    "test_loss": "test_loss",
+    "alignment": "ntk_alignment",
+}
+
 UNDER_WAY = ("loading", "training", "paused")  # states of a run that can still be steered
 
 Report = Callable[[dict[str, Any]], None]
@@ -53,7 +62,7 @@ def experiment_of(ask: Mapping[str, Any], device: str = "cpu") -> Experiment:
     fields |= {"gammas": (ask["gamma"],), "etas": (ask["eta"],), "seeds": (ask["seed"],)}
     plain = Experiment(**fields)
     accuracy = ("accuracy",) if plain.source.classification else ()
-    probes = ("loss", "sharpness", *accuracy, "test_loss", "ntk_alignment", "drift")
+    probes = ("loss", "sharpness", "along_gradient", *accuracy, "test_loss", "ntk_alignment", "drift")
     return Experiment(**fields, probes=probes, probe_points=PROBE_POINTS, probe_samples=PROBE_SAMPLES, device=device)
 
 
@@ -409,8 +418,7 @@ def _begun(run: Run) -> dict[str, Any]:
 def _gauges(run: Run, step: int) -> dict[str, Any]:
     assert run.live is not None
     values = run.live.record.gauges[step]
-    names = {"sharpness": "sharpness", "accuracy": "accuracy", "test_loss": "test_loss", "alignment": "ntk_alignment"}
-    row = {name: _finite(values.get(probe)) for name, probe in names.items()}
+    row = {name: _finite(values.get(probe)) for name, probe in GAUGES.items()}
     return {"kind": "gauges", "number": run.number, "step": step, **row, "drift": np.array(values.get("drift", []))}
 
 

@@ -63,12 +63,13 @@ class View(anywidget.AnyWidget):
 class Lab:
     """A laboratory for one network: two sliders, γ and η, and the run they ask for.
 
-    In a live kernel, moving a slider starts training in a background thread (the notebook stays free; the latest move
-    wins) and draws every step's training loss as it comes, and at log-spaced steps the sharpness λ_max with SGD's stability
-    line 2/lr_raw, lr_raw = width·η, the held-out accuracy and loss, the kernel's alignment and the hidden layers' drift:
-    against the step t or against τ = ηt/γ. η can be changed while it trains. A run that diverges says at which step. Where
-    ``RICHNESS_BOOK=1`` stands in the environment (the book's build, Papermill) nothing is trained by Python: it shows
-    measured runs, with a picture, a summary and a table that need no JavaScript, and the page itself trains what it can.
+    In a live kernel, moving a slider starts training in a background thread (the notebook stays free; the latest move wins) and
+    draws every step's training loss as it comes, and at log-spaced steps the sharpness λ_max and the curvature along the
+    gradient with SGD's stability line 2/lr_raw, lr_raw = width·η, the held-out accuracy and loss, the kernel's alignment and
+    the hidden layers' drift: against the step t or against τ = ηt/γ. η can be changed while it trains. A run that diverges
+    says at which step. Where ``RICHNESS_BOOK=1`` stands in the environment (the book's build, Papermill) nothing is trained by
+    Python: it shows measured runs, with a picture, a summary and a table that need no JavaScript, and the page itself trains
+    what it can.
 
     Args:
         gamma: richness γ > 0 at the start.

@@ -23,6 +23,7 @@ from richness.runs.recipes import (
     dynamics,
     files,
     held_out,
+    homogeneous,
     laboratory,
     model,
     normalised,
@@ -45,6 +46,7 @@ RECIPES: dict[str, Callable[[str], Experiment | Measurement]] = {
     **similarity.RECIPES,
     **architectures.RECIPES,
     **normalised.RECIPES,
+    **homogeneous.RECIPES,
     **consistency.RECIPES,
 }
 

@@ -1,4 +1,5 @@
-"""Portraits of other architectures: the paper's CNN on digits, and CNN, ResNet and ViT on colour, of a laptop's size."""
+"""Portraits of other architectures, of a laptop's size: the paper's CNN on digits; CNN, ResNet and ViT on colour; a transformer
+on text."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ BANDS: dict[tuple[str, str, str], tuple[float, float]] = {
     ("cnn", "mse", "photos16"): (1.0, 300.0),
     ("resnet", "mse", "photos16"): (0.03, 20.0),
     ("vit", "mse", "photos16"): (0.05, 25.0),
+    ("transformer", "cross_entropy", "text"): (0.003, 8.0),
 }
 
 QUARTER_DECADES = canonical(10.0 ** (np.arange(-14, 15) / 4))  # of γ, 10^−3.5 … 10^3.5
@@ -27,11 +29,13 @@ LAPTOP: dict[str, dict[str, Any]] = {
     "cnn": {"depth": 4, "width": 16},  # two convolutions, one fully connected layer, the readout
     "resnet": {"depth": 6, "width": 8},  # two blocks
     "vit": {"depth": 6, "width": 16},  # one block
+    "transformer": {"depth": 6, "width": 16},  # one block
 }
 PAPER: dict[str, dict[str, Any]] = {
     "cnn": {"depth": 4, "width": 128},
     "resnet": {"depth": 18, "width": 64},  # ResNet-18: 11.17 million weights for ten classes
     "vit": {"depth": 50, "width": 192},  # the twelve blocks of ViT-Ti: 5.5 million
+    "transformer": {"depth": 26, "width": 384},  # six blocks of 384, as nanoGPT's model of characters has
 }
 
 
@@ -56,7 +60,7 @@ def portrait(scale: str, network: str, loss: str, task: str, **changes: Any) -> 
     else:
         shared |= PAPER[network] | {"batch_size": 128, "steps": 10_000, "budgets": (1000, 3000), "seeds": (0, 1, 2)}
         shared |= {"probe_points": 9, "gammas": "1e-5:1e5:41", "etas": eta_axis(1e-14, 1e7, 4), "device": "cuda"}
-        shared |= {"task": {"digits8": "digits", "photos16": "photos"}[task]}
+        shared |= {"task": {"digits8": "digits", "photos16": "photos"}.get(task, task)}
     return Experiment.model_validate(shared)
 
 
@@ -66,10 +70,19 @@ def portrait_cnn4(scale: str, loss: str) -> Experiment:
     return portrait(scale, "cnn", loss, "digits8", steps=562, budgets=(178,), probe_points=12, **grid)
 
 
+_COARSE: dict[str, Any] = {
+    "gammas": HALF_DECADES, "etas": eta_axis(1e-10, 1e5, 2, at_least=4), "steps": 300, "budgets": (150,), "probe_points": 4,
+}  # fmt: skip
+
+
 def portrait_photos(scale: str, network: str) -> Experiment:
     """A coarse one on a stream of colour that no setting was chosen on but these bands."""
-    grid = {"gammas": HALF_DECADES, "etas": eta_axis(1e-10, 1e5, 2, at_least=4)}
-    return portrait(scale, network, "mse", "photos16", steps=300, budgets=(150,), probe_points=4, **grid)
+    return portrait(scale, network, "mse", "photos16", **_COARSE)
+
+
+def portrait_text(scale: str) -> Experiment:
+    """A coarse one of a character-level transformer."""
+    return portrait(scale, "transformer", "cross_entropy", "text", **_COARSE)
 
 
 RECIPES: dict[str, Callable[[str], Experiment]] = {
@@ -78,4 +91,5 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     "portrait_cnn4_mse_photos": lambda scale: portrait_photos(scale, "cnn"),
     "portrait_resnet_mse_photos": lambda scale: portrait_photos(scale, "resnet"),
     "portrait_vit_mse_photos": lambda scale: portrait_photos(scale, "vit"),
+    "portrait_transformer_cross_entropy_text": portrait_text,
 }

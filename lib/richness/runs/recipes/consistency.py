@@ -1,8 +1,8 @@
-"""Networks of many widths and depths, each in several parameterisations: gradient descent on one fixed set of digits.
+"""Networks of many widths and depths, each in several parameterisations: gradient descent on one fixed set of samples.
 
 A *scaling* says, for each width N, which γ and which η stand for one base step η₀ (:data:`SCALINGS`). All of them train one
-architecture. Full batches, so that the loss that is trained is the loss whose curvature is measured. Names carry the width of
-the scales laptop and paper; at smoke scale it is an eighth of that.
+architecture; :data:`ARCHITECTURES` are others, in two of the scalings. Full batches, so that the loss that is trained is the
+loss whose curvature is measured. Names carry the width of the scales laptop and paper; at smoke scale it is an eighth of that.
 """
 
 from __future__ import annotations
@@ -68,6 +68,30 @@ RESIDUAL = {
 RESIDUAL_ETAS = (0.75, 1.5, 3.0, 6.0, 12.0, 24.0)
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """An architecture at many widths, in µP and in NTK parameterisation at one base step.
+
+    Attributes:
+        words: its name on a page. task, loss: what it is trained on. widths: N. eta: the base step η₀.
+    """
+
+    words: str
+    task: str
+    loss: str
+    widths: tuple[int, ...]
+    eta: float
+
+
+#: A key of ``NETWORKS`` → how it is run. All are of depth 6: two residual blocks, or one block of attention and MLP. The base
+#: steps come to the line of stability in µP within the run: chosen on one seed, none of those here, at the two smallest widths.
+ARCHITECTURES = {
+    "resnet": Contrast("ResNet", "digits8_fixed", "mse", (8, 16, 32, 64), 0.6),
+    "vit": Contrast("ViT", "digits8_fixed", "mse", (16, 32, 64, 128), 1.0),
+    "transformer": Contrast("transformer", "text_fixed", "cross_entropy", (16, 32, 64, 128), 0.15),
+}
+
+
 def _sized(scale: str, **laptop: Any) -> dict[str, Any]:
     """What every recipe here shares; ``laptop`` are fields of its own at that scale and above."""
     shared: dict[str, Any] = {"task": "digits8_fixed", "loss": "mse", "record_points": 24}
@@ -81,8 +105,8 @@ def _sized(scale: str, **laptop: Any) -> dict[str, Any]:
             "probe_points": 2,
         }
         return shared | few
-    samples = {"laptop": 256, "paper": 4096}[scale]
-    shared |= {"batch_size": samples, "probe_samples": samples, "steps": 400, "seeds": (0, 1, 2), "probe_points": 14}
+    samples, seeds = {"laptop": (256, 8), "paper": (4096, 3)}[scale]
+    shared |= {"batch_size": samples, "probe_samples": samples, "steps": 400, "seeds": range(seeds), "probe_points": 14}
     return shared | laptop | ({"steps": 4000, "device": "cuda"} if scale == "paper" else {})
 
 
@@ -128,6 +152,26 @@ def residual(scale: str, network: str, depth: int) -> Experiment:
     )  # fmt: skip
 
 
+def architecture(scale: str, network: str, width: int) -> Experiment:
+    """One architecture at one width, in both parameterisations: the two cells (γ, η) that stand for its base step.
+
+    Trained side by side, since a network alone would be given a twin. At smoke scale the width is half of what the name says.
+    """
+    how, width = ARCHITECTURES[network], width // 2 if scale == "smoke" else width
+    scalings = [SCALINGS["ntk"], SCALINGS["mup"]]
+    own: dict[str, Any] = {"steps": 120, "probe_points": 8, "seeds": range(4)}
+    if scale == "laptop":
+        own |= {"batch_size": 128, "probe_samples": 128}
+    return Experiment(
+        network=network, depth=6, width=width, gammas=canonical(one.gamma(width) for one in scalings),
+        etas=canonical(one.eta(how.eta, width) for one in scalings),
+        # η over natural η, γ²/(1 + γ) where L is 2 in effect: 2 η₀ in µP, 1 to 1.4 η₀ in NTK; in the other two cells at most
+        # η₀/4, or beyond the reach of either loss.
+        band=(0.9 * how.eta, 2.1 * how.eta), probes=("loss", "sharpness"),
+        **(_sized(scale, **own) | {"task": how.task, "loss": how.loss}),
+    )  # fmt: skip
+
+
 def scaled_name(scaling: str, width: int, spectra: bool = False) -> str:
     return f"consistency_{'spectra_' * spectra}{scaling}_{width}"
 
@@ -138,6 +182,10 @@ def plane_name(width: int) -> str:
 
 def residual_name(network: str, depth: int) -> str:
     return f"consistency_{network}_{depth}"
+
+
+def architecture_name(network: str, width: int) -> str:
+    return f"consistency_{network}_{width}"
 
 
 RANDOM_FEATURES = "consistency_random_features"
@@ -152,4 +200,9 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     **{plane_name(n): partial(plane, width=n) for n in WIDTHS},
     RANDOM_FEATURES: random_features,
     **{residual_name(r, L): partial(residual, network=r, depth=L) for r, depths in RESIDUAL.items() for L in depths},
+    **{
+        architecture_name(a, n): partial(architecture, network=a, width=n)
+        for a, how in ARCHITECTURES.items()
+        for n in how.widths
+    },
 }

@@ -6,7 +6,7 @@
 //   loading  {done, total}         bytes, while runtime, graphs and data arrive
 //   run      {ask, lr, line}       a run has begun; line: the sharpness up to which its step is stable
 //   curve    {from, step, loss, eta}   rows of every step, to be placed at index `from`; the loss before the update
-//   gauges   {step, sharpness, accuracy, test_loss, alignment, drift}   null where there is none; late, in any order
+//   gauges   {step, sharpness, along, accuracy, test_loss, alignment, drift}   null where there is none; late, in any order
 //   samples  {step, side, inputs, labels, guesses}   a few of the current batch
 //   state    {state, step, message}    loading, training, paused, finished, diverged, error
 //   lost     {message}             nothing more will come; `start` tries anew

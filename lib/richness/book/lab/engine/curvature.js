@@ -1,4 +1,4 @@
-// What is measured of a network in training: sharpness by Lanczos, alignment and drift, held-out loss and accuracy.
+// What is measured of a network in training: sharpness by Lanczos, curvature along the gradient, alignment and drift, held-out loss and accuracy.
 
 import * as rng from "./rng.js";
 import { breath, tensor } from "./graphs.js";
@@ -133,16 +133,18 @@ export class Gauges {
     if (stale()) return null;
     const given = { ...now, ...probe, gamma };
     const [gradient, product] = await Promise.all([at("gradient"), at("product")]);
-    const from = this.#mixed((await gradient(given)).gradient.data);
+    const downhill = (await gradient(given)).gradient.data, from = this.#mixed(downhill);
     const times = async (v) => {
       await breath();
       return stale() ? v : (await product({ ...given, v: tensor(dtype, v, [1, v.length]) })).product.data;
     };
+    const unit = downhill.map((v) => v / norm(downhill)), along = dot(unit, await times(unit));
     const sharpness = await largestEigenvalue(times, from, this.manifest.lanczos, EPSILON[dtype], stale);
     if (sharpness === null) return null;
     const finite = (value) => (Number.isFinite(value) ? value : null);
     return {
       sharpness: finite(sharpness),
+      along: finite(along),
       accuracy: held.accuracy ? finite(held.accuracy.data[0]) : null,
       test_loss: finite(held.test_loss.data[0]),
       alignment: finite(kernels.alignment.data[0]),
