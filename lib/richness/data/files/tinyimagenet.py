@@ -69,7 +69,7 @@ def augment(colours: Tensor, draws: Tensor) -> Tensor:
     Returns:
         Images (n, 3, side, side), in [0, 1].
     """
-    n, side = len(colours), colours.shape[-1]
+    side = colours.shape[-1]
     area, aspect, turn, down, right, mirror, bright, contrast, rich, colour, row, column = draws.to(
         torch.float32
     ).unbind(1)
