@@ -75,7 +75,8 @@ def compared(source: FileSet, network: str, depth: int, cells: int, batch: int) 
     steps = range(trainer.block_steps)
 
     def draw(k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        first = k * len(steps) % (IMAGES[source.name] // batch - len(steps))  # a pass is not left: that would be warned of
+        # A pass is not left: that would be warned of.
+        first = k * len(steps) % (IMAGES[source.name] // batch - len(steps))
         return source.draw(0, range(first, first + len(steps)), batch, f"{source.name}/train", "cpu")
 
     batches = draw(0)

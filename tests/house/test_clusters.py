@@ -229,7 +229,8 @@ def test_slurm_as_one_job(one_job, request, monkeypatch):
 def test_a_job_that_slurm_requeues_goes_on_from_what_was_finished(one_job, richness):
     text = one_job.read_text()
     assert text.count("--steps 300") == 1 and "#SBATCH --requeue" in text
-    one_job.write_text(text.replace("--steps 300", "--steps 3000"))  # long enough to be broken off
+    longer = "--steps 1000 --seeds 0 1 2 3 4 5"  # shards enough that some are left when the first is done
+    one_job.write_text(text.replace("--steps 300", longer))
     job = run("sbatch", "--open-mode=append", "script").split()[-1]
 
     def kept() -> dict[Path, float]:
@@ -245,7 +246,7 @@ def test_a_job_that_slurm_requeues_goes_on_from_what_was_finished(one_job, richn
     _completed(job)
 
     line = next(line for line in text.splitlines() if line.startswith("richness sweep"))
-    _, *alone = shlex.split(line.replace("--steps 300", "--steps 3000").partition(" --scheduler")[0])
+    _, *alone = shlex.split(line.replace("--steps 300", longer).partition(" --scheduler")[0])
     assert richness(*alone, "--out", "runs/alone.nc").code == 0
     assert results.read("runs/portrait.nc").equals(results.read("runs/alone.nc"))
 
