@@ -415,3 +415,11 @@ def test_the_ledger_in_words() -> None:
         charts.ledger_table([ROW | {"verdict": "great"}])
     with pytest.raises(ValueError, match="got none"):
         charts.ledger_table([])
+
+
+def test_a_reason_that_all_rows_share_is_read_once() -> None:
+    bare = ROW | {"interval": None, "window": None, "verdict": "not-tested", "reason": "no formula was had"}
+    said = repr(charts.reading([bare | {"measured": value} for value in (0.25, 0.75)]))
+    assert said.count("no formula was had") == 1 and "measured 0.25; 0.75 (no formula was had)" in said
+    apart = repr(charts.reading([bare, bare | {"reason": "a run was lost"}]))
+    assert "no formula was had" in apart and "a run was lost" in apart

@@ -324,8 +324,8 @@ def beyond_over_eta(runs: xr.Dataset, *, caption: str | None = None, label: str 
         one = found.kind(runs, scaled)
         place = found.best(one)
         parts.append(
-            f"{kind} steps last to η = {np.nanmin(found.lasting(one)):.3g}, train to "
-            f"{np.nanmin(found.learning(one)):.3g}, and do best at {one.eta.values[place]:.3g} (held-out accuracy "
+            f"{kind} steps last to η = {_last(found.lasting(one))}, train to "
+            f"{_last(found.learning(one))}, and do best at {one.eta.values[place]:.3g} (held-out accuracy "
             f"{float(one.accuracy.isel(moment=-1, eta=place).mean()):.2f})"
         )
     return figure(theme.finished(chart), f"Quadratic widths: {'; '.join(parts)}.", _eta_table(table), note, label)
@@ -352,10 +352,8 @@ def beyond_elsewhere(runs: xr.Dataset, *, caption: str | None = None, label: str
     note = f"{words} {_ETA_NOTE} Quadratic widths. {_BALANCED} {_conditions(runs)}"
     parts = []
     for name, network in found.NETWORKS.items():
-        plain, balanced = (
-            np.nanmin(found.lasting(found.kind(runs, scaled, network=network))) for scaled in (False, True)
-        )
-        parts.append(f"{name}: plain to η = {plain:.3g}, balanced to {balanced:.3g}")
+        plain, balanced = (_last(found.lasting(found.kind(runs, scaled, network=network))) for scaled in (False, True))
+        parts.append(f"{name}: plain to η = {plain}, balanced to {balanced}")
     return figure(
         theme.finished(chart), f"The loss does not explode, {'; '.join(parts)}.", _eta_table(table), note, label
     )
@@ -414,6 +412,11 @@ def _eta_rows(one: xr.Dataset) -> pd.DataFrame:
         back = np.exp if name in ("peak", "lambda") else (lambda v: v)
         frame |= {name: back(rows.mean(0)), f"{name}_low": back(rows.min(0)), f"{name}_high": back(rows.max(0))}
     return pd.DataFrame(frame).assign(**_named(one))
+
+
+def _last(etas: np.ndarray) -> str:
+    """The smallest over seeds of each one's largest step size; "none" where a seed has none."""
+    return f"{etas.min():.3g}" if np.isfinite(etas).all() else "none"
 
 
 def _eta_table(table: pd.DataFrame) -> pd.DataFrame:

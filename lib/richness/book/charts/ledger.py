@@ -92,7 +92,11 @@ class Reading:
         parts = []
         for part in dict.fromkeys((row["id"], row["part"]) for row in self.rows):
             both = [row for row in self.rows if (row["id"], row["part"]) == part]
-            measured = "; ".join(_measured_words(row) for row in both)
+            reasons = {row.get("reason") for row in both}
+            shared = reasons.pop() if len(both) > 1 and len(reasons) == 1 else None
+            measured = "; ".join(_measured_words(row, bool(shared)) for row in both)
+            if shared:  # the same of all: said once
+                measured += f" ({shared})"
             parts.append(
                 (both[0], f"{both[0]['claim']}: predicted {_value(both[0]['predicted'])}; measured {measured}.")
             )
@@ -138,12 +142,13 @@ def _window(row: Mapping[str, Any]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _measured_words(row: Mapping[str, Any]) -> str:
+def _measured_words(row: Mapping[str, Any], bare: bool = False) -> str:
+    """What was measured, with its interval, or with the reason why there is none unless ``bare``."""
     used = _window(row)
     over = f" over γ = {used}" if used else ""
     if row.get("interval") is None:
         seen = "nothing" if row.get("measured") is None else f"{_value(row['measured'])}{over}"
-        return f"{seen} ({row.get('reason') or 'no reason given'})"
+        return seen if bare else f"{seen} ({row.get('reason') or 'no reason given'})"
     low, high = row["interval"]
     return f"{_value(row['measured'])} [{_value(low)}, {_value(high)}]{over}"
 

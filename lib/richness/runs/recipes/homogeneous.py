@@ -17,7 +17,8 @@ RELU = 0.5**0.5  # the share of the linear part in √2·relu
 
 def edge(scale: str) -> BeyondTheEdge:
     """Over step sizes: every power of the widths, plain and balanced; and the quadratic pattern under MSE, and with ReLU."""
-    kinds: list[dict[str, Any]] = [{"power": power} for power in POWERS] + [{"loss": "mse"}, {"linear": RELU}]
+    powers = (0.0, 2.0) if scale == "smoke" else POWERS
+    kinds: list[dict[str, Any]] = [{"power": power} for power in powers] + [{"loss": "mse"}, {"linear": RELU}]
     cases = [Case(**kind, scaled=scaled) for kind, scaled in product(kinds, (False, True))]
     if scale == "smoke":
         return BeyondTheEdge(
