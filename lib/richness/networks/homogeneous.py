@@ -70,13 +70,8 @@ def initialise(seed: int, inputs: int, hidden: list[int], outputs: int) -> list[
 
 
 class Pass(NamedTuple):
-    """One forward pass.
-
-    Attributes:
-        inputs: of each layer of weights, divided by the root of its fan_in: (cells, fan_in, batch).
-        gates: φ′ at every hidden unit, one tensor a hidden layer: (cells, units, batch).
-        outputs: f, (cells, K, batch).
-    """
+    """One forward pass: each layer's inputs, divided by the root of its fan_in, (cells, fan_in, batch); the gates φ′ of each
+    hidden layer, (cells, units, batch); and the outputs f, (cells, K, batch)."""
 
     inputs: list[Tensor]
     gates: list[Tensor]

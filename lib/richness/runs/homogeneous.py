@@ -47,10 +47,9 @@ class Case(BaseModel):
 class Training(NamedTuple):
     """A stack of networks of one case, one a step size, with what went before.
 
-    Attributes:
-        rows: the places of the networks that are left among the step sizes.
-        weights: theirs. losses: (etas, steps) before each step, NaN where a network is gone; after: on the same batch, after.
-        series: (etas, steps, 3), c₁, c₂, c₃ of the loss along the step.
+    ``rows`` are the places of those that are left among the step sizes, ``weights`` theirs. ``losses`` (etas, steps) stand
+    before each step and ``after`` on the same batch after it, NaN where a network is gone; ``series`` (etas, steps, 3) are
+    c₁, c₂, c₃ of the loss along the step.
     """
 
     rows: Tensor
