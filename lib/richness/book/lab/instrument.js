@@ -469,9 +469,11 @@ class Laboratory {
       finished: `finished ${run.steps} steps${loss}`, diverged: `diverged at step ${run.died}`,
       stopped: `stopped at step ${run.step}`, error: `stopped with an error. ${run.message}`, loading: "loading",
     };
-    const accuracy = run.gauges.find((g) => g.step === run.steps && Number.isFinite(g.accuracy)); // it may come late
-    const held = run.state === "finished" && accuracy ? `, held-out accuracy ${number(accuracy.accuracy)}` : "";
-    return `${this.named(run)}: ${said[run.state] || run.state}${held}.`;
+    const end = run.state === "finished" ? run.gauges.find((g) => g.step === run.steps) : null; // it may come late
+    const held = Number.isFinite(end?.accuracy) ? `, held-out accuracy ${number(end.accuracy)}` : "";
+    const over = end ? beyond(run, end, run.count ? run.curve.eta[run.count - 1] : run.eta) : NaN;
+    const edge = Number.isFinite(over) ? `, c₂/|c₁| ${number(over)}` : "";
+    return `${this.named(run)}: ${said[run.state] || run.state}${held}${edge}.`;
   }
 
   /** Into the polite live region. */

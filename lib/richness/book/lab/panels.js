@@ -8,7 +8,7 @@ const DASHES = ["none", "7 3", "2 3", "9 3 2 3"]; // of the hidden layers' drift
 /** What can be shown of a run: `from` gives {step, value} rows, once for each line. */
 export const PANELS = {
   loss: { title: "training loss", log: true, lines: 1 },
-  sharpness: { title: "sharpness λ_max · dashed: curvature along the gradient", log: true, lines: 2, keys: ["sharpness", "along"] },
+  sharpness: { title: "sharpness λ_max · dotted: along the gradient", log: true, lines: 2, keys: ["sharpness", "along"], dashes: ["none", "2 3"] },
   accuracy: { title: "held-out accuracy", range: [0, 1], lines: 1 },
   test_loss: { title: "held-out loss", log: true, lines: 1 },
   alignment: { title: "kernel alignment", lines: 1 },
@@ -143,7 +143,7 @@ function drawRun(run, key, scales, view) {
   for (let line = 0; line < PANELS[key].lines; line++) {
     const { d, end, dots } = pathOf(run, key, line, scales, view);
     if (!end) continue;
-    const look = run.role !== "near" && line ? `${LOOKS[run.role]} stroke-dasharray="${DASHES[line % DASHES.length]}"` : LOOKS[run.role];
+    const look = run.role !== "near" && line ? `${LOOKS[run.role]} stroke-dasharray="${(PANELS[key].dashes ?? DASHES)[line % DASHES.length]}"` : LOOKS[run.role];
     svg += `<path data-curve="${PANELS[key].keys?.[line] ?? key}" data-role="${run.role}" d="${d}" fill="none" stroke="${ink}" stroke-linejoin="round" ${look}/>`;
     if (run.role === "now" && dots.length < 60) svg += dots.map(([x, y]) => `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="2.2" fill="${ink}"/>`).join("");
     if (run.role === "near" && dots.length === 1) svg += `<circle cx="${end[0].toFixed(1)}" cy="${end[1].toFixed(1)}" r="3.5" fill="none" stroke="${ink}"/>`;
