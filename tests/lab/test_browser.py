@@ -275,6 +275,8 @@ def test_pause_step_play_and_rewind(page, serve, laboratory):
     page.get_by_role("button", name="Pause").click()
     page.wait_for_selector('[data-state="paused"]')
     now = lambda: int(re.search(r"step (\d+)", page.locator(".rl-now").inner_text())[1])  # noqa: E731
+    drawn = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(drawn)  # the state is told at once, the step with the next frame
     at = now()
     page.get_by_role("button", name="Step", exact=True).click()
     expect(page.locator(".rl-now")).to_contain_text(f"step {at + 1} of 1000")
