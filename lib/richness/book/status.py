@@ -128,7 +128,8 @@ class Status:
             for row in self.rows()
         )
         return (
-            '<div class="richness-table" tabindex="0" role="group" aria-label="Last green runs, scrolls sideways">'
+            '<div class="richness-status richness-table" tabindex="0" role="group" '
+            'aria-label="Last green runs, scrolls sideways">'
             f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
         )
 
