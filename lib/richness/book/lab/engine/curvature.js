@@ -138,7 +138,7 @@ export class Gauges {
       await breath();
       return stale() ? v : (await product({ ...given, v: tensor(dtype, v, [1, v.length]) })).product.data;
     };
-    const unit = downhill.map((v) => v / norm(downhill)), along = dot(unit, await times(unit));
+    const length = norm(downhill), unit = downhill.map((v) => v / length), along = dot(unit, await times(unit));
     const sharpness = await largestEigenvalue(times, from, this.manifest.lanczos, EPSILON[dtype], stale);
     if (sharpness === null) return null;
     const finite = (value) => (Number.isFinite(value) ? value : null);
