@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,13 +34,16 @@ def taylor(outputs: list[Tensor], loss: Callable[[Tensor], Tensor], order: int =
     return torch.stack(found, dim=1)
 
 
-def overshoot(coefficients: Tensor) -> Tensor:
+def overshoot(series: Any) -> Any:
     """c₂/|c₁| of a step downhill: beyond 1 the loss's parabola along the whole step ends higher than it began.
 
     For a step −ηg against the gradient it is ½·η·gᵀHg/‖g‖²: the curvature along the gradient in units of 2/η, the edge of
     stability.
 
     Args:
-        coefficients: (cells, ≥ 3), as from :func:`taylor`.
+        series: c₁, c₂, … along the last axis, (*, ≥ 2), a tensor or an array: what :func:`taylor` gives, without c₀.
+
+    Returns:
+        (*,).
     """
-    return coefficients[:, 2] / coefficients[:, 1].abs()
+    return series[..., 1] / abs(series[..., 0])

@@ -160,10 +160,9 @@ class BeyondTheEdge(Measurement):
         gone = ~np.isfinite(now.losses) | ~np.isfinite(now.after)
         fell = beyond & (now.after < now.losses)
         with np.errstate(invalid="ignore", divide="ignore"):
-            over = now.series[..., 1] / np.abs(now.series[..., 0])
             share_fell = fell.sum(1) / beyond.sum(1)
             half = now.series[:, self.steps // 2 :]
-            late = np.where(gone.any(1), np.nan, np.median(over[:, self.steps // 2 :], axis=1))
+            late = np.where(gone.any(1), np.nan, np.median(measure.overshoot(half), axis=1))
             ratio = np.where(gone.any(1), np.nan, half[..., 1].sum(1) / np.abs(half[..., 0]).sum(1))
             peak = np.where(gone.any(1), np.inf, np.fmax(now.losses, now.after).max(1) / first[:, 0])
         return looked | {

@@ -16,6 +16,7 @@ from richness.book.charts.cells import recipe, records
 from richness.book.figure import Figure, figure
 from richness.findings import beyond as found
 from richness.findings.cases import of, where
+from richness.measure import overshoot
 from richness.measure.features import RANKS
 
 KINDS = {False: "plain", True: "balanced"}
@@ -113,7 +114,7 @@ def along_a_step(runs: xr.Dataset, *, eta: float = 8.0, caption: str | None = No
                 series = one.taken_series[k, e, m].values / float(one.along[k, e, m, 0])
                 known = {"place": m, "moment": moment} | dict(zip(("c1", "c2", "c3"), series.tolist(), strict=True))
                 ways.append(here | known | {"t": one.fraction.values, "loss": way["along"], "frozen": way["frozen"]})
-            over = one.series[k, e, :, 1].values / np.abs(one.series[k, e, :, 0].values)
+            over = overshoot(one.series[k, e].values)
             gauges.append(here | {"at": one.step.values + 1, "gauge": over})
     long = ["t", "loss", "frozen"]
     table = pd.DataFrame(ways).explode(long, ignore_index=True).astype(dict.fromkeys(long, float))
@@ -285,7 +286,7 @@ def _curves(one: xr.Dataset) -> list[dict[str, Any]]:
     series = one.series.transpose("eta", "seed", "step", "order").values.astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         loss = np.exp(np.log(losses / losses[..., :1]).mean(1))
-        gauge = np.median(series[..., 1] / np.abs(series[..., 0]), axis=1)
+        gauge = np.median(overshoot(series), axis=1)
     return [
         _named(one) | {"log_eta": round(float(np.log2(eta)), 3), "at": one.step.values + 1, "loss": row, "gauge": over}
         for eta, row, over in zip(one.eta.values, loss, gauge, strict=True)
