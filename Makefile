@@ -42,7 +42,7 @@ setup: $(VENV)/.ready $(if $(wildcard package-lock.json),node_modules/.ready) ##
 
 book: setup ## chapters executed, website in _build/html
 	@echo "book: executing the chapters and writing the website (a minute or two) ..."
-	@$(RUN) -m richness.book.site build || { echo "book: the website was not built. The message above names the chapter;" \
+	@$(RUN) -m richness.site build || { echo "book: the website was not built. The message above names the chapter;" \
 	  "'make book' runs it again, and 'richness rerun CHAPTER' runs one chapter alone." >&2; exit 1; }
 	@echo "book: done. Read it with 'make serve', or open _build/html/index.html."
 
@@ -50,7 +50,7 @@ test: setup ## all that CI checks: builds the site strictly, then tests it and e
 	@echo "test: 1 of 3, lint and types"
 	@$(call lint)
 	@echo "test: 2 of 3, the website from a clean _build, warnings as errors"
-	@$(RUN) -m richness.book.site build --strict --clean || { echo "test: the strict build failed. The message above names" \
+	@$(RUN) -m richness.site build --strict --clean || { echo "test: the strict build failed. The message above names" \
 	  "the page; 'make book' builds without the strictness." >&2; exit 1; }
 	@echo "test: 3 of 3, every test"
 	@$(RUN) -m pytest
@@ -67,15 +67,15 @@ lab: setup ## JupyterLab on the chapters
 
 serve: setup ## the built website on localhost (PORT=8000)
 	@test -f _build/html/index.html || { echo "serve: there is no website in _build/html yet. Run 'make book' first." >&2; exit 1; }
-	@$(RUN) -m richness.book.site serve --port $(PORT)
+	@$(RUN) -m richness.site serve --port $(PORT)
 
 pdf: setup ## the built website as one PDF, _build/book.pdf
 	@test -f _build/html/index.html || { echo "pdf: there is no website in _build/html yet. Run 'make book' first." >&2; exit 1; }
 	@echo "pdf: printing every page (half a minute) ..."
-	@$(RUN) -m richness.book.site print
+	@$(RUN) -m richness.site print
 
 offline: setup ## the built website as one zip to read without a network, with its SHA-256, in _build/release
-	@$(RUN) -m richness.book.site pack
+	@$(RUN) -m richness.site pack
 
 clean: ## removes _build and runs; keeps .venv
 	@rm -rf _build runs

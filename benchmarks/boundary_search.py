@@ -24,8 +24,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from richness.findings import boundaries
-from richness.findings.boundaries import LAZY_WINDOWS, RICH_WINDOWS, Fit
+from richness.analysis import boundaries
+from richness.analysis.boundaries import LAZY_WINDOWS, RICH_WINDOWS, Fit
 from richness.networks.parameterization import dtype_for, hidden_scale, readout_scale
 from richness.runs.experiment import PEAK_STEPS, Experiment, canonical
 from richness.runs.search import search

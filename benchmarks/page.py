@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from richness.book.lab import export
-from richness.book.site.places import LABORATORY, node_package, repository
-from richness.book.site.serving import background
-from richness.book.site.weighing import BROWSER_FLAGS, chromium
+from richness.lab import export
+from richness.site.places import LABORATORY, node_package, repository
+from richness.site.serving import background
+from richness.site.weighing import BROWSER_FLAGS, chromium
 
 TURNS = 7
 ASK = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from richness.book.site import weighing
+from richness.site import weighing
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from richness.findings.consistency import MATRICES
-from richness.runs.recipes import consistency as recipes
 from richness.runs.results import ResultError
+from richness.studies.neighbours.consistency import recipes
+from richness.studies.neighbours.consistency.analysis import MATRICES
 
 STEPS = np.array([0, 1, 3, 10, 30, 100, 400])
 MADE = {

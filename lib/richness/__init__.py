@@ -8,14 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from richness.book.lab import Lab
+    from richness.analysis.coordinates import check_coordinates
+    from richness.analysis.ledger import ledger
     from richness.data import register_task, task
-    from richness.findings.adviser import advise
-    from richness.findings.claims import ledger
+    from richness.lab import Lab
     from richness.measure import sharpness
     from richness.networks import register_network
     from richness.networks.wrapper import Centred, maximal_update_
-    from richness.runs.coordinates import check_coordinates
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
     from richness.runs.probes import register_probe
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from richness.runs.search import search
     from richness.runs.sweep import sweep
     from richness.runs.training import train
+    from richness.studies.adviser.analysis import advise
 
 __version__ = "0.1.0"
 
@@ -42,19 +42,19 @@ _HOME = {
     # data and measurements
     "task": "richness.data",
     "sharpness": "richness.measure",
-    "check_coordinates": "richness.runs.coordinates",
+    "check_coordinates": "richness.analysis.coordinates",
     # a reader's own
     "register_network": "richness.networks",
     "register_task": "richness.data",
     "register_probe": "richness.runs.probes",
     # what came out
-    "ledger": "richness.findings.claims",
-    "advise": "richness.findings.adviser",
+    "ledger": "richness.analysis.ledger",
+    "advise": "richness.studies.adviser.analysis",
     # for a PyTorch model of your own
     "Centred": "richness.networks.wrapper",
     "maximal_update_": "richness.networks.wrapper",
     # what a reader touches
-    "Lab": "richness.book.lab",
+    "Lab": "richness.lab",
 }
 
 __all__ = [

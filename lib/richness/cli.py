@@ -479,7 +479,7 @@ def _boundary_table(runs: Any, names: Sequence[str]) -> str:
     """The boundaries at every γ, geometric mean over the seeds that saw them, η_min for the whole run."""
     import numpy as np
 
-    from richness.findings import boundaries
+    from richness.analysis import boundaries
 
     found = boundaries.boundaries(runs)[list(names)]
     found = found.sel(budget=runs.step.values[-1]) if "budget" in found.dims else found
@@ -511,18 +511,18 @@ def _precompute_command() -> Callable[..., int]:
             device: auto, cpu, cuda or cuda:0 (default: the recipe's own)
             dry_run: only say what is stale
         """
-        from richness.runs.recipes import PAPER_ONLY, RECIPES, recipe
+        from richness.runs.recipes import all_recipes, paper_recipes, recipe
 
         choice(scale, "--scale", SCALES)
         processes = _processes(workers, scheduler)
         for name in recipes:
-            if name in PAPER_ONLY and scale != "paper":
+            if name in paper_recipes() and scale != "paper":
                 raise Usage(
                     f"RECIPE: {name} has the paper's own data and sizes: it is a recipe at --scale paper alone."
                 )
-            choice(name, "RECIPE", sorted({*RECIPES, *PAPER_ONLY}))
+            choice(name, "RECIPE", sorted({*all_recipes(), *paper_recipes()}))
         stale = 0
-        for name in recipes or sorted(RECIPES):
+        for name in recipes or sorted(all_recipes()):
             experiment = _on(recipe(name, scale), device)
             path = _place(name, scale)
             reason = _staleness(path, experiment)
@@ -603,8 +603,8 @@ def _rerun_command() -> Callable[..., int]:
             log: gets a line of JSON a chapter (default: log.jsonl in DIR)
             again: also what was executed before with the same parameters and commit
         """
-        from richness.book import notebooks
-        from richness.book.parameters import FIELDS
+        from richness.site import notebooks
+        from richness.site.parameters import FIELDS
 
         if scale is not None:
             choice(scale, "--scale", SCALES)
@@ -639,7 +639,7 @@ def _adopt_command() -> Callable[..., int]:
             file: the .nc file that `richness precompute` wrote there
             force: also where it contradicts what is stored, once you know why
         """
-        from richness.book.adopting import adopt
+        from richness.site.adopting import adopt
 
         print(adopt(Path(file), force=force))
         return 0
@@ -654,7 +654,7 @@ def _status_command() -> Callable[..., int]:
         Args:
             logs: files that `richness rerun` wrote (log.jsonl)
         """
-        from richness.book import status as room
+        from richness.site import status as room
 
         if logs:
             room.record(Path(log) for log in logs)
@@ -671,7 +671,7 @@ def _ledger_command() -> Callable[..., int]:
         Args:
             json: a list of rows for a machine
         """
-        from richness.findings.claims import ledger as rows_of
+        from richness.analysis.ledger import ledger as rows_of
 
         rows = _rows(rows_of())
         if json:
@@ -730,8 +730,8 @@ def _advise_command() -> Callable[..., int]:
         """
         from dataclasses import asdict
 
-        from richness.findings import adviser
         from richness.networks import LOSSES, OPTIMIZERS
+        from richness.studies.adviser import analysis as adviser
 
         counts = {"width": width, "batch_size": batch_size, "steps": steps, "outputs": outputs}
         setting: dict[str, Any] = {name: whole(text, _option(name), 1) for name, text in counts.items()}
@@ -782,7 +782,7 @@ def _benchmarks() -> Callable[..., Any]:
     """``benchmarks.bench.measure`` of the clone."""
     import importlib
 
-    from richness.book.address import repository
+    from richness.site.address import repository
 
     root = repository()
     if not (root / "benchmarks" / "bench.py").is_file():
@@ -816,7 +816,7 @@ def _cite_command() -> Callable[..., int]:
         Args:
             files: result files (.nc); none means everything
         """
-        from richness.book import citations
+        from richness.site import citations
 
         print(citations.bibtex([Path(name) for name in files]))
         return 0
@@ -903,9 +903,9 @@ def _check_coordinates_command() -> Callable[..., int]:
             widths: ascending, at least two (default: 64 128 256)
             seeds: over which sizes are averaged (default: 0 1 2 3)
         """
+        from richness.analysis import coordinates as room
         from richness.data import TASKS
         from richness.networks import LOSSES, NETWORKS, OPTIMIZERS
-        from richness.runs import coordinates as room
 
         asked: dict[str, Any] = {
             "network": choice(network, "--network", tuple(NETWORKS)),
@@ -937,7 +937,7 @@ def _address_command() -> Callable[..., int]:
         Args:
             url: such as https://github.com/you/richness
         """
-        from richness.book.address import BadAddress, set_address
+        from richness.site.address import BadAddress, set_address
 
         try:
             changed = set_address(url)

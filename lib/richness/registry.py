@@ -10,10 +10,29 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from types import CodeType
+from importlib import import_module, util
+from types import CodeType, ModuleType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+#: The studies, each a folder of `richness.studies`; their recipes and their claims are found through this list.
+STUDIES = (
+    "setting",
+    "portrait",
+    "performance",
+    "dynamics",
+    "curvature",
+    "similarity",
+    "solvable",
+    "optimizers",
+    "adviser",
+    "neighbours.consistency",
+    "neighbours.beyond",
+    "neighbours.normalised",
+    "afterwards",
+    "bench",
+)
 
 
 class Registry(dict[str, T], Generic[T]):
@@ -108,3 +127,13 @@ def _compiled(code: CodeType) -> str:
         for c in code.co_consts
     ]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def study_modules(name: str) -> list[ModuleType]:
+    """The modules of that name (``"recipes"``, ``"analysis"``) of all studies that have one,
+    in the order of `STUDIES`.
+
+    They are imported here, so that whoever asks for no recipe and no claim does not wait for them.
+    """
+    paths = [f"richness.studies.{study}.{name}" for study in STUDIES]
+    return [import_module(path) for path in paths if util.find_spec(path)]

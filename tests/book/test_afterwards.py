@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from richness import Experiment
-from richness.book.afterwards import PAGE, WORKS, Afterwards, Later
+from richness.studies.afterwards.works import PAGE, WORKS, Afterwards, Later
 
 
 @pytest.mark.parametrize("work", WORKS, ids=[work.arxiv for work in WORKS])

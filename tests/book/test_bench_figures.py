@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import vl_convert
 
-from richness.book import charts
 from richness.runs import results
+from richness.studies.bench import figures
 
-DRAWN = {"ratios": charts.bench_ratios, "shares": charts.bench_shares, "costs": charts.bench_costs}
+DRAWN = {"ratios": figures.bench_ratios, "shares": figures.bench_shares, "costs": figures.bench_costs}
 
 
 @pytest.fixture(scope="module")
 def report() -> Any:
-    return charts.stored_bench()
+    return figures.stored_bench()
 
 
 def drawn(specification: dict[str, Any]) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def test_a_figure_is_a_picture_with_words_and_numbers(name, report):
 
 
 def test_every_ratio_is_drawn_once_with_its_spread_and_aim(report):
-    shown = [*drawn(charts.bench_ratios(report).chart.to_dict()), *drawn(charts.bench_shares(report).chart.to_dict())]
+    shown = [*drawn(figures.bench_ratios(report).chart.to_dict()), *drawn(figures.bench_shares(report).chart.to_dict())]
     rows = {row["label"]: row for row in report["rows"] if not row["name"].startswith(("flat", "memory"))}
     assert sorted(mark["label"] for mark in shown) == sorted(rows)
     for mark in shown:
@@ -64,17 +64,17 @@ def test_what_could_not_be_measured_is_not_drawn_as_anything(report):
     less = copy.deepcopy(report)
     gone = next(row for row in less["rows"] if row["name"].endswith("-jax"))
     gone |= {"ratio": None, "spread": None, "missing": "jax is not installed"}
-    figure = charts.bench_ratios(less)
+    figure = figures.bench_ratios(less)
     assert gone["label"] not in [mark["label"] for mark in drawn(figure.chart.to_dict())]
-    assert len(figure.table) == len(charts.bench_ratios(report).table) - 1
+    assert len(figure.table) == len(figures.bench_ratios(report).table) - 1
 
 
 def test_provenance_says_machine_commit_and_how_to_run_it(report):
-    told = charts.BenchProvenance(report)
+    told = figures.BenchProvenance(report)
     about = report["provenance"]
     html = told._repr_html_()
     assert about["commit"] in html and about["processor"].split(" (")[0] in html and "richness bench --out" in html
-    assert "richness-provenance" in html and "uncommitted" in repr(charts.BenchProvenance(report | {
+    assert "richness-provenance" in html and "uncommitted" in repr(figures.BenchProvenance(report | {
         "provenance": about | {"dirty": True}
     }))  # fmt: skip
 
@@ -82,4 +82,4 @@ def test_provenance_says_machine_commit_and_how_to_run_it(report):
 def test_a_missing_report_says_how_to_make_one(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "bench_path", lambda: tmp_path / "bench.json")
     with pytest.raises(results.ResultError, match="richness bench --out"):
-        charts.stored_bench()
+        figures.stored_bench()

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.book import charts
-from richness.findings import beyond as found
-from richness.findings.cases import of
+from richness.analysis.cases import select_case
 from richness.runs.measurement import measured
 from richness.runs.recipes import recipe
+from richness.studies.neighbours.beyond import analysis as found
+from richness.studies.neighbours.beyond import figures
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,10 @@ def data(fig: Any, name: str) -> list[dict[str, Any]]:
 
 def test_a_step_is_drawn_as_it_was_taken():
     runs = measured(recipe("along_a_step", "smoke"))
-    fig = charts.along_a_step(runs)
+    fig = figures.along_a_step(runs)
     assert controls(fig) == {"steps", "log_eta", "place"}
     (way,) = [row for row in data(fig, "way") if (row["steps"], row["log_eta"], row["moment"]) == ("balanced", 3.0, 3)]
-    one = of(runs, scaled=True).sel(eta=8.0, taken=3).isel(seed=0)
+    one = select_case(runs, scaled=True).sel(eta=8.0, taken=3).isel(seed=0)
     start = float(one.along[0])
     np.testing.assert_allclose(way["loss"], one.along / start, rtol=1e-2)
     np.testing.assert_allclose(way["frozen"], one.frozen / start, rtol=1e-2)
@@ -41,7 +41,7 @@ def test_a_step_is_drawn_as_it_was_taken():
 
 
 def test_training_is_means_over_seeds(edge):
-    fig = charts.beyond_training(edge)
+    fig = figures.beyond_training(edge)
     assert controls(fig) == {"r", "log_eta"}
     (row,) = [row for row in data(fig, "curves") if (row["steps"], row["r"], row["log_eta"]) == ("plain", 0.0, 2.0)]
     one = found.kind(edge, False, 0).sel(eta=4.0)
@@ -56,13 +56,13 @@ def test_training_is_means_over_seeds(edge):
 def test_over_step_sizes_what_exploded_has_no_numbers(edge):
     edge = edge.copy(deep=True)
     edge["peak"].loc[{"eta": 64.0, "seed": 1}] = np.inf
-    for fig in (charts.beyond_over_eta(edge), charts.beyond_elsewhere(edge)):
+    for fig in (figures.beyond_over_eta(edge), figures.beyond_elsewhere(edge)):
         drawn = data(fig, "rows")
         assert all((row["peak"] is None) == (row["gone"] > 0) == (row["eta"] == 64.0) for row in drawn)
     one = found.kind(edge, True, 0).sel(eta=1.0)
     (row,) = [
         row
-        for row in data(charts.beyond_over_eta(edge), "rows")
+        for row in data(figures.beyond_over_eta(edge), "rows")
         if (row["steps"], row["r"], row["eta"]) == ("balanced", 0.0, 1.0)
     ]
     held = one.test_loss.isel(moment=-1) / one.test_loss.isel(moment=0)
@@ -71,7 +71,7 @@ def test_over_step_sizes_what_exploded_has_no_numbers(edge):
 
 
 def test_ranks_stand_beside_accuracy(edge):
-    fig = charts.soft_ranks(edge)
+    fig = figures.soft_ranks(edge)
     assert controls(fig) == {"r", "kind"}
     one = found.kind(edge, False).sel(eta=1.0).isel(moment=-1)
     (row,) = [

@@ -10,12 +10,13 @@ import pytest
 import vl_convert
 import xarray as xr
 
-from richness.book import charts
-from richness.book.charts.cells import cells, conditions
-from richness.book.charts.gallery import LEVELS
-from richness.findings import boundaries as found
-from richness.findings.portraits import slopes
+from richness.analysis import boundaries as found
+from richness.analysis.exponents import slopes
 from richness.networks.parameterization import natural_eta
+from richness.plots.cells import cells, conditions
+from richness.studies.optimizers import figures as optimizers_figures
+from richness.studies.portrait import figures as portrait_figures
+from richness.studies.portrait.figures.gallery import LEVELS
 
 
 def dressed(runs: xr.Dataset, **fields: Any) -> xr.Dataset:
@@ -30,7 +31,7 @@ def four(runs: xr.Dataset) -> list[xr.Dataset]:
 
 def test_the_gallery_holds_every_cell(runs: xr.Dataset, four: list[xr.Dataset]) -> None:
     """Every cell lies in one stretch, whose level holds its late loss; stretches meet and none overlaps."""
-    columns = charts.gallery(four).chart.to_dict()["datasets"]["cells"]
+    columns = portrait_figures.gallery(four).chart.to_dict()["datasets"]["cells"]
     assert len(columns) == 4 * runs.sizes["gamma"]
     mine = [column for column in columns if (column["L"], column["loss"]) == (2, "cross_entropy")]
     for cell in cells(runs).iloc[::7].itertuples():
@@ -47,7 +48,7 @@ def test_the_gallery_holds_every_cell(runs: xr.Dataset, four: list[xr.Dataset]) 
 
 
 def test_the_gallery_is_turned_by_its_controls(four: list[xr.Dataset]) -> None:
-    spec = charts.gallery(four).chart.to_dict()
+    spec = portrait_figures.gallery(four).chart.to_dict()
     controls = {one["name"]: one for one in spec["params"]}
     assert set(controls) == {"L", "loss", "view"}  # the optimiser is the same in all: no control
     assert controls["L"]["bind"]["options"] == [3, 2] and controls["L"]["value"] == 3
@@ -60,25 +61,25 @@ def test_the_gallery_is_turned_by_its_controls(four: list[xr.Dataset]) -> None:
 
 def test_a_gallery_lacks_nothing(four: list[xr.Dataset]) -> None:
     with pytest.raises(ValueError, match="each combination"):
-        charts.gallery(four[:3])
+        portrait_figures.gallery(four[:3])
     with pytest.raises(ValueError, match="each combination"):
-        charts.gallery([*four[:2], *four[:2]])
+        portrait_figures.gallery([*four[:2], *four[:2]])
 
 
 def test_sign_steps_are_straightened_by_the_root(runs: xr.Dataset) -> None:
     signed = dressed(runs, depth=4, optimizer="signsgd")
     table = cells(signed)
     assert np.allclose(table.natural, natural_eta(table.gamma, 4) ** 0.5)
-    caption = charts.gallery([signed]).caption
+    caption = portrait_figures.gallery([signed]).caption
     assert "γ(1+γ)^(1/L−1)" in caption and "SignSGD" in caption and "lr_raw" not in caption
-    drawn = charts.gallery([signed]).chart.to_dict()["datasets"].values()
+    drawn = portrait_figures.gallery([signed]).chart.to_dict()["datasets"].values()
     lines = {row["boundary"] for rows in drawn for row in rows if "boundary" in row}
     assert {"η_max lazy", "η_max rich", "η_min rich"} <= lines
 
 
 def test_exponents_by_depth_are_the_findings(runs: xr.Dataset) -> None:
     results = [runs, dressed(runs, loss="cross_entropy"), dressed(runs, depth=2)]
-    table = charts.exponents_by_depth(results, ("eta_max",)).table
+    table = portrait_figures.exponents_by_depth(results, ("eta_max",)).table
     expected = slopes(runs, "eta_max", "rich")
     mine = table[(table.L == 3) & (table.loss == "MSE") & (table.side == "rich")]
     assert mine.exponent.tolist() == [e.fit.slope for e in expected if e.fit]
@@ -88,20 +89,24 @@ def test_exponents_by_depth_are_the_findings(runs: xr.Dataset) -> None:
 
 def test_nothing_to_draw_is_said(runs: xr.Dataset) -> None:
     dead = runs.assign(late_loss=runs.initial_loss + 0 * runs.late_loss, budget_loss=1 + 0 * runs.budget_loss)
-    for fig in (charts.exponents_by_depth([dead]), charts.closing([dead]), charts.ratios(dead, {"a": dead})):
+    for fig in (
+        portrait_figures.exponents_by_depth([dead]),
+        portrait_figures.closing([dead]),
+        optimizers_figures.ratios(dead, {"a": dead}),
+    ):
         assert "not drawn" in fig.table.columns or fig.summary
         vl_convert.vegalite_to_svg(fig.chart.to_dict())
-    assert "not drawn" in charts.closing([dead]).table.columns
+    assert "not drawn" in portrait_figures.closing([dead]).table.columns
 
 
 def test_a_ratio_is_that_of_each_boundary(runs: xr.Dataset) -> None:
     """A portrait whose η are all doubled has boundaries twice as high, but for the rounding of the grid."""
     twice = runs.assign_coords(eta=2 * runs.eta)
-    table = charts.ratios(runs, {"twice": twice}, ("eta_max", "eta_min")).table
+    table = optimizers_figures.ratios(runs, {"twice": twice}, ("eta_max", "eta_min")).table
     assert set(table.portrait) == {"twice"}
     assert np.allclose(table[["η_max", "η_min"]].to_numpy(dtype=float)[:, 0], 2, rtol=0.05)
     with pytest.raises(ValueError, match="same T"):
-        charts.ratios(runs, {"shorter": runs.isel(step=slice(0, -1))})
+        optimizers_figures.ratios(runs, {"shorter": runs.isel(step=slice(0, -1))})
 
 
 def test_differences_are_told_in_the_caption(four: list[xr.Dataset]) -> None:

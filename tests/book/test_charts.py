@@ -13,27 +13,29 @@ import vl_convert
 import xarray as xr
 from specifications import parts
 
-from richness.book import charts
-from richness.book.charts import theme
-from richness.book.charts.cells import cells
-from richness.findings import boundaries as found
+from richness.analysis import boundaries as found
+from richness.plots import ledger as ledger_tables
+from richness.plots import theme
+from richness.plots.cells import cells
+from richness.studies.optimizers import figures as optimizers_figures
+from richness.studies.portrait import figures as portrait_figures
 
 DRAWN = {
-    "portrait": lambda runs: charts.portrait(runs),
-    "straightened": lambda runs: charts.portrait(runs, view="straightened"),
-    "triangle": lambda runs: charts.triangle(runs),
-    "explorer": lambda runs: charts.explorer(runs),
-    "eta_max": lambda runs: charts.boundary_fits(runs),
-    "eta_min": lambda runs: charts.boundary_fits(runs, "eta_min"),
-    "eta_star": lambda runs: charts.boundary_fits(runs, "eta_star"),
-    "budgets": lambda runs: charts.budgets(runs),
-    "best_eta": lambda runs: charts.best_eta(runs),
-    "loss_curves": lambda runs: charts.loss_curves(runs),
-    "gallery": lambda runs: charts.gallery([runs]),
-    "by_depth": lambda runs: charts.exponents_by_depth([runs]),
-    "closing": lambda runs: charts.closing([runs]),
-    "all_boundaries": lambda runs: charts.all_boundaries([runs]),
-    "ratios": lambda runs: charts.ratios(runs, {"the same": runs}),
+    "portrait": lambda runs: portrait_figures.portrait(runs),
+    "straightened": lambda runs: portrait_figures.portrait(runs, view="straightened"),
+    "triangle": lambda runs: portrait_figures.triangle(runs),
+    "explorer": lambda runs: portrait_figures.explorer(runs),
+    "eta_max": lambda runs: portrait_figures.boundary_fits(runs),
+    "eta_min": lambda runs: portrait_figures.boundary_fits(runs, "eta_min"),
+    "eta_star": lambda runs: portrait_figures.boundary_fits(runs, "eta_star"),
+    "budgets": lambda runs: portrait_figures.budgets(runs),
+    "best_eta": lambda runs: portrait_figures.best_eta(runs),
+    "loss_curves": lambda runs: portrait_figures.loss_curves(runs),
+    "gallery": lambda runs: portrait_figures.gallery([runs]),
+    "by_depth": lambda runs: portrait_figures.exponents_by_depth([runs]),
+    "closing": lambda runs: portrait_figures.closing([runs]),
+    "all_boundaries": lambda runs: optimizers_figures.all_boundaries([runs]),
+    "ratios": lambda runs: optimizers_figures.ratios(runs, {"the same": runs}),
 }
 
 
@@ -258,11 +260,11 @@ def test_theory_is_dashed_in_the_colour_of_the_text(specs: dict[str, Any]) -> No
 
 def test_unknown_view_and_missing_recipe(runs: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="view is one of raw, straightened"):
-        charts.portrait(runs, view="crooked")
+        portrait_figures.portrait(runs, view="crooked")
     with pytest.raises(ValueError, match="expected the recipe"):
-        charts.portrait(runs.assign_attrs(recipe="{}"))
+        portrait_figures.portrait(runs.assign_attrs(recipe="{}"))
     with pytest.raises(ValueError, match="every status is not_run"):
-        charts.portrait(runs.assign(status=xr.full_like(runs.status, 2)))
+        portrait_figures.portrait(runs.assign(status=xr.full_like(runs.status, 2)))
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -293,7 +295,7 @@ def test_four_controls_and_a_clock(specs: dict[str, Any]) -> None:
 
 def test_curves_are_of_one_seed(runs: xr.Dataset) -> None:
     for seed in (0, 1):
-        spec = charts.explorer(runs, seed=seed).chart.to_dict()
+        spec = portrait_figures.explorer(runs, seed=seed).chart.to_dict()
         for row, cell in zip(spec["datasets"]["cells"], cells(runs).itertuples(), strict=True):
             i, j = cell.place
             curve = runs.loss.values[i, j, seed]
@@ -340,23 +342,25 @@ def test_the_stability_line_is_red(specs: dict[str, Any]) -> None:
 
 
 def test_without_sharpness(runs: xr.Dataset) -> None:
-    spec = charts.explorer(runs.drop_vars("sharpness")).chart.to_dict()
+    spec = portrait_figures.explorer(runs.drop_vars("sharpness")).chart.to_dict()
     assert "λ_max" not in json.dumps([p.get("title") for p in parts(spec)], ensure_ascii=False)
     assert vl_convert.vegalite_to_svg(spec).startswith("<svg")
 
 
 def test_the_first_cell_is_the_one_asked_for(runs: xr.Dataset) -> None:
-    fig = charts.explorer(runs, gamma=10, eta=30)
+    fig = portrait_figures.explorer(runs, gamma=10, eta=30)
     first = next(p for p in fig.chart.to_dict()["params"] if p["name"] == "cell")["value"][0]
     assert first["log_gamma"] == pytest.approx(1) and first["log_eta"] == pytest.approx(np.log10(30), abs=0.11)
     with pytest.raises(ValueError, match="one of the seeds"):
-        charts.explorer(runs, seed=7)
+        portrait_figures.explorer(runs, seed=7)
 
 
 def test_the_headline_portrait_is_light(headline: xr.Dataset) -> None:
     import gzip
 
-    spec = json.dumps(charts.explorer(headline).chart.to_dict(), separators=(",", ":"), ensure_ascii=False).encode()
+    spec = json.dumps(
+        portrait_figures.explorer(headline).chart.to_dict(), separators=(",", ":"), ensure_ascii=False
+    ).encode()
     assert len(spec) < 700_000 and len(gzip.compress(spec)) < 200_000
 
 
@@ -371,19 +375,19 @@ def test_fits_say_slope_and_interval(runs: xr.Dataset, specs: dict[str, Any], fi
     table = figures["eta_max"].table
     assert fit.slope in table["exponent"].to_numpy() and {"predicted", "theory, same γ"} <= set(table.columns)
     with pytest.raises(ValueError, match="no exponent is claimed"):
-        charts.boundary_fits(runs, "eta_crit")
+        portrait_figures.boundary_fits(runs, "eta_crit")
 
 
 def test_budgets_collapse(runs: xr.Dataset, figures: dict[str, Any]) -> None:
     before, after = (float(x) for x in re.findall(r"scatters by (\d+\.\d+)", figures["budgets"].summary))
     assert after < before / 2
     with pytest.raises(ValueError, match="two budgets or more"):
-        charts.budgets(runs.drop_vars("budget_loss").drop_vars("budget"))
+        portrait_figures.budgets(runs.drop_vars("budget_loss").drop_vars("budget"))
 
 
 def test_loss_curves_hold_the_runs(runs: xr.Dataset) -> None:
     gamma, eta = float(runs.gamma[8]), float(cells(runs).query("gamma == 1.0").eta.iloc[5])
-    fig = charts.loss_curves(runs, [(gamma, eta * 1.01)], seed=1)
+    fig = portrait_figures.loss_curves(runs, [(gamma, eta * 1.01)], seed=1)
     spec = fig.chart.to_dict()
     curve = runs.loss.sel(gamma=gamma, eta=eta, seed=1)
     drawn = spec["concat"][0]
@@ -404,7 +408,7 @@ def test_the_ledger_in_words() -> None:
     unknown = dict.fromkeys(("interval", "measured", "window", "chapter"))
     reason = "not run in this edition"
     idle = ROW | unknown | {"id": "C7", "part": "whole", "verdict": "not-run", "reason": reason, "seeds": 0}
-    ledger = charts.ledger_table([ROW, idle])
+    ledger = ledger_tables.ledger_table([ROW, idle])
     html = ledger._repr_html_()
     assert 'class="richness-badge verdict verdict-partly"' in html and ">partly reproduced<" in html
     assert ">not run<" in html and "not run in this edition" in html
@@ -412,14 +416,14 @@ def test_the_ledger_in_words() -> None:
     assert "largest convergent &lt;η&gt;" in html and "1.98 to 2.03" in html and "10⁻⁴ to 10⁻²" in html
     assert ledger.summary == "2 rows for 2 claims: 1 partly reproduced, 1 not run."
     with pytest.raises(ValueError, match="the verdict is one of"):
-        charts.ledger_table([ROW | {"verdict": "great"}])
+        ledger_tables.ledger_table([ROW | {"verdict": "great"}])
     with pytest.raises(ValueError, match="got none"):
-        charts.ledger_table([])
+        ledger_tables.ledger_table([])
 
 
 def test_a_reason_that_all_rows_share_is_read_once() -> None:
     bare = ROW | {"interval": None, "window": None, "verdict": "not-tested", "reason": "no formula was had"}
-    said = repr(charts.reading([bare | {"measured": value} for value in (0.25, 0.75)]))
+    said = repr(ledger_tables.reading([bare | {"measured": value} for value in (0.25, 0.75)]))
     assert said.count("no formula was had") == 1 and "measured 0.25; 0.75 (no formula was had)" in said
-    apart = repr(charts.reading([bare, bare | {"reason": "a run was lost"}]))
+    apart = repr(ledger_tables.reading([bare, bare | {"reason": "a run was lost"}]))
     assert "no formula was had" in apart and "a run was lost" in apart

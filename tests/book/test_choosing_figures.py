@@ -12,8 +12,10 @@ import vl_convert
 import xarray as xr
 
 import richness
-from richness.book import charts
-from richness.findings import adviser, performance
+from richness.studies.adviser import analysis as adviser
+from richness.studies.adviser import figures as adviser_figures
+from richness.studies.performance import analysis as performance
+from richness.studies.performance import figures as performance_figures
 
 GAMMAS = (0.1, 1.0, 10.0, 100.0)
 
@@ -62,11 +64,11 @@ def judged() -> pd.DataFrame:
 def figures(swept: xr.Dataset, known: adviser.Rule, judged: pd.DataFrame) -> dict[str, Any]:
     both = {"first": swept, "second": swept}
     return {
-        "accuracy": charts.accuracy(both, label="accuracy"),
-        "tuning": charts.tuning_gamma(both, label="tuning"),
-        "leaving": charts.leaving_eta(both, label="leaving"),
-        "advice": charts.advice([known], label="advice"),
-        "judged": charts.judged(judged, label="judged"),
+        "accuracy": performance_figures.accuracy(both, label="accuracy"),
+        "tuning": performance_figures.tuning_gamma(both, label="tuning"),
+        "leaving": performance_figures.leaving_eta(both, label="leaving"),
+        "advice": adviser_figures.advice([known], label="advice"),
+        "judged": adviser_figures.judged(judged, label="judged"),
     }
 
 
@@ -118,7 +120,7 @@ def test_the_read_out_is_the_advice(known: adviser.Rule, figures: dict[str, Any]
 
 
 def test_a_question_is_answered_or_told_why_not(known: adviser.Rule) -> None:
-    asked = charts.question([known])
+    asked = adviser_figures.question([known])
     assert "η between" in repr(asked) and "T = 2000" in repr(asked)
     assert "depth was measured from 2 to 6" in asked.answer("mse", "sgd", depth=9, gamma=1.0)
     assert "No portraits of adam" in asked.answer("mse", "adam", depth=3, gamma=1.0)
@@ -136,7 +138,14 @@ def test_failures_are_framed_and_named(figures: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "draw", [charts.accuracy, charts.tuning_gamma, charts.leaving_eta, charts.advice, charts.question]
+    "draw",
+    [
+        performance_figures.accuracy,
+        performance_figures.tuning_gamma,
+        performance_figures.leaving_eta,
+        adviser_figures.advice,
+        adviser_figures.question,
+    ],
 )
 def test_nothing_to_draw_is_said(draw: Any) -> None:
     with pytest.raises(ValueError, match="got none"):

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from consistent import STEPS, planted
-from richness.book import charts
-from richness.findings import consistency
-from richness.runs.recipes import consistency as recipes
+from richness.studies.neighbours.consistency import analysis as consistency
+from richness.studies.neighbours.consistency import figures, recipes
 
 load = planted()
 
@@ -25,7 +24,7 @@ def widths() -> dict:
 
 
 def test_training_shows_every_width_at_every_common_base_step(widths):
-    fig = charts.consistency_training(widths)
+    fig = figures.consistency_training(widths)
     assert controls(fig) == {"scaling", "log_eta"}
     assert len(fig.table) == 3 * 6 * len(recipes.WIDTHS) * len(STEPS)
     row = fig.table[
@@ -39,7 +38,7 @@ def test_training_shows_every_width_at_every_common_base_step(widths):
 
 
 def test_spectra_hold_every_eigenvalue_of_three_matrices():
-    fig = charts.consistency_spectra({"µP": consistency.spectra(load, "mup"), "NTK": consistency.spectra(load, "ntk")})
+    fig = figures.consistency_spectra({"µP": consistency.spectra(load, "mup"), "NTK": consistency.spectra(load, "ntk")})
     assert controls(fig) == {"scaling", "which"}
     assert len(fig.table) == 2 * 3 * len(recipes.WIDTHS) * len(STEPS)
     last = fig.table[(fig.table.N == 16) & (fig.table.t == 400) & (fig.table.matrix == "NTK")].iloc[0]
@@ -47,7 +46,7 @@ def test_spectra_hold_every_eigenvalue_of_three_matrices():
 
 
 def test_the_plane_shows_both_cuts():
-    fig = charts.consistency_plane(consistency.plane(load))
+    fig = figures.consistency_plane(consistency.plane(load))
     assert controls(fig) == {"what"} and len(fig.table) == 10 * len(recipes.WIDTHS)
     values = [d for d in fig.specification["datasets"].values()] if "datasets" in fig.specification else []
     text = str(fig.specification)
@@ -57,7 +56,7 @@ def test_the_plane_shows_both_cuts():
 
 def test_architectures_stand_side_by_side_in_two_parameterisations():
     families = {how.words: consistency.over_architectures(load, a) for a, how in recipes.ARCHITECTURES.items()}
-    fig = charts.consistency_architectures(families)
+    fig = figures.consistency_architectures(families)
     assert not controls(fig) and len(fig.specification["concat"]) == 2 * len(families)
     titles = [panel["title"] for panel in fig.specification["concat"]]
     assert titles[:2] == ["ResNet, µP: ηλ", "ResNet, NTK: ηλ"] and titles[-1] == "transformer, NTK: ηλ"
@@ -68,10 +67,10 @@ def test_architectures_stand_side_by_side_in_two_parameterisations():
 
 
 def test_transfer_and_depth_show_all_base_steps(widths):
-    fig = charts.consistency_transfer(widths)
+    fig = figures.consistency_transfer(widths)
     assert controls(fig) == {"scaling", "log_t"} and len(fig.table) == (7 + 8 + 8) * len(recipes.WIDTHS)
     assert "µP: 12 at the smallest width, 12 at the largest" in fig.summary
     deep = {name: consistency.over_depths(load, name) for name in recipes.RESIDUAL}
-    fig = charts.consistency_depth(deep)
+    fig = figures.consistency_depth(deep)
     assert controls(fig) == {"branch", "log_eta"}
     assert len(fig.table) == len(recipes.RESIDUAL_ETAS) * len(STEPS) * sum(map(len, recipes.RESIDUAL.values()))

@@ -11,11 +11,10 @@ import pytest
 import vl_convert
 import xarray as xr
 
-from richness.book import charts
-from richness.book.charts import curvature
-from richness.findings import curvature as found
 from richness.networks.parameterization import natural_eta
 from richness.runs.probes import DENSITY_EDGES, EIGENVALUES
+from richness.studies.curvature import analysis as found
+from richness.studies.curvature import figures
 
 
 def swept(loss: str = "mse", depth: int = 3) -> xr.Dataset:
@@ -76,16 +75,16 @@ def spectra() -> xr.Dataset:
 
 
 DRAWN = {
-    "exponents": lambda: charts.sharpness_exponents(swept(depth=2), swept(), first=1),
-    "along": lambda: charts.sharpness_along_training(swept(), swept("cross_entropy")),
-    "spectrum": lambda: charts.spectrum(spectra(), gamma=100),
-    "two": lambda: charts.two_spectra(spectra()),
-    "large": lambda: charts.large_eigenvalues(spectra()),
+    "exponents": lambda: figures.sharpness_exponents(swept(depth=2), swept(), first=1),
+    "along": lambda: figures.sharpness_along_training(swept(), swept("cross_entropy")),
+    "spectrum": lambda: figures.spectrum(spectra(), gamma=100),
+    "two": lambda: figures.two_spectra(spectra()),
+    "large": lambda: figures.large_eigenvalues(spectra()),
 }
 
 
 @pytest.fixture(scope="module")
-def figures() -> dict[str, Any]:
+def drawn() -> dict[str, Any]:
     return {name: draw() for name, draw in DRAWN.items()}
 
 
@@ -97,8 +96,8 @@ def values(spec: Any, *fields: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_it_is_a_picture_that_speaks(name: str, figures: dict[str, Any]) -> None:
-    figure = figures[name]
+def test_it_is_a_picture_that_speaks(name: str, drawn: dict[str, Any]) -> None:
+    figure = drawn[name]
     spec = figure.chart.to_dict()
     json.dumps(spec, allow_nan=False)
     svg = vl_convert.vegalite_to_svg(spec)
@@ -109,8 +108,8 @@ def test_it_is_a_picture_that_speaks(name: str, figures: dict[str, Any]) -> None
         assert word in figure.caption, word
 
 
-def test_the_exponents_drawn_are_those_measured(figures: dict[str, Any]) -> None:
-    spec = figures["exponents"].chart.to_dict()
+def test_the_exponents_drawn_are_those_measured(drawn: dict[str, Any]) -> None:
+    spec = drawn["exponents"].chart.to_dict()
     points = values(spec, "lam", "reading")
     for row in points:
         L = row["L"]
@@ -122,19 +121,19 @@ def test_the_exponents_drawn_are_those_measured(figures: dict[str, Any]) -> None
     assert red["2/lr_raw, large step"] == pytest.approx(2 / (64 * 16), rel=1e-3)
     words = "\n".join(row["words"] for row in values(spec, "net", "words") if "lam_s" not in row)
     assert "lazy, small step: −2.00" in words and "rich, large step: −0.84" in words
-    table = figures["exponents"].table
+    table = drawn["exponents"].table
     np.testing.assert_allclose(table["exponent"], table["theory, same γ"], atol=2e-3)
 
 
 def test_nothing_to_fit_is_said_in_words() -> None:
     runs = swept()
     runs["late_loss"] = runs.initial_loss * 0.95
-    figure = charts.sharpness_exponents(runs)
+    figure = figures.sharpness_exponents(runs)
     assert "converge" in figure.summary and len(figure.table) == 1
 
 
-def test_along_training_the_ratio_is_to_the_stability_line(figures: dict[str, Any]) -> None:
-    rows = values(figures["along"].chart.to_dict(), "ratio", "size", "t")
+def test_along_training_the_ratio_is_to_the_stability_line(drawn: dict[str, Any]) -> None:
+    rows = values(drawn["along"].chart.to_dict(), "ratio", "size", "t")
     assert {row["size"] for row in rows} == {"small step", "large step"} and min(row["t"] for row in rows) == 1
     last = [row for row in rows if row["t"] == 4000 and row["size"] == "large step"]
     assert len(last) == 2 * 9
@@ -143,8 +142,8 @@ def test_along_training_the_ratio_is_to_the_stability_line(figures: dict[str, An
         assert 0.69 < row["ratio"] / (1e-3 * 64 * share / 2) < 1.45
 
 
-def test_the_spectrum_holds_every_eigenvalue_and_every_bin(figures: dict[str, Any]) -> None:
-    spec, runs = figures["spectrum"].chart.to_dict(), spectra()
+def test_the_spectrum_holds_every_eigenvalue_and_every_bin(drawn: dict[str, Any]) -> None:
+    spec, runs = drawn["spectrum"].chart.to_dict(), spectra()
     top = [row for row in values(spec, "rank", "raw") if row["gamma"] == 100 and row["t"] == 300]
     assert [row["rank"] for row in top] == list(range(1, EIGENVALUES + 1))
     np.testing.assert_allclose([row["raw"] for row in top], runs.top_eigenvalues.values[2, 2, 0, 2], rtol=1e-3)
@@ -159,14 +158,14 @@ def test_the_spectrum_holds_every_eigenvalue_and_every_bin(figures: dict[str, An
 
 
 def test_bins_are_drawn_where_they_lie() -> None:
-    edges, to = curvature._drawn_bins()
+    edges, to = figures._drawn_bins()
     middles = (DENSITY_EDGES[1:] + DENSITY_EDGES[:-1]) / 2
     for middle, place in zip(middles, to, strict=True):
         assert edges[place] <= middle <= edges[place + 1] or (abs(middle) > edges[-1] and place in (0, len(edges) - 2))
 
 
-def test_large_eigenvalues_are_counted(figures: dict[str, Any]) -> None:
-    rows = [row for row in values(figures["large"].chart.to_dict(), "value", "low", "t") if row["t"] == 300]
+def test_large_eigenvalues_are_counted(drawn: dict[str, Any]) -> None:
+    rows = [row for row in values(drawn["large"].chart.to_dict(), "value", "low", "t") if row["t"] == 300]
     counts = {row["gamma"]: row["value"] for row in rows}
     # e^(−k/5) > 1/5 for k ≤ 8, and so on
     assert counts == {0.01: 9, 1.0: 33, 100.0: EIGENVALUES}
@@ -174,6 +173,6 @@ def test_large_eigenvalues_are_counted(figures: dict[str, Any]) -> None:
 
 def test_another_seed_than_was_run_is_refused() -> None:
     with pytest.raises(ValueError, match="one of the seeds that were run"):
-        charts.spectrum(spectra(), seed=9)
+        figures.spectrum(spectra(), seed=9)
     with pytest.raises(ValueError, match="one of the seeds that were run"):
-        charts.sharpness_along_training(swept(), seed=9)
+        figures.sharpness_along_training(swept(), seed=9)

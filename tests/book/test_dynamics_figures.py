@@ -11,9 +11,9 @@ import vl_convert
 import xarray as xr
 from specifications import parts
 
-from richness.book import charts
-from richness.book.charts import theme
-from richness.findings import dynamics as found
+from richness.plots import theme
+from richness.studies.dynamics import analysis as found
+from richness.studies.dynamics import figures
 
 STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 2000, 60).astype(int)]))
 
@@ -54,28 +54,28 @@ def made(gammas: list[float], etas: list[float], pace: float = 1.0) -> xr.Datase
 
 GRID = made([100.0, 300.0, 1000.0, 3000.0], [30.0, 60.0, 120.0, 240.0, 480.0])
 DRAWN = {
-    "scrubber": lambda: charts.scrubber(
+    "scrubber": lambda: figures.scrubber(
         {"one": GRID.isel(gamma=[0, 1], eta=[0, 4]), "two": GRID.isel(gamma=[2], eta=[0])}, label="s"
     ),
-    "catapult_band": lambda: charts.catapult_band(made([0.1, 0.3, 1.0], [0.5, 1.0, 2.0, 4.0]), label="b"),
-    "plateaus": lambda: charts.plateaus({2: made([100.0, 300.0, 1000.0], [60.0, 120.0, 240.0, 480.0], 2.0), 3: GRID}),
-    "collapse": lambda: charts.collapse_figure({"one": GRID, "two": GRID}),
+    "catapult_band": lambda: figures.catapult_band(made([0.1, 0.3, 1.0], [0.5, 1.0, 2.0, 4.0]), label="b"),
+    "plateaus": lambda: figures.plateaus({2: made([100.0, 300.0, 1000.0], [60.0, 120.0, 240.0, 480.0], 2.0), 3: GRID}),
+    "collapse": lambda: figures.collapse_figure({"one": GRID, "two": GRID}),
 }
 
 
 @pytest.fixture(scope="module")
-def figures() -> dict[str, Any]:
+def drawn() -> dict[str, Any]:
     return {name: draw() for name, draw in DRAWN.items()}
 
 
 @pytest.fixture(scope="module")
-def specs(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: fig.chart.to_dict() for name, fig in figures.items()}
+def specs(drawn: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: fig.chart.to_dict() for name, fig in drawn.items()}
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_it_becomes_a_picture_that_speaks(name: str, figures: dict[str, Any], specs: dict[str, Any]) -> None:
-    fig, spec = figures[name], specs[name]
+def test_it_becomes_a_picture_that_speaks(name: str, drawn: dict[str, Any], specs: dict[str, Any]) -> None:
+    fig, spec = drawn[name], specs[name]
     json.dumps(spec, allow_nan=False)
     svg = vl_convert.vegalite_to_svg(spec)
     assert svg.startswith("<svg") and "NaN" not in svg and "currentColor" in svg
@@ -125,11 +125,11 @@ def test_the_scrubber_shows_the_run_itself(specs: dict[str, Any]) -> None:
 
 def test_a_scrubber_without_its_probes_says_which() -> None:
     with pytest.raises(ValueError, match="ntk_alignment"):
-        charts.scrubber(GRID.drop_vars("ntk_alignment"))
+        figures.scrubber(GRID.drop_vars("ntk_alignment"))
 
 
-def test_the_collapse_has_a_slider_for_the_exponent(figures: dict[str, Any], specs: dict[str, Any]) -> None:
-    fig, controls = figures["collapse"], params(specs["collapse"])
+def test_the_collapse_has_a_slider_for_the_exponent(drawn: dict[str, Any], specs: dict[str, Any]) -> None:
+    fig, controls = drawn["collapse"], params(specs["collapse"])
     assert set(controls) == {"exponent", "stream"}
     bind = controls["exponent"]["bind"]
     assert bind["min"] == 0 and bind["max"] == 1.5 and controls["exponent"]["value"] == 1
@@ -138,8 +138,8 @@ def test_the_collapse_has_a_slider_for_the_exponent(figures: dict[str, Any], spe
     assert set(fig.table["stream"]) == {"one", "two"} and fig.table["a"].max() == 1.5
 
 
-def test_the_plateaus_table_is_in_steps_and_in_tau(figures: dict[str, Any]) -> None:
-    table = figures["plateaus"].table
+def test_the_plateaus_table_is_in_steps_and_in_tau(drawn: dict[str, Any]) -> None:
+    table = drawn["plateaus"].table
     deep = table[table.depth == "L = 3"]
     assert np.allclose(deep["plateau, τ"], deep["plateau, steps"] * deep["η"] / deep["γ"])
     assert np.allclose(deep["plateau, τ"], 30 / (0.98 / 0.2 - 1) ** (1 / 3), rtol=0.1)
@@ -147,7 +147,7 @@ def test_the_plateaus_table_is_in_steps_and_in_tau(figures: dict[str, Any]) -> N
 
 def test_what_cannot_be_drawn_is_said_in_words() -> None:
     still = GRID.assign(loss=0 * GRID.loss + 1)
-    assert "run more steps" in charts.collapse_figure(still).summary
-    assert "left its plateau" in charts.plateaus({3: still}).summary
+    assert "run more steps" in drawn.collapse_figure(still).summary
+    assert "left its plateau" in drawn.plateaus({3: still}).summary
     gone = GRID.assign(status=GRID.status * 0 + 1)
-    assert "stayed finite" in charts.scrubber(gone).summary and "stayed finite" in charts.catapult_band(gone).summary
+    assert "stayed finite" in drawn.scrubber(gone).summary and "stayed finite" in drawn.catapult_band(gone).summary

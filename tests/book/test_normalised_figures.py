@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.book import charts
-from richness.findings import cases
-from richness.findings import normalised as found
-from richness.findings.theory import normalisation as theory
+from richness.analysis import cases
 from richness.runs.measurement import measured
 from richness.runs.recipes import recipe
+from richness.studies.neighbours.normalised import analysis as found
+from richness.studies.neighbours.normalised import figures, theory
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +31,9 @@ def data(fig: Any, name: str) -> list[dict[str, Any]]:
 
 
 def test_the_gap_stands_beside_bound_and_law(runs):
-    fig = charts.isometry_decay(runs["isometry"])
+    fig = figures.isometry_decay(runs["isometry"])
     assert controls(fig) == {"inputs", "width", "log_C"}
-    one = cases.of(runs["isometry"], weights="orthogonal", inputs="near", width=16)
+    one = cases.select_case(runs["isometry"], weights="orthogonal", inputs="near", width=16)
     rows = [
         row for row in data(fig, "gaps") if (row["weights"], row["inputs"], row["width"]) == ("orthogonal", "near", 16)
     ]
@@ -49,8 +48,8 @@ def test_the_gap_stands_beside_bound_and_law(runs):
 
 
 def test_gradients_are_means_over_seeds(runs):
-    fig = charts.gradients_in_depth(runs["isometry"], runs["explosion"])
-    one = cases.of(runs["isometry"], weights="gaussian", inputs="gaussian", width=8)
+    fig = figures.gradients_in_depth(runs["isometry"], runs["explosion"])
+    one = cases.select_case(runs["isometry"], weights="gaussian", inputs="gaussian", width=8)
     rows = [
         row
         for row in data(fig, "curves")
@@ -63,7 +62,7 @@ def test_gradients_are_means_over_seeds(runs):
 
 
 def test_every_trap_has_a_name_and_only_some_have_full_rank(runs):
-    fig = charts.gradient_traps(runs["traps"])
+    fig = figures.gradient_traps(runs["traps"])
     kinds = {row["trap"]: row["full_rank"] for row in data(fig, "curves")}
     assert len(kinds) == runs["traps"].sizes["case"]
     assert {kind for kind, full in kinds.items() if full == "yes"} == {"sound", "more", "digits"}
@@ -71,9 +70,9 @@ def test_every_trap_has_a_name_and_only_some_have_full_rank(runs):
 
 
 def test_shaping_puts_the_last_gain_back_and_draws_the_sum(runs):
-    fig = charts.shaping(runs["shaping"])
+    fig = figures.shaping(runs["shaping"])
     assert controls(fig) == {"activation", "p", "log_L"}
-    one = cases.of(runs["shaping"], activation="tanh", power=0.4)
+    one = cases.select_case(runs["shaping"], activation="tanh", power=0.4)
     rows = [row for row in data(fig, "curves") if (row["activation"], row["power"]) == ("tanh", 0.4)]
     expected = one.first_gradient.mean("seed") + 0.4 * np.log(one.depth)
     np.testing.assert_allclose([row["mean"] for row in rows], expected, rtol=1e-3, atol=1e-4)

@@ -7,11 +7,13 @@ import gzip
 import pytest
 
 import richness
-from richness.book import charts
-from richness.book.provenance import Provenance, command
-from richness.findings import claims
+from richness.analysis import ledger as claims
+from richness.plots import ledger
+from richness.plots.provenance import Provenance, command
 from richness.runs import recipes, results
 from richness.runs.sweep import sweep
+from richness.studies.optimizers import figures as optimizers_figures
+from richness.studies.portrait import figures as portrait_figures
 
 pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
 
@@ -48,12 +50,12 @@ def test_a_result_of_another_scale_is_loaded_beside_the_laptops(both):
 
 
 def test_the_portrait_shows_both_scales(both):
-    figure = charts.at_scales(both, label="scales")
+    figure = portrait_figures.at_scales(both, label="scales")
     assert set(figure.table.scale) == {"laptop", "paper"}
     assert "at laptop scale" in figure.summary
     drawn = str(figure.specification)
     assert "'laptop'" in drawn and "'paper'" in drawn
-    alone = charts.at_scales(both[:1])
+    alone = portrait_figures.at_scales(both[:1])
     assert set(alone.table.scale) == {"laptop"}
     measured = figure.table.set_index(["scale", "boundary", "side"]).slope
     for key, slope in alone.table.set_index(["scale", "boundary", "side"]).slope.items():
@@ -65,30 +67,30 @@ def test_the_ledger_shows_the_other_scale(both, monkeypatch):
     rows = claims.elsewhere("laptop")
     assert rows and {row["scale"] for row in rows} == {"paper"}
     assert {row["id"] for row in rows} >= {"C1", "C2"}
-    assert "paper" in charts.ledger_table(rows)._repr_html_()
+    assert "paper" in ledger.ledger_table(rows)._repr_html_()
     results.precomputed_path(NAME, "paper").unlink()
     assert claims.elsewhere("laptop") == []
 
 
 def test_a_figure_names_the_results_it_was_drawn_from(both):
-    figure = charts.boundary_fits(both[0], "eta_max")
+    figure = portrait_figures.boundary_fits(both[0], "eta_max")
     assert [runs.attrs["scale"] for runs in figure.sources] == ["laptop"]
     html = figure.html()
     attrs = both[0].attrs
     for word in (NAME, attrs["recipe_hash"][:12], results.data_hash(both[0])[:12], attrs["git_commit"][:10], "laptop",
                  "seeds 0", str(attrs["device"]), f"{attrs['wall_seconds']:.0f} s", command(both[0])):  # fmt: skip
         assert str(word) in html.partition("richness-made")[2], word
-    assert "Drawn from 2 results" in charts.at_scales(both).html()
-    named = charts.all_boundaries(results=both[:1])
+    assert "Drawn from 2 results" in portrait_figures.at_scales(both).html()
+    named = optimizers_figures.all_boundaries(results=both[:1])
     assert len(named.sources) == 1, "given by name"
     bare = both[0].assign_attrs(git_commit="")
     del bare.attrs["git_commit"]
-    assert charts.boundary_fits(bare, "eta_max").sources == (), "numbers that no sweep made name nothing"
+    assert portrait_figures.boundary_fits(bare, "eta_max").sources == (), "numbers that no sweep made name nothing"
 
 
 def test_the_line_costs_a_page_little():
     eight = [richness.load(f"portrait_mlp{L}_{loss}") for L in (2, 3, 4, 6) for loss in ("mse", "cross_entropy")]
-    figure = charts.exponents_by_depth(eight)
+    figure = portrait_figures.exponents_by_depth(eight)
     assert len(figure.sources) == 8
     cost = len(gzip.compress(figure.html().encode())) - len(gzip.compress(figure.drawn_from().html().encode()))
     assert cost < 900, f"eight results cost {cost} bytes"

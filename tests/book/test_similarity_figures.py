@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.book import charts
-from richness.findings import similarity
+from richness.studies.similarity import analysis as similarity
+from richness.studies.similarity import figures
 from similar import GAMMAS, planted
 
 
@@ -20,7 +20,7 @@ def runs() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def pairs(runs: xr.Dataset) -> Any:
-    return charts.likeness_map(runs)
+    return figures.likeness_map(runs)
 
 
 def controls(fig: Any) -> set[str]:
@@ -44,7 +44,7 @@ def test_the_map_holds_every_pair_at_every_time_and_both_clocks(runs, pairs):
 
 
 def test_groups_show_what_is_judged_for_each_setting(runs):
-    fig = charts.likeness_groups({"first": runs, "second": planted(spread=0.5)})
+    fig = figures.likeness_groups({"first": runs, "second": planted(spread=0.5)})
     judged = {
         (one.measure, one.group): one for one in similarity.comparisons(similarity.alike(similarity.networks(runs)))
     }
@@ -57,14 +57,14 @@ def test_groups_show_what_is_judged_for_each_setting(runs):
 
 
 def test_time_shows_both_clocks_and_the_ceiling(runs):
-    fig = charts.likeness_in_time({"first": runs})
+    fig = figures.likeness_in_time({"first": runs})
     assert set(fig.table.curve) == {"equal τ", "equal steps t", "ceiling: same γ"}
     assert controls(fig) == {"what", "setting"}
     assert "at equal τ" in fig.summary
 
 
 def test_a_scatter_names_the_r_squared_of_every_other_network(runs):
-    fig = charts.outputs_scatter(runs)
+    fig = figures.outputs_scatter(runs)
     table = similarity.alike(similarity.networks(runs)).sel(measure="R²")
     np.testing.assert_allclose(fig.table.iloc[:, 1], table.values[GAMMAS.index(10.0), :, 0, 1])
     assert controls(fig) == {"log_other"}
@@ -82,12 +82,12 @@ def test_weights_show_layers_against_gamma(runs):
     values = np.broadcast_to(values[:, None], (6, 7, *values.shape[1:]))
     weights = thin.assign(singular_values=(("gamma", "eta", "seed", "step", "layer", "index"), values))
     weights = weights.assign_coords(layer=[1, 2], index=np.arange(1, 11))
-    fig = charts.weight_spectra(weights)
+    fig = figures.weight_spectra(weights)
     assert len(fig.table) == 6 * 2 * 10
     assert controls(fig) == {"chosen"}
     last = fig.table[(fig.table["γ"] > 999) & (fig.table.layer == 2) & (fig.table["index"] == 1)].iloc[0]
     assert (last.start, last.end, last.high) == pytest.approx((1.0, 4.2, 4.4))
-    fig = charts.weight_outliers(weights)
+    fig = figures.weight_outliers(weights)
     assert fig.table.growth.to_numpy()[::2] == pytest.approx(growth * 1.05)
     assert fig.table[fig.table.gamma > 99].above.min() == 10
 

@@ -10,8 +10,8 @@ import torch
 
 import richness
 from richness import cli
+from richness.analysis import coordinates
 from richness.networks import NETWORKS, Network, hidden_weight, readout_weight
-from richness.runs import coordinates
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
 QUICK = {"widths": (16, 32, 64), "seeds": (0, 1)}

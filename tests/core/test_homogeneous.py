@@ -14,9 +14,9 @@ from torch.func import grad
 from richness import measure, rng
 from richness.data import TASKS
 from richness.networks import LOSSES, homogeneous
-from richness.runs.homogeneous import BeyondTheEdge, Case
 from richness.runs.measurement import measured
 from richness.runs.recipes import recipe
+from richness.studies.neighbours.beyond.measurement import BeyondTheEdge, Case
 
 HIDDEN = [3, 5, 4]
 

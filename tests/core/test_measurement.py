@@ -11,11 +11,11 @@ import xarray as xr
 from pydantic import Field, ValidationError
 
 import richness
-from richness.book.adopting import adopt
-from richness.book.provenance import Provenance
 from richness.cli import main
+from richness.plots.provenance import Provenance
 from richness.runs import measurement, recipes, results
 from richness.runs.measurement import Measurement, measured
+from richness.site.adopting import adopt
 
 
 class Coin(Measurement):
@@ -35,7 +35,7 @@ class Die(Coin):
 @pytest.fixture
 def coin(monkeypatch, tmp_path):
     monkeypatch.setitem(
-        recipes.RECIPES, "coin", lambda scale: Coin(tosses=5 if scale == "smoke" else 9, seeds=[0, 1, 2])
+        recipes.all_recipes(), "coin", lambda scale: Coin(tosses=5 if scale == "smoke" else 9, seeds=[0, 1, 2])
     )
     monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(recipes, "runs_folder", lambda: tmp_path / "runs")

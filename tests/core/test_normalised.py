@@ -10,12 +10,12 @@ import torch
 from pydantic import ValidationError
 
 from richness import rng
-from richness.findings.theory import normalisation as theory
 from richness.measure import isometry_gap
 from richness.networks import normalised
 from richness.runs.measurement import measured
-from richness.runs.normalised import Case, NormalisedDepth, batch
 from richness.runs.recipes import recipe
+from richness.studies.neighbours.normalised import theory
+from richness.studies.neighbours.normalised.measurement import Case, NormalisedDepth, batch
 
 
 def test_orthogonal_weights_are_uniform_over_the_group():

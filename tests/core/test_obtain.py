@@ -5,15 +5,17 @@ import pytest
 import xarray as xr
 
 import richness
-from richness.book.provenance import Provenance, command, sweep_command
-from richness.book.samples import digit_samples
+from richness.plots.provenance import Provenance, command, sweep_command
 from richness.runs import recipes, results
+from richness.studies.setting.samples import digit_samples
 
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path, small):
     """A recipe that takes no time, and empty folders to keep it in."""
-    monkeypatch.setitem(recipes.RECIPES, "tiny", lambda scale: small(steps=5 if scale == "smoke" else 6, seeds=[0, 1]))
+    monkeypatch.setitem(
+        recipes.all_recipes(), "tiny", lambda scale: small(steps=5 if scale == "smoke" else 6, seeds=[0, 1])
+    )
     monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(recipes, "runs_folder", lambda: tmp_path / "runs")
     return tmp_path

@@ -15,7 +15,7 @@ from torch import nn
 from richness import networks
 from richness.data import TASKS
 from richness.runs.experiment import Experiment
-from richness.runs.recipes import PAPER_ONLY, RECIPES, names, recipe
+from richness.runs.recipes import all_recipes, names, paper_recipes, recipe
 from richness.runs.training import Trainer, cell_bytes
 
 
@@ -61,8 +61,10 @@ def test_cnn_and_mlp_are_counted_by_hand():
 
 
 def test_recipes_on_downloaded_data_are_of_paper_scale_alone():
-    assert not set(PAPER_ONLY) & set(RECIPES) and set(names("paper")) - set(names("laptop")) == set(PAPER_ONLY)
-    for name in PAPER_ONLY:
+    assert not set(paper_recipes()) & set(all_recipes()) and set(names("paper")) - set(names("laptop")) == set(
+        paper_recipes()
+    )
+    for name in paper_recipes():
         experiment = recipe(name, "paper")
         assert TASKS[experiment.task].bring is not None and experiment.device == "cuda", name
         with pytest.raises(ValueError, match="no scale but 'paper'"):
@@ -73,7 +75,7 @@ def test_recipes_on_downloaded_data_are_of_paper_scale_alone():
 
 def test_a_finite_stream_outlasts_its_recipe():
     samples = {"mnist1m": 900_000, "cifar5m": 5 * 1_000_448}
-    for name in PAPER_ONLY:
+    for name in paper_recipes():
         experiment = recipe(name, "paper")
         needed = (experiment.steps + 1) * experiment.batch_size
         assert needed <= samples.get(experiment.task, needed), name

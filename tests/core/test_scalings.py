@@ -11,7 +11,7 @@ import torch
 from richness import Experiment, measure, networks, sweep
 from richness.data import task
 from richness.networks import LOSSES
-from richness.runs.recipes.consistency import RECIPES, RESIDUAL, SCALINGS, WIDTHS, plane, scaled
+from richness.studies.neighbours.consistency.recipes import RECIPES, RESIDUAL, SCALINGS, WIDTHS, plane, scaled
 
 STEPS, SAMPLES = 12, 24
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from richness import Experiment, read, save, search, sweep
+from richness.analysis import boundaries
 from richness.data import streams, task
-from richness.findings import boundaries
 from richness.networks.parameterization import natural_eta
 from richness.runs import bracketing, shards
 from richness.runs import search as room
@@ -347,11 +347,11 @@ def test_a_file_is_the_result(plant, tmp_path):
 
 
 def test_charts_draw_it(plant):
-    from richness.book import charts
+    from richness.studies.portrait import figures
 
     plant()
     found = search(plane(probes=("loss",)))
-    for draw in (charts.portrait, charts.triangle, charts.boundary_fits):
+    for draw in (figures.portrait, figures.triangle, figures.boundary_fits):
         assert "NaN" not in json.dumps(draw(found).chart.to_dict())
 
 

@@ -7,11 +7,11 @@ import pytest
 import xarray as xr
 
 from richness import sweep
-from richness.findings import boundaries
+from richness.analysis import boundaries
 from richness.runs import shards
 from richness.runs.experiment import Experiment, late_window, log_steps
 from richness.runs.measurement import Measurement
-from richness.runs.recipes import RECIPES, recipe
+from richness.runs.recipes import all_recipes, recipe
 from richness.runs.results import ResultError
 
 NEVER_SAME = ("date", "wall_seconds", "cpu_seconds")
@@ -104,7 +104,7 @@ def test_log_steps_and_late_windows():
     assert list(range(8))[late_window(7)] == [7]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", all_recipes())
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_recipes_are_valid(name, scale):
     assert isinstance(recipe(name, scale), Experiment | Measurement)
@@ -123,7 +123,7 @@ def test_the_headline_recipe_keeps_what_it_promises():
 @pytest.mark.parametrize(("gammas", "slope"), [("1e-4:3e-3:7", 2.0), ("1:1e2:9", 2 / 3)])
 def test_exponents_of_a_small_sweep(gammas, slope):
     """η_max of a quick depth-3 sweep on `digits8` lies in the bands of slopes seen before: 2.0 ± .06 and 2/3 ± .08."""
-    from richness.runs.recipes.grids import eta_axis
+    from richness.runs.grids import eta_axis
 
     runs = sweep(
         Experiment(

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from richness import sweep
+from richness.analysis import boundaries
 from richness.data import task
-from richness.findings import boundaries
 from richness.networks.parameterization import dtype_for
 from richness.runs import training
 from richness.runs.training import History, Trainer, train

@@ -12,10 +12,10 @@ import xarray as xr
 
 import richness
 from richness import Experiment
-from richness.findings import adviser
-from richness.runs.recipes.held_out import BATCH_SIZES, HELD_OUT, SETTINGS, batches_name, judged_name
-from richness.runs.recipes.portraits import DEPTHS, portrait_name
 from richness.runs.results import STATUS, ResultError
+from richness.studies.adviser import analysis as adviser
+from richness.studies.adviser.recipes import BATCH_SIZES, HELD_OUT, SETTINGS, batches_name, judged_name
+from richness.studies.portrait.recipes.portraits import DEPTHS, portrait_name
 
 #: Planted: half the good stretch, in decades, and how its centre moves with log10 of B/64, of T/1000 and of L/3.
 HALF, BY_BATCH, BY_STEPS, BY_DEPTH = 0.5, 0.25, -0.2, -0.4

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import beyond
-from richness.findings.evidence import verdicts
+from richness.analysis.ledger import verdicts
 from richness.measure.features import RANKS
 from richness.runs import results
 from richness.runs.recipes import recipe
+from richness.studies.neighbours.beyond import analysis as beyond
 
 SEEDS = np.array([0, 1, 2])
 UNTESTED = {"S2.3 explosions", "S2.3 training", "S2.4 features", "S2.4 soft rank", "S2.5 accuracy", "S2.5 soft rank"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import boundaries as b
+from richness.analysis import boundaries as b
 
 Planted = Callable[..., xr.Dataset]
 HALF_CELL = 0.5 / 9.66

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import boundaries, claims, portraits, solvable, theory
-from richness.findings.evidence import Load
+from richness.analysis import boundaries, theory
+from richness.analysis import ledger as claims
+from richness.analysis.exponents import Exponent
+from richness.analysis.ledger import Load
 from richness.runs import results
+from richness.studies.portrait import analysis as portraits
+from richness.studies.solvable import analysis as solvable
 
 Planted = Callable[..., xr.Dataset]
 EXPECTED = results.precomputed_folder() / "expected_verdicts.json"
@@ -89,9 +93,9 @@ def test_one_window_of_two_is_partly(runs: xr.Dataset) -> None:
 
 
 def test_a_wide_interval_is_no_evidence() -> None:
-    def exponent(slope: float, low: float, high: float) -> claims.Exponent:
+    def exponent(slope: float, low: float, high: float) -> Exponent:
         found = boundaries.Fit(slope, (low, high), 0.0, (1, 2), (1, 2), 2, 3, 0.0, "")
-        return claims.Exponent("C1", "lazy", 2.0, 2.0, (0, 1), found)
+        return Exponent("C1", "lazy", 2.0, 2.0, (0, 1), found)
 
     assert exponent(2.04, 2.03, 2.05).holds  # close enough, though the interval misses
     assert exponent(2.06, 1.99, 2.13).holds  # the interval is narrow and holds the prediction

@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 
 from consistent import planted
-from richness.findings import consistency
-from richness.findings.evidence import verdicts
-from richness.runs.recipes import consistency as recipes
+from richness.analysis.ledger import verdicts
 from richness.runs.results import ResultError
+from richness.studies.neighbours.consistency import analysis as consistency
+from richness.studies.neighbours.consistency import recipes
 
 
 def sized(values: np.ndarray) -> xr.DataArray:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import claims, curvature
-from richness.findings.evidence import verdicts
+from richness.analysis import ledger as claims
+from richness.analysis.ledger import verdicts
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import ResultError
+from richness.studies.curvature import analysis as curvature
 
 OK, NOT_RUN = 0, 2
 STEPS = np.array([0, 1, 4, 16, 64, 250, 1000, 4000])
@@ -186,5 +187,5 @@ def test_a_missing_result_is_not_run_and_says_what_makes_it():
     assert known["C12 lazy"] == known["C12 rich"] == "not-run"
     reasons = [row["reason"] for row in rows if row["verdict"] == "not-run" and row["interval"] is None]
     assert all("richness precompute" in reason for reason in reasons)
-    named = {(claim.id, claim.part) for claim in claims.CLAIMS}
+    named = {(claim.id, claim.part) for claim in claims.claims()}
     assert {(row["id"], row["part"]) for row in rows} <= named

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import claims, dynamics, theory
+from richness.analysis import ledger as claims
+from richness.analysis import theory
 from richness.runs import results
+from richness.studies.dynamics import analysis as dynamics
 
 WIDTH = 64
 STEPS = np.unique(np.concatenate([[0, 1, 2, 3], np.geomspace(4, 4000, 130).astype(int)]))

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import cases, normalised
-from richness.findings.evidence import verdicts
-from richness.findings.theory import normalisation as theory
+from richness.analysis import cases
+from richness.analysis.ledger import verdicts
 from richness.runs import results
-from richness.runs.normalised import Case
 from richness.runs.recipes import recipe
+from richness.studies.neighbours.normalised import analysis as normalised
+from richness.studies.neighbours.normalised import theory
+from richness.studies.neighbours.normalised.measurement import Case
 
 DEPTHS = np.array([2, 5, 10, 20, 50, 100, 200, 500, 1000])
 
@@ -80,7 +81,7 @@ def test_the_exponent_in_the_sum_is_measured(good):
 
 
 def test_the_smallest_constant_touches_the_bound(good):
-    one = cases.of(good[normalised.ISOMETRY], weights="orthogonal", inputs="gaussian", width=16)
+    one = cases.select_case(good[normalised.ISOMETRY], weights="orthogonal", inputs="gaussian", width=16)
     constant = normalised.bound_constant(one)
     for seed in range(4):
         gap = one.gap.isel(seed=seed).values
@@ -99,4 +100,4 @@ def test_what_is_missing_is_said(good):
     reasons = {row["part"]: row["reason"] for row in normalised.rows(short.__getitem__)}
     assert "1,000" in reasons["shaped"] and "500" in reasons["traps"]
     with pytest.raises(ValueError, match="no case"):
-        cases.of(good[normalised.TRAPS], width=7)
+        cases.select_case(good[normalised.TRAPS], width=7)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import theory
-from richness.findings.overlay import laid_over
+from richness.analysis import theory
+from richness.studies.solvable.overlay import laid_over
 
 
 def planted(height: float, bend: float) -> xr.DataArray:

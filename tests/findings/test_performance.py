@@ -10,10 +10,10 @@ import xarray as xr
 from scipy.stats import ttest_rel
 
 from richness import Experiment
-from richness.findings import performance
-from richness.findings.claims import ledger
+from richness.analysis.ledger import ledger
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import ResultError
+from richness.studies.performance import analysis as performance
 
 OK, DIVERGED, NOT_RUN = 0, 1, 2
 STEPS = [0, 10, 100, 1000]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import boundaries as b
-from richness.findings import evidence, portraits, theory
+from richness.analysis import boundaries as b
+from richness.analysis import ledger, theory
 from richness.runs import recipes, results
+from richness.studies.portrait import analysis as portraits
 
 Planted = Callable[..., xr.Dataset]
 
@@ -156,7 +157,7 @@ def test_rows_of_one_chapter_ask_for_its_recipes_only(entropy: xr.Dataset) -> No
     rows = portraits.rows(load, "02-phase-portrait")
     assert {row["chapter"] for row in rows} == {"02-phase-portrait"} and len(asked) == len(set(asked))
     assert not any("signsgd" in name or "momentum" in name for name in asked)
-    found = evidence.verdicts(rows)
+    found = ledger.verdicts(rows)
     assert found["C4 onset"] == found["C4 largest"] == "reproduced" and found["C1 lazy L=4"] == "not-run"
     assert found["C2 rich cross_entropy"] == "reproduced"
 

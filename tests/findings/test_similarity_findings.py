@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.findings import similarity
-from richness.findings.similarity import LAZY, RICH, alike, clocks, comparisons, mean_of, networks, outliers, rescaling
 from richness.runs.results import ResultError
+from richness.studies.similarity import analysis as similarity
+from richness.studies.similarity.analysis import (
+    LAZY,
+    RICH,
+    alike,
+    clocks,
+    comparisons,
+    mean_of,
+    networks,
+    outliers,
+    rescaling,
+)
 from similar import GAMMAS, planted
 
 

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import richness
-from richness.findings import boundaries
+from richness.analysis import boundaries
 from richness.runs.results import recipe_of
 
 

@@ -7,13 +7,13 @@ import pytest
 import xarray as xr
 
 from richness.runs import results
-from richness.runs.recipes import PAPER_ONLY, RECIPES, recipe
+from richness.runs.recipes import all_recipes, paper_recipes, recipe
 
 pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
 
 LAPTOP = results.precomputed_folder() / "laptop"
 COARSE = ("_photos", "_text")  # on other streams: an independent look, as coarse as its cost asks for
-PORTRAITS = sorted(name for name in RECIPES if "portrait" in name and not name.endswith(COARSE))
+PORTRAITS = sorted(name for name in all_recipes() if "portrait" in name and not name.endswith(COARSE))
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def attributes() -> dict[str, dict]:
 
 
 def test_every_recipe_is_stored_and_nothing_else(attributes: dict[str, dict]) -> None:
-    assert not set(attributes) - set(RECIPES)
-    assert not set(RECIPES) - set(attributes)
+    assert not set(attributes) - set(all_recipes())
+    assert not set(all_recipes()) - set(attributes)
 
 
 def test_recipes_on_downloaded_data_ask_for_no_laptop_file(attributes: dict[str, dict]) -> None:
-    assert not set(PAPER_ONLY) & (set(RECIPES) | set(attributes))
+    assert not set(paper_recipes()) & (set(all_recipes()) | set(attributes))
 
 
 def test_none_is_stale(attributes: dict[str, dict]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from richness.findings import theory
+from richness.analysis import theory
 
 DEPTHS = (2, 3, 4, 6)
 GAMMAS = np.geomspace(1e-4, 1e6, 11)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from richness.findings.theory import catapult, critical_eta, escape_time, sign_steps, single_index
-from richness.findings.theory.common import largest_good
+from richness.analysis.theory import catapult, critical_eta, escape_time, sign_steps, single_index
+from richness.analysis.theory.common import largest_good
 
 # -- the largest good step size ----------------------------------------------------------------------------------------
 

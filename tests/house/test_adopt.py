@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from richness.book.adopting import disagreements
 from richness.runs import recipes, results
 from richness.runs.experiment import Experiment
 from richness.runs.sweep import sweep
+from richness.site.adopting import disagreements
 
 PORTRAIT = Experiment(gammas="1e-1:1e2:7", etas="1e-3:1e3:25", width=16, steps=400, batch_size=16, seeds=(0, 1))
 
@@ -22,7 +22,7 @@ def runs():
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Where the recipe `small` belongs: nothing is there yet."""
-    monkeypatch.setattr(recipes, "RECIPES", {"small": lambda scale: PORTRAIT})
+    monkeypatch.setattr(recipes, "all_recipes", lambda: {"small": lambda scale: PORTRAIT})
     monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
     return tmp_path / "precomputed" / "laptop" / "small.nc"
 

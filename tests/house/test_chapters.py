@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from richness.book import address, notebooks
+from richness.site import address, notebooks
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -73,7 +73,7 @@ def test_the_address_is_the_same_everywhere():
 
 
 def test_the_placeholder_is_the_one_that_the_site_hides():
-    from richness.book.site import extension
+    from richness.site import extension
 
     assert extension.PLACEHOLDER == address.PLACEHOLDER
 

@@ -15,7 +15,7 @@ import warnings
 import pytest
 
 from richness import cli
-from richness.findings import claims
+from richness.analysis import ledger as claims
 
 
 def test_help_does_not_wait_for_torch():
@@ -108,7 +108,7 @@ def test_bad_questions_get_a_sentence(richness, typed, expected):
 
 
 def test_a_search_says_where_the_boundaries_are_and_is_not_repeated(richness, tmp_path):
-    from richness.findings import boundaries
+    from richness.analysis import boundaries
     from richness.runs import results
 
     out = tmp_path / "search.nc"
@@ -255,7 +255,7 @@ def test_cite_names_the_paper_first_and_what_a_result_used(richness, tiny, tmp_p
 
 
 def test_every_use_has_an_entry():
-    from richness.book import citations
+    from richness.site import citations
 
     known = citations.entries()
     assert all(key in known for keys in citations.USES.values() for key in keys) and citations.PAPER in known
@@ -268,7 +268,7 @@ def test_precompute_makes_only_what_is_stale(richness, tmp_path, monkeypatch):
     def small(scale):
         return Experiment(gammas=(1.0,), etas=(0.01, 0.1), width=8, steps={"smoke": 5}.get(scale, 6), batch_size=8)
 
-    monkeypatch.setattr(recipes, "RECIPES", {"small": small})
+    monkeypatch.setattr(recipes, "all_recipes", lambda: {"small": small})
     monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(results, "runs_folder", lambda: tmp_path / "runs")
     assert "not there yet" in richness("precompute", "--dry-run").out

@@ -12,7 +12,7 @@ import pytest
 from richness import cli, networks
 from richness.data.fetch import megabytes
 from richness.data.files import FILE_SETS
-from richness.runs.recipes import PAPER_ONLY, recipe
+from richness.runs.recipes import paper_recipes, recipe
 
 PAGE = (Path(__file__).parents[2] / "chapters" / "data.md").read_text()
 
@@ -31,7 +31,7 @@ def test_addresses_and_sizes_are_those_of_the_code(name):
 
 
 def test_weights_are_counted():
-    for experiment in (recipe(name, "paper") for name in PAPER_ONLY):
+    for experiment in (recipe(name, "paper") for name in paper_recipes()):
         source = FILE_SETS[experiment.task]
         made = networks.build(
             experiment.network, source.inputs, source.classes, experiment.width, experiment.depth, "relu"
@@ -40,7 +40,7 @@ def test_weights_are_counted():
 
 
 def test_recipes_and_their_cost_are_counted():
-    for name in PAPER_ONLY:
+    for name in paper_recipes():
         experiment = recipe(name, "paper")
         runs = len(experiment.cells()) * len(experiment.seeds)
         cost = 6 * experiment.architecture.products * experiment.batch_size * experiment.steps * runs

@@ -149,8 +149,8 @@ def test_the_offline_book_is_whole_has_its_sum_and_is_the_same_again(tmp_path):
     import hashlib
     import zipfile
 
-    from richness.book.site import offline
-    from richness.book.site.places import SiteError
+    from richness.site import offline
+    from richness.site.places import SiteError
 
     with pytest.raises(SiteError, match="make book"):
         offline.pack(tmp_path)

@@ -190,7 +190,7 @@ assert results.checkout() is None, results.checkout()
 from richness.data import task
 batch = task("digits8").batch(0, 3, 4)
 print("digits", [tuple(part.shape) for part in batch])
-from richness.book import citations
+from richness.site import citations
 assert "loosli2007training" in citations.entries()
 for path in sorted(results.precomputed_folder().rglob("*.nc")):
     print("loaded", path.stem, dict(results.load(path.stem).sizes))

@@ -11,9 +11,9 @@ import nbformat
 import papermill
 import pytest
 
-from richness.book import notebooks, parameters
-from richness.book.address import chapters as all_chapters
 from richness.runs import results
+from richness.site import notebooks, parameters
+from richness.site.address import chapters as all_chapters
 
 SETS = sorted((Path(__file__).parents[2] / "chapters" / "parameters").glob("*.yml"))
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}

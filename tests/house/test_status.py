@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from richness.book import status
-from richness.book.address import chapters
+from richness.site import status
+from richness.site.address import chapters
 
 
 def line(chapter: str, **other) -> dict:

@@ -20,7 +20,7 @@ import xarray as xr
 from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
 
-LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
+LAB = Path(__file__).parents[2] / "lib/richness/lab"
 PURE = ("numbers", "runs", "plane", "panels", "address", "kernel", "rng")  # modules that touch no page
 POLICY = "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src blob: 'self'; img-src 'self' data:"
 MANIFEST = {
@@ -117,15 +117,15 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's engine as the site lays it down: its modules, and what is exported, from the site's build if it is there."""
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed: run `make setup`")
-    from richness.book.lab import export
-    from richness.book.site.places import SiteError, node_package
+    from richness.lab import export
+    from richness.site.places import SiteError, node_package
 
     try:
         runtime = node_package("onnxruntime-web") / "dist"
     except SiteError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("engine") / "engine"
-    shutil.copytree(export.cached(LAB.parents[3] / "_build" / "engine", runtime), folder)
+    shutil.copytree(export.cached(LAB.parents[2] / "_build" / "engine", runtime), folder)
     shutil.copytree(LAB / "engine", folder, dirs_exist_ok=True)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from richness.book.lab import html
+from richness.lab import html
 from richness.runs.experiment import Experiment
 
 pytestmark = pytest.mark.browser

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from richness.book.site import engine as site_engine
-from richness.book.site.places import SiteError
-from richness.book.site.serving import background
 from richness.data import TASKS
 from richness.networks import LOSSES
 from richness.networks.optimizers import stability_line
 from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
 from richness.runs.training import Trainer
+from richness.site import engine as site_engine
+from richness.site.places import SiteError
+from richness.site.serving import background
 
 pytestmark = pytest.mark.slow
-LAB = Path(__file__).parents[2] / "lib/richness/book/lab"
+LAB = Path(__file__).parents[2] / "lib/richness/lab"
 
 STEPS = 100
 GAMMAS = {"float32": 1.0, "float64": 5e-4}

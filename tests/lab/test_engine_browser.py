@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Error, Page
 from test_engine import GAMMAS, NETWORKS, ask, gauges, trained
 
-from richness.book.site.serving import Handler, Server
+from richness.site.serving import Handler, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

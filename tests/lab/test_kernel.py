@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from richness.book.lab import widget
+from richness.lab import widget
 
 # A model as anywidget shows it, timers that go off when they are told to, and a backend over both.
 STAGE = """

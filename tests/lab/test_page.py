@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.book.lab import Lab, html, pack, widget
-from richness.book.lab.trainer import experiment_of
-from richness.book.site import pages
+from richness.lab import Lab, html, pack, widget
+from richness.lab.trainer import experiment_of
 from richness.runs.results import ResultError
+from richness.site import pages
 
 LAB = Path(html.__file__).parent
 MODULES = ("boot", "numbers", "runs", "plane", "panels", "address", "instrument", "lab")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from richness.book.lab.presets import PRESETS, preset_of
-from richness.book.lab.trainer import experiment_of
+from richness.lab.presets import PRESETS, preset_of
+from richness.lab.trainer import experiment_of
 from richness.runs.live import Live
 from richness.runs.training import History, train
 

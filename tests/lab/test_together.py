@@ -14,7 +14,7 @@ import xarray as xr
 from playwright.sync_api import Browser
 
 from richness import cli
-from richness.book.lab import Lab
+from richness.lab import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from richness import sweep
-from richness.book.lab import trainer as module
-from richness.book.lab import widget
-from richness.book.lab.presets import preset_of
-from richness.book.lab.trainer import Trainer, ask_of, experiment_of
+from richness.lab import trainer as module
+from richness.lab import widget
+from richness.lab.presets import preset_of
+from richness.lab.trainer import Trainer, ask_of, experiment_of
 from richness.runs.experiment import Experiment
 from richness.runs.live import Live
 from richness.runs.results import ResultError

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from richness import cli
-from richness.book.charts.theme import LATE_LOSS, LAZY, MIDDLE, RICH, STABILITY
-from richness.book.lab import html, pack
-from richness.findings import boundaries as found
+from richness.analysis import boundaries as found
+from richness.lab import html, pack
 from richness.networks.parameterization import natural_eta
+from richness.plots.theme import LATE_LOSS, LAZY, MIDDLE, RICH, STABILITY
 from richness.runs.experiment import Experiment
 
 LAB = Path(pack.__file__).parent

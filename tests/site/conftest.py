@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from visits import SITE, Visit, watch
 
-from richness.book.site.policy import site_policy
-from richness.book.site.serving import background
+from richness.site.policy import site_policy
+from richness.site.serving import background
 
 PREFIX = "/somewhere/richness"
 

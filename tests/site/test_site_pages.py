@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from visits import SITE, built_pages
 
-from richness.book.site.serving import background
-from richness.book.site.weighing import ALIVE, DRAWN
-from richness.book.site.weighing import seen as fetched
+from richness.site.serving import background
+from richness.site.weighing import ALIVE, DRAWN
+from richness.site.weighing import seen as fetched
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()

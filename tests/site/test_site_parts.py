@@ -11,12 +11,12 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from richness.book.figure import ROWS_SHOWN, figure, picture
-from richness.book.site import access, docstrings, icons, pages, styles
-from richness.book.site.__main__ import main
-from richness.book.site.extension import digest, drop_unused_data
-from richness.book.site.serving import background
-from richness.book.site.weighing import followed, weight
+from richness.plots.figure import ROWS_SHOWN, figure, picture
+from richness.site import access, docstrings, icons, pages, styles
+from richness.site.__main__ import main
+from richness.site.extension import digest, drop_unused_data
+from richness.site.serving import background
+from richness.site.weighing import followed, weight
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from visits import built_pages
 
-from richness.book.site.policy import policy, script_hashes, site_policy, with_policy
-from richness.book.site.serving import background
+from richness.site.policy import policy, script_hashes, site_policy, with_policy
+from richness.site.serving import background
 
 EXAMPLE = "alert('Hello, world.');"  # and its hash, of the Content Security Policy's own specification
 EXAMPLE_HASH = "sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng="

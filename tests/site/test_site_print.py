@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from richness.book.site import printing
-from richness.book.site.places import SiteError
+from richness.site import printing
+from richness.site.places import SiteError
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 

@@ -1,7 +1,7 @@
 r"""What became of a run: converged, learned, stable, working or dead, and which η each boundary is told by.
 
 What counts as converged, learned, stable or working is decided here and nowhere else (`CONVERGED_BELOW`, `LEARNED_BELOW`,
-`STABLE_BELOW`, `WORKS_ABOVE`): a search needs it to choose its next runs, and `richness.findings.boundaries` to read them.
+`STABLE_BELOW`, `WORKS_ABOVE`): a search needs it to choose its next runs, and `richness.analysis.boundaries` to read them.
 "Not NaN" is no test of convergence: at large η many ReLU networks are finite and dead, with exactly the initial loss.
 """
 

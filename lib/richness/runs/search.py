@@ -142,7 +142,7 @@ def search(
     Returns:
         The cells that were run, as `richness.sweep` returns them but for η: dims (gamma, trial, seed[, step]) and the
         coordinate ``eta(gamma, trial)``, ascending; NaN where a γ has fewer trials than others. A trial that a seed did
-        not need is ``not_run`` there. Give it to the functions of `richness.findings.boundaries`. The attributes
+        not need is ``not_run`` there. Give it to the functions of `richness.analysis.boundaries`. The attributes
         ``search`` (this search, as JSON), ``cells_run`` and ``cells_full_grid`` say what was spared.
 
     Raises:

@@ -1,0 +1,181 @@
+"""What the ledger is made of: claims, rows, and the rule that gives a verdict, never a hand.
+
+An exponent is fitted in two windows of γ, and a row stands for each. A window *holds* if the measured exponent is
+within `WITHIN` of the predicted one, or if the prediction lies in an interval no wider than `NARROW`. The verdict
+belongs to a claim's part: *reproduced* if both windows hold, *partly* if one does, *not-reproduced* if neither does,
+*not-run* if nothing was measured. Predictions are the paper's asymptotic exponents; the slope of the solvable model
+over the very same γ, which bends, stands beside them in `Exponent.theory`.
+
+A claim without an exponent states its criterion in ``predicted`` and is judged by it in two ways (two windows, two
+settings, two streams: the row says which), so that the same verdicts mean the same strictness. *larger-scale* is for a
+statement that this scale cannot decide; its row says what is missing. *not-tested* is for one that could not be put to
+the test as it was made, say because the paper's own formula was not had; the reason says so, and ``measured`` may hold
+what our reading of it gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import xarray as xr
+
+from richness.registry import study_modules
+from richness.runs import results
+
+#: name of a recipe → its result.
+Load = Callable[[str], xr.Dataset]
+
+#: The keys of a row: the ledger's public columns.
+FIELDS = (
+    "id",
+    "part",
+    "claim",
+    "predicted",
+    "measured",
+    "interval",
+    "reason",
+    "window",
+    "seeds",
+    "scale",
+    "verdict",
+    "chapter",
+)
+
+VERDICTS = ("reproduced", "partly", "larger-scale", "not-reproduced", "not-tested", "not-run")
+
+#: A window holds if the measured exponent is this close to the predicted one …
+WITHIN = 0.05
+#: … or if the prediction lies in an interval no wider than this.
+NARROW = 0.15
+
+NOT_RUN = "not run in this edition"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One part of a claim of the paper: what is said, and where in the book it is shown.
+
+    Attributes:
+        id: the paper's claim, ``"C2"``. part: of it, such as ``"rich"``; unique within the id.
+        sentence: the claim in a few words.
+        predicted: the exponent, or the criterion in words where there is none.
+        chapter: stem of the notebook that shows it.
+    """
+
+    id: str
+    part: str
+    sentence: str
+    predicted: float | str
+    chapter: str
+
+    def row(self, **known: Any) -> dict[str, Any]:
+        """A row of the ledger, *not-run* until more is known.
+
+        ``known`` may give any of `FIELDS`. ``reason`` must stand where there is no ``interval``, and only there.
+
+        Raises:
+            ValueError: a key that is none of `FIELDS`, or a verdict that is none of `VERDICTS`.
+        """
+        predicted = self.predicted if isinstance(self.predicted, str) else rounded(self.predicted)
+        row = dict.fromkeys(FIELDS) | {
+            "id": self.id,
+            "part": self.part,
+            "claim": self.sentence,
+            "predicted": predicted,
+            "reason": NOT_RUN,
+            "seeds": 0,
+            "verdict": "not-run",
+            "chapter": self.chapter,
+        }
+        unknown = set(known) - set(FIELDS)
+        if unknown:
+            raise ValueError(f"a row has the keys {', '.join(FIELDS)}; got {', '.join(sorted(unknown))} besides.")
+        row |= known
+        if row["verdict"] not in VERDICTS:
+            raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}; got {row['verdict']!r}.")
+        return row
+
+
+def rounded(value: float) -> float:
+    """To four decimals: as rows hold their numbers."""
+    return round(float(value), 4)
+
+
+def verdict(holds: Iterable[bool]) -> str:
+    """The verdict of a claim's part from whether each of its windows holds: all, some or none of them."""
+    windows = list(holds)
+    if not windows:
+        return "not-run"
+    return "reproduced" if all(windows) else "partly" if any(windows) else "not-reproduced"
+
+
+def verdicts(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """``"id part"`` → verdict: what ``precomputed/expected_verdicts.json`` holds and a test compares."""
+    return {f"{row['id']} {row['part']}": row["verdict"] for row in rows}
+
+
+def obtained(load: Load, name: str) -> xr.Dataset | str:
+    """A recipe's result, or, where it is missing or damaged, the reason with the command that makes it."""
+    try:
+        return load(name)
+    except (results.ResultError, FileNotFoundError) as why:
+        command = f"richness precompute {name}"
+        return f"{NOT_RUN}: {why}" + ("" if command in str(why) else f"; make it with `{command}`")
+
+
+# -- the whole
+
+
+def order(identity: str) -> tuple[float, ...]:
+    """Where a claim stands: C1, C2 … of the paper, then S1.1, S1.2 … of its neighbours."""
+    return (identity[0] != "C", *map(int, identity[1:].split(".")))
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Every claim, of all studies, in order."""
+    found = (claim for topic in study_modules("analysis") for claim in getattr(topic, "CLAIMS", ()))
+    return tuple(sorted(found, key=lambda claim: order(claim.id)))
+
+
+def elsewhere(scale: str) -> list[dict[str, Any]]:
+    """The ledger's rows that rest on stored results of another scale, such as those that were adopted from a GPU.
+
+    Args:
+        scale: the one that the ledger itself was read at; its rows are left out, and so are those of no scale.
+    """
+    others = sorted(
+        {path.parent.name for path in results.precomputed_folder().glob("*/*.nc")} & set(results.SCALES) - {scale}
+    )
+    return [row for other in others for row in ledger(partial(results.load, scale=other)) if row["scale"] == other]
+
+
+def ledger(load: Load | None = None) -> list[dict[str, Any]]:
+    """Every claim of the paper, C1 to C17, and of its neighbours, S1.1 onwards, as rows ready for JSON.
+
+    Several rows may share an id.
+
+    Args:
+        load: name of a recipe → its result; `richness.load` when left out. Where the result is missing or damaged, the
+            rows that rest on it say *not-run*, with the reason and the command that makes it.
+
+    Returns:
+        Rows with the keys of `FIELDS`. ``predicted`` is a number, or a sentence where the claim is no exponent;
+        ``measured`` a number or ``None``; ``interval`` is ``[low, high]`` (95 %) or ``None``, and then ``reason`` says
+        why; ``window`` is ``[smallest γ, largest γ]`` of what was used, or ``None``; ``seeds`` how many;
+        ``scale`` that of the result, ``"live"`` for C17; ``chapter`` the stem of the notebook that shows it, or
+        ``None``.
+    """
+    found = [
+        row
+        for topic in study_modules("analysis")
+        if hasattr(topic, "CLAIMS")
+        for row in topic.rows(load or results.load)
+    ]
+    done = {(row["id"], row["part"]) for row in found}
+    found += [claim.row() for claim in claims() if (claim.id, claim.part) not in done]
+    places = {(claim.id, claim.part): place for place, claim in enumerate(claims())}
+    return sorted(found, key=lambda row: places[row["id"], row["part"]])

@@ -1,4 +1,0 @@
-"""The website: a Sphinx extension that keeps pages light and self-contained, and a command that builds them.
-
-``python -m richness.book.site build | serve | weigh``.
-"""

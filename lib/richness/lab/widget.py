@@ -1,0 +1,451 @@
+"""``Lab``: turn γ and η, and watch. In Jupyter it trains; on a built page it explores what was measured."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets
+import xarray as xr
+
+from richness.data import TASKS
+from richness.lab import html, pack
+from richness.lab.presets import PRESETS, preset_of
+from richness.lab.trainer import FIELDS, UNDER_WAY, Trainer, ask_of, experiment_of
+from richness.networks import LOSSES, OPTIMIZERS
+from richness.runs.experiment import Experiment
+from richness.runs.results import ResultError, device_here, load
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+HERE = Path(__file__).parent
+#: The view's modules, each after those it imports from. What trains on a page (engine/) is not among them.
+MODULES = ("numbers", "runs", "plane", "panels", "address", "instrument", "kernel", "lab")
+RANGES = {"gamma": (-4.0, 4.0), "eta": (-9.0, 5.0)}  # log10, the headline portrait's
+NOTCH = 0.05  # of a slider, log10
+#: What the controls offer; Python takes any other value too.
+OFFERED: dict[str, list[Any]] = {
+    "depth": [2, 3, 4, 5, 6, 8],
+    "width": [16, 32, 64, 128, 256, 512, 1024],
+    "batch_size": [16, 32, 64, 128, 256, 512, 1024],
+    "steps": [300, 1000, 3000, 10000, 30000],
+}
+
+_IMPORT = re.compile(r"^import\s*\{[^}]*\}\s*from\s*\"\./[\w-]+\.js\";[^\n]*\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
+
+
+def one_module(names: tuple[str, ...] = MODULES) -> str:
+    """The modules as one, which is what Jupyter wants: a module from a blob can import nothing beside it.
+
+    Their imports from one another and the word ``export`` are dropped; so no two may give one name to two things.
+    """
+    parts = ((HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", part)) for part in parts)
+
+
+class View(anywidget.AnyWidget):
+    """The instrument. It is born with ``setup``; asks and reports travel as custom messages (see ``kernel.js``)."""
+
+    _esm = one_module()
+    _css = (HERE / "lab.css").read_text(encoding="utf-8")
+    setup = traitlets.Dict().tag(sync=True)
+
+
+class Lab:
+    """A laboratory for one network: two sliders, γ and η, and the run they ask for.
+
+    In a live kernel, moving a slider starts training in a background thread (the notebook stays free; the latest move wins) and
+    draws every step's training loss as it comes, and at log-spaced steps the sharpness λ_max and the curvature along the
+    gradient with SGD's stability line 2/lr_raw, lr_raw = width·η, the held-out accuracy and loss, the kernel's alignment and
+    the hidden layers' drift: against the step t or against τ = ηt/γ. η can be changed while it trains. A run that diverges
+    says at which step. Where ``RICHNESS_BOOK=1`` stands in the environment (the book's build, Papermill) nothing is trained by
+    Python: it shows measured runs, with a picture, a summary and a table that need no JavaScript, and the page itself trains
+    what it can.
+
+    Args:
+        gamma: richness γ > 0 at the start.
+        eta: step size η > 0 at the start; SGD moves raw weights by width·η.
+        depth: L, the number of weight layers.
+        width: N, units a hidden layer.
+        loss: ``"mse"`` (mean over batch and classes, no ½) or ``"cross_entropy"`` (nats).
+        task: the stream of samples, e.g. ``"digits8"``.
+        batch_size: fresh samples a step.
+        steps: updates a run.
+        seed: of the initial weights and the stream.
+        precomputed: measured runs of this network, a Dataset or a name for :func:`richness.load`. The nearest of them is
+            drawn at once, dashed, under the live run. By default the book's own runs of this network, if there are any.
+        optimizer: ``"sgd"``, ``"momentum"``, ``"signsgd"`` or ``"adam"``.
+        preset: a setting that shows a phenomenon, a name of ``richness.lab.presets.PRESETS``; what is not given
+            above is taken from it.
+        device: where to train; ``"auto"`` is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        ValueError: a value the :class:`richness.Experiment` refuses (γ ≤ 0, NaN, an unknown task …), an unknown preset, or
+            measured runs of another network.
+        richness.runs.results.ResultError: no such precomputed runs.
+
+    Example:
+        >>> lab = richness.Lab(gamma=10.0, eta=1.0)
+        >>> lab            # shows it, and starts the first run
+        >>> lab.run.loss   # the run that ended last, as richness.sweep gives it
+        >>> lab.close()    # stops the thread
+    """
+
+    def __init__(
+        self,
+        gamma: float = 1.0,
+        eta: float = 0.1,
+        depth: int = 3,
+        width: int = 64,
+        loss: str = "mse",
+        task: str = "digits8",
+        batch_size: int = 64,
+        steps: int = 1000,
+        seed: int = 0,
+        precomputed: xr.Dataset | str | None = None,
+        *,
+        optimizer: str = "sgd",
+        preset: str | None = None,
+        device: str = "auto",
+    ):
+        ask = {
+            "gamma": gamma, "eta": eta, "depth": depth, "width": width, "loss": loss, "task": task,
+            "optimizer": optimizer, "batch_size": batch_size, "steps": steps, "seed": seed,
+        }  # fmt: skip
+        if preset is not None:
+            wanted = preset_of(preset)["ask"]
+            ask = {name: wanted[name] if value == DEFAULT[name] else value for name, value in ask.items()}
+        self._device = device_here(device) if device == "auto" else device
+        first = experiment_of(ask, self._device)
+        self._ask, self._preset = ask_of(first), preset
+        self.on_page = os.environ.get("RICHNESS_BOOK") == "1"
+        self._measured, self._missing = _measured(precomputed, first, self.on_page)
+        self._trainer: Trainer | None = None
+        self._quiet = False  # while a slider is moved to where a run is, not by a reader
+        self._on_the_way = False  # whether a move of eta changes the run, or starts it anew
+        if not self.on_page:
+            self._trainer = Trainer(self._tell)
+            self._sliders = {name: _slider(name, self._ask[name], span) for name, span in RANGES.items()}
+            self._numbers = {name: _number(name, self._ask[name]) for name in RANGES}
+            setup = html.setup(first, self._measured, presets=PRESETS, sliders=False, preset=preset)
+            # A page fetches the runs of other networks when they are needed; here they would all travel at once.
+            setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
+            self._view = View(setup=setup)
+            self._view.on_msg(self._heard)
+            for name in RANGES:
+                self._sliders[name].observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
+                self._numbers[name].observe(lambda change, name=name: self._typed(name, change["new"]), names="value")
+            rows = [ipywidgets.HBox([self._sliders[name], self._numbers[name]]) for name in RANGES]
+            #: What is displayed, to be placed in a layout of your own.
+            self.widget = ipywidgets.VBox([*rows, self._view])
+
+    @property
+    def gamma(self) -> float:
+        """γ of the next run; set it to move the slider and train."""
+        return float(self._ask["gamma"])
+
+    @gamma.setter
+    def gamma(self, value: float) -> None:
+        self._set("gamma", value)
+
+    @property
+    def eta(self) -> float:
+        """η of the next run; set it to move the slider and train."""
+        return float(self._ask["eta"])
+
+    @eta.setter
+    def eta(self, value: float) -> None:
+        self._set("eta", value)
+
+    def train(self) -> None:
+        """Train at γ and η from the start, in the background; whatever was running stops."""
+        self._training().start(experiment_of(self._ask, self._device))
+
+    def change(self, eta: float) -> None:
+        """Another η from the next step on, while it trains or is paused."""
+        trainer = self._training()
+        self._ask = ask_of(experiment_of(self._ask | {"eta": eta}))
+        self._move()
+        trainer.change(self.eta)
+
+    def pause(self) -> None:
+        """Wait after the step that is being taken."""
+        self._training().pause()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._training().resume()
+
+    def step(self, count: int = 1) -> None:
+        """Take ``count`` updates, then pause."""
+        self._training().step(count)
+
+    def rewind(self) -> None:
+        """Back to step 0 of the same run, paused."""
+        self._training().rewind()
+
+    def stop(self) -> None:
+        """End the run where it is."""
+        self._training().stop()
+
+    @property
+    def runs(self) -> list[xr.Dataset]:
+        """The latest runs that finished or diverged, oldest first, each as :func:`richness.sweep` gives it.
+
+        Where η was changed on the way, the attribute ``eta_changes``, JSON of [[step, η], …], says so: the recipe is then not
+        all that made the run.
+        """
+        return [run.result() for run in tuple(self._training().ended)]
+
+    @property
+    def run(self) -> xr.Dataset:
+        """The last of :attr:`runs`.
+
+        Raises:
+            RuntimeError: none has ended yet.
+        """
+        ended = tuple(self._training().ended)
+        if not ended:
+            raise RuntimeError(
+                "no run has ended yet: show the laboratory or call train(), and wait until it has finished"
+            )
+        return ended[-1].result()
+
+    def close(self) -> None:
+        """Stop the run and its thread, and take the widgets off the page."""
+        if self._trainer is None:
+            return
+        self._trainer.close()
+        for part in (*self._sliders.values(), *self._numbers.values(), *self.widget.children, self.widget):
+            part.close()
+
+    def _training(self) -> Trainer:
+        if self._trainer is None:
+            raise RuntimeError("this laboratory stands on a built page, where no kernel trains: unset RICHNESS_BOOK")
+        return self._trainer
+
+    def _begin(self) -> None:
+        if self._training().run is None:
+            self.train()
+
+    # From the sliders, and from the view.
+
+    def _set(self, name: str, value: float) -> None:
+        before, self._ask = self._ask, ask_of(experiment_of(self._ask | {name: value}))
+        if not self.on_page and self._ask != before:
+            self._move()
+            self._moved(name)
+
+    def _move(self, *, sliders: bool = True) -> None:
+        """Put the numbers, and the sliders, where the run is."""
+        self._quiet = True
+        try:
+            for name, number in self._numbers.items():
+                number.value = self._ask[name]
+            for name, slider in self._sliders.items() if sliders else ():
+                exponent = math.log10(self._ask[name])
+                slider.min, slider.max = min(slider.min, exponent), max(slider.max, exponent)
+                slider.value = self._ask[name]
+        finally:
+            self._quiet = False
+
+    def _slid(self, name: str, value: float) -> None:
+        """A slider has moved. In the browser it also puts itself on the nearest of its notches: that is no move."""
+        if not self._quiet and abs(math.log10(value / self._ask[name])) > NOTCH / 2 + 1e-9:
+            self._ask = self._ask | {name: float(f"{value:.3g}")}
+            self._move(sliders=False)  # not the slider itself: a reader's hand is on it
+            self._moved(name)
+
+    def _typed(self, name: str, value: float) -> None:
+        if self._quiet:
+            return
+        try:
+            self._set(name, value)
+        except ValueError:  # what cannot be trained is not kept
+            self._move()
+
+    def _moved(self, name: str) -> None:
+        run = self._training().run
+        if name == "eta" and self._on_the_way and run and run.state in UNDER_WAY:
+            self._training().change(self.eta)
+        else:
+            self.train()
+
+    def _heard(self, _: Any, message: Mapping[str, Any], __: Any) -> None:
+        """A message of the view: answered at once, so that it knows a live kernel from a dead one."""
+        self._tell({"kind": "heard"})
+        try:
+            self._obey(message)
+        except Exception as error:  # what was asked cannot be done: the reader is told
+            run = self._training().run
+            number = run.number if run else 0
+            self._tell({"kind": "state", "number": number, "state": "error", "step": 0, "message": str(error)})
+
+    def _obey(self, message: Mapping[str, Any]) -> None:
+        trainer, what = self._training(), message.get("do")
+        if what == "shown":
+            self._tell({"kind": "ready", **offers(self._ask)})
+            self._begin()
+            trainer.replay()
+        elif what == "start":
+            experiment = experiment_of(message["ask"], self._device)
+            self._ask = ask_of(experiment)
+            self._move()
+            trainer.start(experiment)
+        elif what == "change":
+            self.change(message["eta"])
+        elif what == "step":
+            trainer.step(int(message["count"]))
+        elif what == "eta_mode":
+            self._on_the_way = message["mode"] == "on"
+        elif what in ("pause", "resume", "rewind"):
+            getattr(trainer, what)()
+        else:
+            raise ValueError(f"the laboratory does not know what {what!r} is")
+
+    def _tell(self, report: Mapping[str, Any]) -> None:
+        content, buffers = packed(report)
+        self._view.send(content, buffers)
+
+    # Shown.
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self.on_page:
+            summary = f"Lab at gamma = {self.gamma:g}, eta = {self.eta:g} (measured runs)"
+            return {"text/html": self.html(), "text/plain": summary}, {}
+        self._begin()
+        shown = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        # The view knows what its surroundings ask for: Colab wants a word about custom widgets.
+        bundle: Any = getattr(self._view, "_repr_mimebundle_", dict)()
+        return {WIDGET_VIEW: shown, "text/plain": repr(self)}, bundle[1] if isinstance(bundle, tuple) else {}
+
+    def html(self) -> str:
+        """The page's laboratory: picture, summary, table, and the measured runs for ``lab.js`` to open."""
+        return html.page(experiment_of(self._ask), self._measured, self._missing, presets=PRESETS, preset=self._preset)
+
+    def __repr__(self) -> str:
+        network = ", ".join(f"{name}={self._ask[name]!r}" for name in ("depth", "width", "loss", "task"))
+        return f"Lab(gamma={self.gamma:g}, eta={self.eta:g}, {network})"
+
+
+DEFAULT: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(Lab).parameters.items()
+    if name in {*FIELDS, "gamma", "eta", "seed"}
+}
+
+
+def offers(ask: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be asked of this kernel: ``limits``, field -> values (γ, η, seed are free), and ``reasons``, none here."""
+    lists = OFFERED | {"loss": list(LOSSES), "task": list(TASKS), "optimizer": list(OPTIMIZERS)}
+    limits: dict[str, Any] = {
+        name: values if ask[name] in values else sorted([*values, ask[name]]) for name, values in lists.items()
+    }
+    limits["losses_of"] = {name: list(LOSSES) if task.classification else ["mse"] for name, task in TASKS.items()}
+    return {"limits": limits, "reasons": {}}
+
+
+def packed(report: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """A report as a message and its buffers: arrays travel little-endian, and ``arrays`` names them with their types."""
+    arrays = {name: value for name, value in report.items() if isinstance(value, np.ndarray)}
+    content = {name: value for name, value in report.items() if name not in arrays}
+    # What is not a number has no word in JSON.
+    content = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
+    if arrays:
+        content["arrays"] = [[name, value.dtype.name] for name, value in arrays.items()]
+    return content, [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in arrays.values()]
+
+
+def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.FloatLogSlider:
+    exponent = math.log10(value)
+    return ipywidgets.FloatLogSlider(
+        value=value,
+        base=10.0,
+        min=min(span[0], exponent),
+        max=max(span[1], exponent),
+        step=NOTCH,
+        description=name,
+        readout=False,  # it would show the notch: the number beside it says what is trained, and takes any value
+        layout=ipywidgets.Layout(width="100%", max_width="34rem"),
+    )
+
+
+def _number(name: str, value: float) -> ipywidgets.FloatText:
+    layout = ipywidgets.Layout(width="6.5rem")
+    return ipywidgets.FloatText(value=value, step=None, tooltip=f"{name}, as a number", layout=layout)
+
+
+def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
+    """The measured runs, or None and a sentence that says what is missing.
+
+    Raises:
+        ValueError: runs that were named are of another network.
+        ResultError: a name that was never measured; a page only says so.
+    """
+    if precomputed is None:
+        return _house_runs(wanted, on_page)
+    try:
+        runs = _loaded(precomputed) if isinstance(precomputed, str) else precomputed
+    except ResultError as error:
+        if not on_page:
+            raise
+        return None, f"The measured runs are missing here: {error}."
+    asked, found = _mismatch(runs, wanted)
+    if asked:
+        raise ValueError(
+            f"expected measured runs with {asked}, as this Lab trains; got {found}. Choose other runs or arguments."
+        )
+    return runs, ""
+
+
+def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
+    """The book's own runs of this network, its task first; beside a live run only those of the same recipe."""
+    missing = ""
+    for name in _house(wanted):
+        try:
+            runs = _loaded(name)
+        except ResultError as error:
+            missing = missing or f"The measured runs are missing here: {error}."
+            continue
+        asked, found = _mismatch(runs, wanted)
+        if asked:
+            missing = missing or f"No runs have been measured for {asked} (those at hand have {found})."
+        elif on_page or not _difference(runs, wanted):
+            return runs, ""
+    return None, missing
+
+
+def _house(wanted: Experiment) -> list[str]:
+    """Names of the book's own runs of a network, those of its task first."""
+    tasks = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
+    return sorted(tasks, key=lambda name: tasks[name] != wanted.task)
+
+
+def _mismatch(runs: xr.Dataset, wanted: Experiment) -> tuple[str, str]:
+    """(what was asked for, what the measured runs have) where they are of another network; two empty strings if not."""
+    made = pack.recipe(runs)
+    other = [k for k in ("network", "depth", "loss", "activation") if made.get(k) != getattr(wanted, k)]
+    return ", ".join(f"{k} {getattr(wanted, k)!r}" for k in other), ", ".join(f"{k} {made.get(k)!r}" for k in other)
+
+
+@cache
+def _loaded(name: str) -> xr.Dataset:
+    """``richness.load`` once a name; a chapter may hold several laboratories."""
+    return load(name)
+
+
+def _difference(runs: xr.Dataset, wanted: Experiment) -> str:
+    """In what the measured runs differ from the live one, for a label."""
+    made = pack.recipe(runs)
+    names = ("task", "width", "batch_size", "steps")
+    told = [f"{k} {made[k]}" for k in names if k in made and made[k] != getattr(wanted, k)]
+    return f" (with {', '.join(told)})" if told else ""

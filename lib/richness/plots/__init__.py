@@ -1,0 +1,1 @@
+"""What any study draws with: one visual language, a figure with its summary and table, and the parts of charts."""

@@ -1,0 +1,121 @@
+"""The named sweeps and measurements that the book is made of, each at three scales.
+
+``smoke`` takes seconds on two cores and proves that everything runs; ``laptop`` is what ``precomputed/`` holds;
+``paper`` has the paper's own sizes and wants a GPU. The studies fill the table. A recipe is a function of the scale to its
+:class:`~richness.runs.experiment.Experiment`, or, for what is no sweep over γ and η, to its
+:class:`~richness.runs.measurement.Measurement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from richness.registry import study_modules
+from richness.runs.experiment import Experiment
+from richness.runs.measurement import Measurement, measured
+from richness.runs.results import SCALES, device_here, precomputed_path, read, runs_folder, save
+from richness.runs.sweep import Progress, sweep
+
+Make = Callable[[str], Experiment | Measurement]
+
+
+@cache
+def all_recipes() -> dict[str, Make]:
+    """name → recipe, of all studies; found when first asked for."""
+    return {name: make for part in study_modules("recipes") for name, make in part.RECIPES.items()}
+
+
+@cache
+def paper_recipes() -> dict[str, Callable[[], Experiment]]:
+    """name → recipe at scale ``paper`` alone, of data that no smaller scale has."""
+    return {name: make for part in study_modules("recipes") for name, make in getattr(part, "PAPER_ONLY", {}).items()}
+
+
+def names(scale: str) -> list[str]:
+    """The recipes that there are at a scale."""
+    return [*all_recipes(), *(paper_recipes() if scale == "paper" else ())]
+
+
+def recipe(name: str, scale: str) -> Experiment | Measurement:
+    """The description of that name at that scale.
+
+    Raises:
+        ValueError: no such recipe or scale; the message lists those there are.
+    """
+    if name in paper_recipes():
+        if scale != "paper":
+            raise ValueError(
+                f"the recipe {name!r} has the paper's own data and sizes, and no scale but 'paper', got {scale!r}"
+            )
+        return paper_recipes()[name]()
+    if name not in all_recipes():
+        raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(names('paper'))}")
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
+    return all_recipes()[name](scale)
+
+
+def carry_out(
+    described: Experiment | Measurement,
+    executor: Executor | None = None,
+    store: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    name: str = "",
+    scale: str = "",
+) -> xr.Dataset:
+    """A sweep or a measurement done, whichever is described; only a sweep keeps in the store what it has finished."""
+    if isinstance(described, Measurement):
+        return measured(described, executor, progress, name=name, scale=scale)
+    return sweep(described, executor, store, progress, name=name, scale=scale)
+
+
+def obtain(
+    name: str,
+    scale: str = "laptop",
+    seed: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+    device: str | None = None,
+    **changes: Any,
+) -> xr.Dataset:
+    """A recipe's result, loaded where it is stored and computed where it is not; downstream there is no difference.
+
+    Args:
+        name, scale: of the recipe.
+        seed: added to the recipe's seeds; 0 is the recipe as it stands, which is what ``precomputed/`` holds.
+        progress: as for :func:`richness.sweep`.
+        device: of what must be computed; ``auto`` is a GPU where torch has one, None the recipe's own.
+        changes: fields of the recipe that are to be others, such as ``depth=4``. A changed recipe has a result of its own.
+
+    Returns:
+        As :func:`richness.load`. A computed result is also kept in ``runs/<scale>/``, to be adopted or read again; at smoke
+        scale it is computed every time, since it is there to show that the code runs.
+
+    Raises:
+        ValueError: no such recipe, scale, device or field, or a seed out of range. ResultError: a damaged file, or no place
+            to write.
+    """
+    described = recipe(name, scale)
+    if device is not None:
+        changes["device"] = device_here(device)
+    if seed:
+        changes["seeds"] = [seed + s for s in described.seeds]
+    if changes:
+        described = type(described).model_validate(described.model_dump() | changes)
+    kept = runs_folder() / scale / f"{name}-{described.hash[:8]}.nc"
+    for path in (precomputed_path(name, scale), kept):
+        if scale != "smoke" and path.exists():
+            runs = read(path)
+            if runs.attrs["recipe_hash"] == described.hash:
+                return runs
+    if scale == "smoke":
+        return carry_out(described, progress=progress, name=name, scale=scale)
+    runs = carry_out(described, store=runs_folder() / "store", progress=progress, name=name, scale=scale)
+    save(runs, kept)
+    return runs

@@ -1,0 +1,238 @@
+"""Adopting what another machine computed: a result file is taken into ``precomputed/`` when it is whole, what the recipe
+would have made, and does not contradict what is stored already.
+
+The last is asked of the boundaries, which are what the book says of a result. Of the same recipe they must agree at every γ
+within their intervals. At another scale the networks are others, so that boundaries may move: where they do is told, and
+does not stand in the way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from richness.analysis import boundaries
+from richness.runs import results
+from richness.runs.outcomes import APPROACHES
+from richness.runs.results import SCALES
+from richness.site.parameters import first_line
+
+__all__ = ["NotAdopted", "adopt", "disagreements"]
+
+WIDE = 3.0  # standard errors of a boundary, besides the half cells that it is known to
+TOUCH = 1e-6  # decades: neighbouring cells touch, up to rounding
+FEW = 5  # γ from which on the mean shift of a boundary is looked at too: it shows what no γ shows alone
+STILL = 0.02  # decades: a smaller mean shift is none
+FLIPPED = 0.05  # share of the cells that may change their status between two machines
+DRIFTED = 0.10  # of the late loss, at the median cell
+
+
+class NotAdopted(ValueError):
+    """The file is no result that ``precomputed/`` may hold; the message says why."""
+
+
+def adopt(file: Path, force: bool = False) -> str:
+    """Checks a result that another machine computed and copies it into ``precomputed/<scale>/``.
+
+    Args:
+        file: as ``richness precompute`` wrote it.
+        force: take it also where it contradicts the stored result of the same recipe. Nothing else is waived.
+
+    Returns:
+        What changed against the stored results, in a sentence or two.
+
+    Raises:
+        NotAdopted: not a whole result, not of a known recipe, at smoke scale, with values that cannot be, or, without
+            ``force``, with other boundaries than the stored result of the same recipe.
+    """
+    from richness.runs.recipes import names, recipe
+
+    if not file.is_file():
+        raise NotAdopted(
+            f"expected a result file (.nc), got {file}, which is {'a folder' if file.is_dir() else 'not there'}."
+        )
+    try:
+        offered = results.read(file)
+    except Exception as error:
+        why = first_line(error).rstrip(".")
+        raise NotAdopted(f"{file} is not a whole result: {why}. Copy it again from where it was made.") from error
+    name, scale = str(offered.attrs.get("recipe_name", "")), str(offered.attrs.get("scale", ""))
+    if name not in names("paper"):
+        known = ", ".join(sorted(names("paper")))
+        raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {known}.")
+    if scale not in SCALES[1:]:
+        raise NotAdopted(f"{file} was made at scale {scale or '(none)'}; precomputed/ holds laptop and paper only.")
+    expected = recipe(name, scale)
+    _check_identity(file, offered, expected)
+    if "status" in offered:  # a sweep, whose axes and statuses are known
+        _check_axes(file, offered, expected)
+        _check_values(file, offered)
+    if results.checkout() is None:
+        raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
+    place = results.precomputed_path(name, scale)
+    said = [_against_the_same(file, place, offered, force), *_against_other_scales(name, scale, offered)]
+    results.write_whole(place, file.read_bytes())
+    return f"{place}: {' '.join(said)}"
+
+
+def _check_identity(file: Path, offered: Any, expected: Any) -> None:
+    stated = str(offered.attrs.get("recipe_hash", ""))
+    try:
+        described = type(expected).model_validate_json(offered.attrs["recipe"]).hash
+    except (KeyError, ValueError) as error:
+        raise NotAdopted(f"{file} carries no readable recipe ({first_line(error)}); compute it again.") from error
+    if described != stated:
+        raise NotAdopted(f"{file} says its recipe has hash {stated[:12]}, but it has {described[:12]}: it was altered.")
+    if stated != expected.hash:
+        raise NotAdopted(
+            f"{file} was made by recipe {stated[:12]}; here that recipe is now {expected.hash[:12]}. "
+            "Bring both machines to the same commit and run 'richness precompute' there again."
+        )
+
+
+def _check_axes(file: Path, offered: xr.Dataset, expected: Any) -> None:
+    """The axes are the recipe's grids: a result whose columns were moved or renamed would draw another picture."""
+    for axis, grid in (("gamma", "gammas"), ("eta", "etas"), ("seed", "seeds")):
+        wanted = getattr(expected, grid, None)
+        if wanted is not None and not (
+            offered[axis].size == len(wanted) and np.allclose(offered[axis], wanted, rtol=1e-9)
+        ):
+            raise NotAdopted(f"{file} has another {axis} axis than its recipe; compute it again.")
+
+
+def _check_values(file: Path, offered: Any) -> None:
+    """What no honest sweep could hold: unknown statuses, no run that ended, a missing loss where one was recorded."""
+    status = offered.status.values
+    if not np.isin(status, (0, 1, 2)).all():
+        raise NotAdopted(f"{file} has statuses other than ok, diverged and not_run.")
+    if not (status == 0).any():
+        raise NotAdopted(f"{file} has no cell that came to its end.")
+    losses = offered.loss.transpose("gamma", "eta", "seed", "step").values
+    if not np.isfinite(losses[status == 0]).all() or not np.isfinite(offered.late_loss.values[status == 0]).all():
+        raise NotAdopted(f"{file} has cells called ok whose loss is not finite.")
+    if np.isfinite(offered.late_loss.values[status != 0]).any():
+        raise NotAdopted(f"{file} has a late loss where a cell diverged or did not run.")
+
+
+# What is stored already ----------------------------------------------------------------------------------------------
+
+
+def _against_the_same(file: Path, place: Path, offered: xr.Dataset, force: bool) -> str:
+    """What the file changes against the stored result of the same recipe; refused where they contradict each other."""
+    stored = _stored(place)
+    if stored is None:
+        return "replaced a file that could not be read." if place.exists() else "new here."
+    if stored.attrs.get("recipe_hash") != offered.attrs.get("recipe_hash"):
+        return "replaced the result of another recipe."
+    if "status" not in offered:
+        return f"same recipe; {'the same numbers' if offered.equals(stored) else 'other numbers'}."
+    change, contradictions = _cells(stored, offered)
+    contradictions += disagreements(stored, offered)
+    if contradictions and not force:
+        raise NotAdopted(
+            f"{file} contradicts {place}, which the same recipe made: {_several(contradictions)}. Look for what differs "
+            f"(device {offered.attrs['device']} against {stored.attrs['device']}, packages, a change that the recipe's hash "
+            "does not see) and run 'richness precompute' on a third machine; 'richness adopt --force' takes this file all "
+            "the same."
+        )
+    return f"same recipe; {change}" + (f" Taken although {_several(contradictions)}." if contradictions else "")
+
+
+def _against_other_scales(name: str, scale: str, offered: xr.Dataset) -> list[str]:
+    """A sentence for each other scale that is stored."""
+    said = []
+    for other in SCALES[1:]:
+        stored = _stored(results.precomputed_path(name, other)) if other != scale else None
+        if stored is not None and "status" in stored:
+            moved = disagreements(stored, offered, ("eta_max", "eta_crit"))  # where no budget of steps enters
+            how = f"these boundaries lie elsewhere: {_several(moved)}" if moved else "the upper boundaries are the same"
+            said.append(f"Against scale {other}, {how}.")
+    return said
+
+
+def _stored(place: Path) -> xr.Dataset | None:
+    try:
+        return results.read(place)
+    except results.ResultError:
+        return None
+
+
+def _cells(stored: xr.Dataset, offered: xr.Dataset) -> tuple[str, list[str]]:
+    """How two results of one recipe differ cell by cell, in words, and what of it is too much."""
+    before, after = stored.status.values, offered.status.values
+    both = (before == 0) & (after == 0)
+    flipped = int((before != after).sum())
+    old, new = stored.late_loss.values[both], offered.late_loss.values[both]
+    change = np.abs(new - old) / np.maximum(np.abs(old), 1e-12)
+    words = f"{flipped} cells changed status, late losses by at most {change.max(initial=0):.2g} of their value."
+    contradictions = []
+    if flipped > FLIPPED * max((before != 2).sum(), 1):
+        contradictions.append(f"{flipped} of {int((before != 2).sum())} cells have another status")
+    if change.size and np.median(change) > DRIFTED:
+        contradictions.append(f"late losses differ by {np.median(change):.0%} at the median cell")
+    return words, contradictions
+
+
+def disagreements(one: xr.Dataset, two: xr.Dataset, names: tuple[str, ...] = ()) -> list[str]:
+    """Where two results of a plane have different boundaries, in words: which, at which γ, and by how much.
+
+    At every γ that both have, their seeds are compared in pairs, in log10 η. Two boundaries agree if the mean over the pairs is
+    within the half cells to which both are known and `WIDE` standard errors; the scatter between pairs is pooled over γ, since
+    two or three say little of it. The mean over γ is compared too, and a boundary that only one of them sees is named.
+
+    Args:
+        one, two: results; those without a plane (fewer than two η) have no boundaries to compare.
+        names: the boundaries; all that both can have if none is named.
+    """
+    if any("eta" not in runs.coords or runs.eta.size < 2 for runs in (one, two)):
+        return []
+    names = names or (*APPROACHES, *(("eta_works",) if "accuracy" in one and "accuracy" in two else ()))
+    gammas, pairs = np.intersect1d(one.gamma.values, two.gamma.values), min(one.seed.size, two.seed.size)
+    found = []
+    for name in names:
+        (a, half_a), (b, half_b) = (_positions(runs, name, gammas, pairs) for runs in (one, two))
+        found += _different(name, gammas, a, b, half_a + half_b)
+    return found
+
+
+def _positions(runs: xr.Dataset, name: str, gammas: np.ndarray, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """log10 of a boundary, (gamma, seed), at those γ and the first seeds, and its half cells."""
+    seen = getattr(boundaries, name)(runs).sel(gamma=gammas).isel(seed=slice(seeds))
+    seen = (seen.isel(budget=-1) if "budget" in seen.dims else seen).transpose("gamma", "seed")
+    return np.log10(seen.values), seen.half_cell.values
+
+
+def _different(name: str, gammas: np.ndarray, a: np.ndarray, b: np.ndarray, cells: np.ndarray) -> list[str]:
+    """What there is to say of one boundary, from log10 η in both results and the sum of their half cells, (gamma, seed)."""
+    said = []
+    shift = np.ma.masked_invalid(b - a)
+    several = shift.count(axis=1) > 1
+    scatter = np.sqrt(shift[several].var(axis=1, ddof=1).mean()) if several.any() else 0.0
+    means, pairs = shift.mean(axis=1), np.maximum(shift.count(axis=1), 1)
+    allowed = np.ma.masked_invalid(cells).mean(axis=1) + WIDE * scatter / np.sqrt(pairs)
+    known = np.sqrt(
+        scatter**2 / max(shift.count(), 1)
+        + (cells[~np.ma.getmaskarray(shift)] ** 2).sum() / 6 / max(shift.count(), 1) ** 2
+    )
+    if means.count() >= FEW and abs(means.mean()) > max(WIDE * known, STILL):
+        said.append(f"{name} lies {means.mean():+.2f} decades elsewhere on average over {means.count()} γ")
+    for i, gamma in enumerate(gammas):
+        old, new = np.ma.masked_invalid(a[i]), np.ma.masked_invalid(b[i])
+        if bool(old.count()) != bool(new.count()):
+            said.append(
+                f"{name} at γ = {gamma:.3g} is seen in the {'stored' if old.count() else 'offered'} result only"
+            )
+        elif means[i] is not np.ma.masked and abs(means[i]) > allowed[i] + TOUCH:
+            said.append(
+                f"{name} at γ = {gamma:.3g} is {10 ** new.mean():.3g} and not {10 ** old.mean():.3g} "
+                f"({means[i]:+.2f} decades, {abs(means[i]) - allowed[i]:.2f} beyond the intervals)"
+            )
+    return said
+
+
+def _several(said: list[str], shown: int = 3) -> str:
+    rest = len(said) - shown
+    return "; ".join(said[:shown]) + (f"; and {rest} more" if rest > 0 else "")

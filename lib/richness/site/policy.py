@@ -1,0 +1,58 @@
+"""The Content-Security-Policy that the website keeps: nothing from elsewhere, no eval, no inline script unknown to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+# Vega and KaTeX set styles within elements; the laboratory's runtime is WebAssembly in a worker of our own.
+_DIRECTIVES = (
+    "default-src 'self'",
+    "script-src 'self' blob: 'wasm-unsafe-eval'{hashes}",
+    "style-src 'self' 'unsafe-inline'",
+    "img-src 'self' data: blob:",
+    "font-src 'self'",
+    "worker-src blob: 'self'",
+    "connect-src 'self'",
+)
+_SCRIPT = re.compile(r"<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script>", re.DOTALL | re.IGNORECASE)
+_EXECUTED = re.compile(r'\btype="(?:text/javascript|module)?"', re.IGNORECASE)
+_META = re.compile(r'\s*<meta http-equiv="Content-Security-Policy"[^>]*>')
+
+
+def policy(pages: Iterable[str]) -> str:
+    """The policy under which the inline scripts of these HTML pages, and no others, may run."""
+    hashes = sorted({name for html in pages for name in script_hashes(html)})
+    return "; ".join(_DIRECTIVES).format(hashes="".join(f" '{name}'" for name in hashes))
+
+
+def script_hashes(html: str) -> list[str]:
+    """``sha256-…`` of each script whose text stands in the page and is executed."""
+    bodies = [
+        match["body"]
+        for match in _SCRIPT.finditer(html)
+        if not re.search(r"\bsrc=", match["attributes"])
+        and ("type=" not in match["attributes"] or _EXECUTED.search(match["attributes"]))
+    ]
+    digests = (hashlib.sha256(body.encode()).digest() for body in bodies)
+    return ["sha256-" + base64.b64encode(digest).decode() for digest in digests]
+
+
+def site_policy(site: Path) -> str:
+    """One policy for every page of the built website, to be sent as a header by whoever serves it."""
+    from richness.site.weighing import site_pages
+
+    return policy((site / page).read_text(encoding="utf-8") for page in site_pages(site))
+
+
+def with_policy(html: str) -> str:
+    """The page with its own policy in its head, ahead of every script, so that a plain file server is enough."""
+    html = _META.sub("", html)
+    head = re.search(r"<meta charset=[^>]*>", html)
+    if head is None:  # Jupyter Book's index.html, a bare redirect
+        return html
+    meta = f'\n    <meta http-equiv="Content-Security-Policy" content="{policy([html])}">'
+    return html[: head.end()] + meta + html[head.end() :]

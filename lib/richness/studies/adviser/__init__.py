@@ -1,0 +1,1 @@
+"""Which η to use, chapter 9."""

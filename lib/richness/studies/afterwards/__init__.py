@@ -1,0 +1,1 @@
+"""What came after the paper, chapter 14."""

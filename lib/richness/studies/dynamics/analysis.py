@@ -1,0 +1,809 @@
+"""The dynamics in numbers, C6 to C10: catapults, silent alignment, plateaus and steps, the edge of stability, the collapse.
+
+A run's time is log-spaced throughout: its loss is kept at log-spaced steps, each on one fresh batch, and is smoothed over
+`SMOOTHED` neighbouring records before a level is read off it. Times are steps t, levels are in units of the loss at step 0.
+Where a claim has no exponent, its criterion stands in the ledger's column *predicted* and is judged in two settings, which
+are the claim's two rows: *reproduced* where both hold, *partly* where one does.
+
+Intervals: for a mean over seeds Student's, at 95 %; for exponents the bootstrap over seeds and γ of
+`richness.analysis.boundaries`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.signal import find_peaks
+from scipy.stats import t as student
+
+from richness.analysis import theory
+from richness.analysis.boundaries import CONVERGED_BELOW, STABLE_BELOW, Fit, Window
+from richness.analysis.exponents import Exponent, exponent, exponent_rows
+from richness.analysis.ledger import NOT_RUN, WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.runs.results import STATUS
+
+__all__ = [
+    "CLAIMS",
+    "Collapse",
+    "Mean",
+    "alignment_rise",
+    "catapults",
+    "collapse",
+    "count_steps",
+    "edge",
+    "eta_exponent",
+    "largest_eta",
+    "log_growth",
+    "mean_over_seeds",
+    "plateau",
+    "rows",
+    "smoothed",
+    "stability_ratio",
+]
+
+CHAPTER = "04-dynamics"
+
+SMOOTHED = 5  # neighbouring records of the loss, log-spaced, whose geometric mean is taken
+
+#: C6. About a factor 2: within a factor 1.5 of it.
+CATAPULT_BAND = (4 / 3, 3.0)
+CATAPULT_WINDOWS: tuple[Window, Window] = ((0.01, 0.05), (0.05, 0.2))
+
+#: C7. The loss is flat while it has not lost this share of its initial value.
+SILENT_LOSS = 0.05
+#: … and the kernel has aligned in silence if this share of its rise was over by then.
+SILENT_SHARE = 0.5
+
+#: C8. The plateau ends when the loss falls below this share of the initial one: where a run counts as converged at all.
+PLATEAU_LEVEL = CONVERGED_BELOW
+#: A step is a peak of −d log L / d log t that stands out by this much from the saddles beside it …
+STEP_PROMINENCE = 1.0
+#: … of a loss cut off at this share of the initial one: a run that has come so far is done.
+STEP_FLOOR = 1e-3
+
+#: C9. At the edge of stability λ_max·lr_raw/2 lies within these … (On digits8 the recipe first had 14 times the natural η,
+#: at which batches of 64 settled at 0.77, short of it, and batches of 512 at 1.04; at 17 times it both are there.)
+EDGE = (0.8, 1.2)
+#: … having started below this, so that it was carried there.
+EDGE_START = 0.5
+
+#: C10. The windows of γ, of C8's plateaus too.
+RICH_WINDOWS: tuple[Window, Window] = ((1e2, 1e3), (1e3, 1e4))
+#: Curves are compared from where the first has lost this share …
+COLLAPSE_FROM = 0.05
+#: … to where the last has come down to this share of the initial loss: past the first drop, and further.
+COLLAPSE_LEVELS = {"first drop": PLATEAU_LEVEL, "further": 0.5}
+#: The spread in τ over the spread in t·η: a collapse leaves less than this of it.
+SCORE_BELOW = 0.25
+
+#: A plateau in τ that grows by more than this share of itself an e-fold of γ is not constant, and one that grows by less is:
+#: the growth is an exponent less 1, so this is the tolerance of the ledger's exponents. (It was 0.02 before the first
+#: measurement, which gave −0.022 for L = 3 in one window: stricter than the rule for the same number in C8.)
+LOG_GROWTH = WITHIN
+
+STREAMS = {"digits8": "collapse_mlp3", "teacher": "collapse_mlp3_teacher"}
+ALIGNMENT = {depth: f"silent_alignment_mlp{depth}" for depth in (2, 3, 4)}
+STEPS = {"teacher": ("steps_teacher_mlp3", 4), "staircase": ("steps_staircase_mlp3", 3)}
+
+
+# -- means and curves --------------------------------------------------------------------------------------------------
+
+
+class Mean(NamedTuple):
+    """A mean over seeds, its 95 % interval (Student's; infinitely wide for a single seed), and how many seeds."""
+
+    value: float
+    interval: tuple[float, float]
+    seeds: int
+
+    def within(self, low: float, high: float) -> bool:
+        """Whether the mean lies in [low, high]."""
+        return low <= self.value <= high
+
+
+def mean_over_seeds(values: Iterable[float]) -> Mean:
+    """The mean of what is finite; NaN of no seeds where nothing is."""
+    known = np.asarray([value for value in values if np.isfinite(value)], dtype=np.float64)
+    if known.size == 0:
+        return Mean(float("nan"), (float("nan"), float("nan")), 0)
+    mean = float(known.mean())
+    half = student.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size) if known.size > 1 else np.inf
+    return Mean(mean, (mean - half, mean + half), known.size)
+
+
+def smoothed(loss: np.ndarray, records: int = SMOOTHED) -> np.ndarray:
+    """Geometric running mean over so many records along the last axis, fewer at both ends; NaN from a divergence on."""
+    half = records // 2
+    logs = np.log(loss)
+    padded = np.pad(logs, [(0, 0)] * (logs.ndim - 1) + [(half, half)], constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, records, axis=-1)
+    known = np.isfinite(windows)
+    means = np.where(known, windows, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
+    return np.where(np.isfinite(logs), np.exp(means), np.nan)
+
+
+def relative_loss(runs: xr.Dataset) -> xr.DataArray:
+    """The smoothed loss over the loss at step 0, (gamma, eta, seed, step); NaN where a run diverged or was not made."""
+    curves = runs.loss.transpose("gamma", "eta", "seed", "step").where(runs.status == STATUS["ok"])
+    return curves.copy(data=smoothed(curves.values.astype(np.float64))) / runs.initial_loss
+
+
+def last_above(curve: np.ndarray, steps: np.ndarray, level: float) -> float:
+    """When a curve passes a level for good: the step, interpolated in log t and log loss; NaN if it never does.
+
+    Args:
+        curve, steps: (points,), ascending steps from 0. The last point is not asked for: a run that ends above has not passed.
+    """
+    above = np.flatnonzero(curve >= level)
+    if above.size == 0 or above[-1] == curve.size - 1 or not np.isfinite(curve[above[-1] + 1]):
+        return float("nan")
+    i = above[-1]
+    share = np.log(curve[i] / level) / np.log(curve[i] / curve[i + 1])
+    start = max(float(steps[i]), 0.5)
+    return float(start * (steps[i + 1] / start) ** share)
+
+
+def plateau(runs: xr.Dataset, level: float = PLATEAU_LEVEL) -> xr.DataArray:
+    """The length of the plateau in steps, (gamma, eta, seed): until the loss is below ``level`` × the initial one for good.
+
+    NaN where it has not ended by the last step, or the run diverged.
+    """
+    return xr.apply_ufunc(
+        lambda curve: last_above(curve, runs.step.values, level),
+        relative_loss(runs), input_core_dims=[["step"]], vectorize=True,
+    ).rename("plateau")  # fmt: skip
+
+
+def largest_eta(runs: xr.Dataset) -> xr.DataArray:
+    """At each γ the largest η at which every seed ran and stayed finite, (gamma,); NaN where there is none."""
+    ok = (runs.status == STATUS["ok"]).all("seed")
+    return runs.eta.where(ok).max("eta")
+
+
+def stability_ratio(runs: xr.Dataset) -> xr.DataArray:
+    """λ_max over its stability line 2/lr_raw (SGD), at the steps where it was measured."""
+    ratio = runs.sharpness * runs.lr_raw / 2
+    return ratio.isel(step=np.flatnonzero(np.isfinite(ratio).any(("gamma", "eta", "seed"))))
+
+
+# -- C6: catapults -----------------------------------------------------------------------------------------------------
+
+
+def catapults(runs: xr.Dataset) -> xr.Dataset:
+    """Which runs catapulted: η above 2/(N λ₀), a loss that first rose, a sharpness that fell, and convergence all the same.
+
+    Returns:
+        ``catapult`` (gamma, eta, seed), bool: finite throughout, peak loss above `STABLE_BELOW` × the initial, last
+        sharpness below the first, late loss below `CONVERGED_BELOW` × the initial. ``critical`` (gamma, seed): 2/(N λ₀), as
+        an η. ``first`` and ``last`` (gamma, seed): the smallest and largest η that catapulted, over ``critical``; NaN
+        where none did, or (``last``) where the largest η that was run still does.
+    """
+    measured = np.isfinite(runs.sharpness).any(("gamma", "eta", "seed")).values
+    sharpness = runs.sharpness.isel(step=np.flatnonzero(measured))
+    start, end = sharpness.isel(step=0), sharpness.isel(step=-1)
+    critical = (2 * runs.eta / runs.lr_raw / start).mean("eta")
+    made = (
+        (runs.status == STATUS["ok"])
+        & (runs.eta > critical)
+        & (runs.peak_loss > STABLE_BELOW * runs.initial_loss)
+        & (end < start)
+        & (runs.late_loss < CONVERGED_BELOW * runs.initial_loss)
+    ).transpose("gamma", "eta", "seed")
+    etas = runs.eta.where(made)
+    top = runs.eta.where(runs.status != STATUS["not_run"]).max("eta")
+    last = etas.max("eta")
+    return xr.Dataset(
+        {
+            "catapult": made,
+            "critical": critical,
+            "first": etas.min("eta") / critical,
+            "last": last.where(last < top) / critical,
+        }
+    ).drop_vars("step", errors="ignore")
+
+
+# -- C7: silent alignment ----------------------------------------------------------------------------------------------
+
+
+def alignment_rise(runs: xr.Dataset) -> xr.Dataset:
+    """How much of the kernel's alignment is over before the loss moves, (gamma, eta, seed).
+
+    The alignment's rise is from its value at step 0 to its largest before the loss has halved (later it may go on rising,
+    or fall).
+
+    Returns:
+        ``share``: of that rise, what was there when the loss had lost `SILENT_LOSS` of itself. ``rise``, ``fall``: the steps
+        of the alignment's half-rise and of the loss's half-fall. ``start``, ``silent``, ``top``: the alignment at step 0,
+        its largest before the loss moves, and before the loss halves. NaN where the loss never halves.
+    """
+    loss, align = xr.broadcast(relative_loss(runs), runs.ntk_alignment)
+    names = ("share", "rise", "fall", "start", "silent", "top")
+    found = xr.apply_ufunc(
+        lambda curve, kernel: _rise(curve, kernel, runs.step.values.astype(np.float64)),
+        loss, align, input_core_dims=[["step"], ["step"]], output_core_dims=[["what"]], vectorize=True,
+    )  # fmt: skip
+    return xr.Dataset({name: found.isel(what=i) for i, name in enumerate(names)})
+
+
+def _rise(curve: np.ndarray, align: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    moved, fall = (last_above(curve, steps, level) for level in (1 - SILENT_LOSS, 0.5))
+    known = np.isfinite(align)
+    if not (np.isfinite(moved) and np.isfinite(fall) and known.any()):
+        return np.full(6, np.nan)
+    times, values = steps[known], align[known]
+
+    def largest_until(end: float) -> float:
+        at_end = np.interp(np.log1p(end), np.log1p(times), values)
+        return float(max(values[times <= end].max(), at_end))
+
+    start, silent, top = values[0], largest_until(moved), largest_until(fall)
+    half = np.flatnonzero(values >= (start + top) / 2)
+    rise = times[half[0]] if half.size else np.nan
+    return np.array([(silent - start) / (top - start) if top > start else 0.0, rise, fall, start, silent, top])
+
+
+# -- C8: plateaus and steps --------------------------------------------------------------------------------------------
+
+
+def eta_exponent(length: xr.DataArray, window: Window, resamples: int = 2000, random_state: int = 0) -> Fit:
+    """The exponent of the plateau's length in η: at each γ and seed the slope of log t on log η, then their mean.
+
+    Args:
+        length: (gamma, eta, seed), as :func:`plateau` gives it; a γ and seed count where three η or more were seen.
+        window: of γ, both ends included. resamples, random_state: of the bootstrap over seeds and γ.
+
+    Raises:
+        ValueError: fewer than 4 γ in the window have a slope.
+    """
+    inside = length.sel(gamma=slice(window[0] * (1 - 1e-6), window[1] * (1 + 1e-6))).transpose("gamma", "seed", "eta")
+    x = np.log10(inside.eta.values)
+    slopes = np.array([[_slope(x, np.log10(y)) for y in row] for row in inside.values]).reshape(inside.shape[:2])
+    gammas = inside.gamma.values[np.isfinite(slopes).any(axis=1)]
+    slopes = slopes[np.isfinite(slopes).any(axis=1)]
+    if len(gammas) < 4:
+        raise ValueError(
+            f"a slope in η needs 4 γ or more at which three η ended their plateau, got {len(gammas)} in the window "
+            f"[{window[0]:g}, {window[1]:g}]: run more steps, or more η."
+        )
+    draws = np.random.default_rng(random_state)
+    rows = draws.integers(len(gammas), size=(resamples, len(gammas), 1))
+    columns = draws.integers(slopes.shape[1], size=(resamples, 1, slopes.shape[1]))
+    low, high = np.nanpercentile(np.nanmean(slopes[rows, columns], axis=(1, 2)), [2.5, 97.5])
+    return Fit(
+        slope=float(np.nanmean(slopes)),
+        interval=(float(low), float(high)),
+        intercept=float("nan"),
+        window=(float(gammas[0]), float(gammas[-1])),
+        gammas=tuple(gammas.tolist()),
+        points=len(gammas),
+        seeds=int(np.isfinite(slopes).any(axis=0).sum()),
+        residual=float(np.nanstd(slopes)),
+        method="Least squares of log10 t on log10 η at each γ and seed, then the mean; 95 % bootstrap over seeds and γ, "
+        f"{resamples} resamples.",
+    )
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    known = np.isfinite(y)
+    return float(np.polyfit(x[known], y[known], 1)[0]) if known.sum() >= 3 else float("nan")
+
+
+def count_steps(curve: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """When a loss curve takes its steps: the t of each peak of −d log L/d log t, (steps found,).
+
+    The curve is smoothed as everywhere, read at equal distances of log t, and peaks count whose prominence is at least
+    `STEP_PROMINENCE`: between two steps the loss must flatten by that much in exponent. The loss is cut off at `STEP_FLOOR`,
+    so that an exponential approach to 0, ever steeper in log t, ends in one step.
+
+    Args:
+        curve: loss over the loss at step 0, (points,), smoothed. steps: (points,), ascending.
+    """
+    known = np.isfinite(curve) & (steps > 0)
+    if known.sum() < SMOOTHED:
+        return np.array([])
+    t, log_loss = np.log(steps[known].astype(np.float64)), np.log(np.maximum(curve[known], STEP_FLOOR))
+    grid = np.linspace(t[0], t[-1], 120)
+    fall = -np.gradient(np.interp(grid, t, log_loss), grid)
+    fall = np.convolve(np.pad(fall, 2, mode="edge"), np.ones(5) / 5, mode="valid")
+    peaks, _ = find_peaks(fall, prominence=STEP_PROMINENCE)
+    return np.asarray(np.exp(grid[peaks]))
+
+
+def step_times(runs: xr.Dataset) -> list[dict[str, Any]]:
+    """The steps of every run: rows of γ, η, seed and the times t of its steps."""
+    loss, found = relative_loss(runs), []
+    for gamma in runs.gamma.values.tolist():
+        for eta in runs.eta.values.tolist():
+            for seed in runs.seed.values.tolist():
+                cell = {"gamma": gamma, "eta": eta, "seed": seed}
+                if int(runs.status.sel(cell)) == STATUS["ok"]:
+                    found.append(cell | {"times": count_steps(loss.sel(cell).values, runs.step.values)})
+    return found
+
+
+# -- C9: the edge of stability -----------------------------------------------------------------------------------------
+
+
+def edge(runs: xr.Dataset) -> xr.Dataset:
+    """λ_max·lr_raw/2 at the start and over the second half of a run, (gamma, eta, seed).
+
+    Returns:
+        ``start``: at step 0. ``settled``: the mean over the measurements at t ≥ T/2. ``turn``: the step at which it first
+        passes half way, on the log scale, from ``start`` to ``settled``.
+    """
+    ratio = stability_ratio(runs).where(runs.status == STATUS["ok"])
+    start, late = ratio.isel(step=0, drop=True), ratio.sel(step=slice(int(runs.step[-1]) // 2, None))
+    settled = late.mean("step")
+    passed = ratio >= np.sqrt(np.abs(start * settled))
+    turn = ratio.step.where(passed).min("step")
+    return xr.Dataset({"start": start, "settled": settled, "turn": turn})
+
+
+# -- C10: the collapse -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """How well curves of different γ lie on one another in the rescaled time t·η·γ^(−a), for each exponent a.
+
+    The score is a spread of log10 loss over γ at equal rescaled time: its standard deviation over γ, root mean square over
+    a window of log time from where the first curve has lost `COLLAPSE_FROM` of its initial loss to where the last has come
+    down to ``floor``, the level asked for or the lowest that all of them reach; mean square over seeds. Where a curve has
+    ended, the spread is that of the others (at least two), which flatters exponents that collapse nothing. 0.01 is 2.3 %.
+
+    Attributes:
+        exponents: (a,). scores: (a,), decades. best: the exponent of the lowest score, by a parabola through three.
+        interval: 95 %, bootstrap over γ and seeds. floor: loss over initial loss.
+        etas, gammas: (curves,): the η that stands for each γ. seeds: how many.
+    """
+
+    exponents: np.ndarray
+    scores: np.ndarray
+    best: float
+    interval: tuple[float, float]
+    floor: float
+    gammas: tuple[float, ...]
+    etas: tuple[float, ...]
+    seeds: int
+
+    def at(self, exponent: float) -> float:
+        """The score at an exponent."""
+        return float(np.interp(exponent, self.exponents, self.scores))
+
+    @property
+    def fit(self) -> Fit:
+        """The best exponent as the ledger's rule takes it."""
+        return Fit(
+            self.best, self.interval, float("nan"), (self.gammas[0], self.gammas[-1]), self.gammas, len(self.gammas),
+            self.seeds, self.at(self.best), "The exponent of the lowest spread; 95 % bootstrap over seeds and γ.",
+        )  # fmt: skip
+
+
+EXPONENTS = np.round(np.arange(0.0, 1.5001, 0.025), 3)
+
+
+def collapse(
+    runs: xr.Dataset,
+    window: Window = (0.0, np.inf),
+    level: float = PLATEAU_LEVEL,
+    resamples: int = 200,
+    random_state: int = 0,
+) -> Collapse:
+    """Find the exponent of time that lays the curves of different γ over one another.
+
+    Args:
+        runs: a grid of γ and η; each γ is represented by its largest η (kept far enough below η_max by the recipe).
+        window: of γ, both ends included. level: the loss over the initial one down to which curves are compared.
+        resamples, random_state: of the bootstrap over γ and seeds.
+
+    Raises:
+        ValueError: fewer than three γ in the window have a curve that leaves its plateau.
+    """
+    loss, chosen = relative_loss(runs), largest_eta(runs)
+    low, high = window
+    gammas = [g for g in runs.gamma.values if low * (1 - 1e-6) <= g <= high * (1 + 1e-6)]
+    gammas = [g for g in gammas if np.isfinite(chosen.sel(gamma=g))]
+    etas = [float(chosen.sel(gamma=g)) for g in gammas]
+    curves = [loss.sel(gamma=g, eta=e).transpose("seed", "step").values for g, e in zip(gammas, etas, strict=True)]
+    floor = max(level, *(1.001 * float(np.nanmin(curve, axis=1).max()) for curve in curves))
+    if len(curves) < 3 or not floor < 1 - COLLAPSE_FROM:
+        raise ValueError(
+            f"a collapse needs three γ or more whose loss leaves the plateau, got {len(curves)} γ in the window "
+            f"[{low:g}, {high:g}], of which one still has {floor:.2f} of its initial loss: run more steps."
+        )
+    steps = np.maximum(runs.step.values.astype(np.float64), 0.5)
+    spreads = _Curves(np.log10(curves), np.log(steps), np.log(etas), np.log(gammas), floor)
+    squares = np.stack([spreads.values(a) for a in EXPONENTS])  # (a, seed, curve, x)
+    scores = _scores(squares, np.ones((1, len(curves))), np.ones((1, squares.shape[1])))[0]
+    draws = np.random.default_rng(random_state)
+    of_gamma, of_seed = (
+        draws.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float) for n in (len(curves), squares.shape[1])
+    )
+    spread = (of_gamma > 0).sum(axis=1) > 1
+    bests = [_lowest(EXPONENTS, score) for score in _scores(squares, of_gamma[spread], of_seed[spread])]
+    interval = tuple(float(end) for end in np.percentile(bests, [2.5, 97.5]))
+    return Collapse(
+        EXPONENTS, scores, _lowest(EXPONENTS, scores), (interval[0], interval[1]), floor, tuple(map(float, gammas)),
+        tuple(etas), squares.shape[1],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """log10 loss (curve, seed, step), on log t (step,), with log η and log γ (curve,) and the floor of the comparison."""
+
+    loss: np.ndarray
+    log_t: np.ndarray
+    log_eta: np.ndarray
+    log_gamma: np.ndarray
+    floor: float
+
+    def values(self, exponent: float, points: int = 32) -> np.ndarray:
+        """log10 loss at equal rescaled times, (seed, curve, points); NaN after a curve's end."""
+        shift = self.log_eta - exponent * self.log_gamma
+        found = np.empty((self.loss.shape[1], len(shift), points))
+        for seed in range(self.loss.shape[1]):
+            first = min(self._passes(c, seed, 1 - COLLAPSE_FROM) + shift[c] for c in range(len(shift)))
+            last = max(self._passes(c, seed, self.floor) + shift[c] for c in range(len(shift)))
+            x = np.linspace(first, last, points)
+            for c, moved in enumerate(shift):
+                found[seed, c] = np.interp(x, self.log_t + moved, self.loss[c, seed], left=0.0, right=np.nan)
+        return found
+
+    def _passes(self, curve: int, seed: int, level: float) -> float:
+        """log t at which a curve passes a level for good."""
+        values = 10.0 ** self.loss[curve, seed]
+        at = last_above(
+            np.append(values, 0.0 * values[-1] + 1e-30), np.append(np.exp(self.log_t), np.exp(self.log_t[-1])), level
+        )
+        return float(np.log(at))
+
+
+def _scores(values: np.ndarray, of_gamma: np.ndarray, of_seed: np.ndarray) -> np.ndarray:
+    """Scores (resample, a) from values (a, seed, curve, x) with counts of γ (resample, curve) and seeds (resample, seed)."""
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+
+    def over_gamma(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.tensordot(counts, of, axes=(1, 2))  # (resample, a, seed, x)
+
+    total = over_gamma(of_gamma, known)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean, square = (over_gamma(of_gamma, part) / total for part in (filled, filled**2))
+    seen = over_gamma((of_gamma > 0).astype(float), known) >= 2
+    variance = np.where(seen, np.maximum(square - mean**2, 0.0), 0.0)
+    per_seed = variance.sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1)
+    return np.asarray(np.sqrt(np.einsum("rs,ras->ra", of_seed, per_seed) / of_seed.sum(axis=1, keepdims=True)))
+
+
+def _lowest(x: np.ndarray, y: np.ndarray) -> float:
+    """Where y is lowest: the vertex of the parabola through the lowest point and its neighbours (x equally spaced)."""
+    i = int(np.argmin(y))
+    if not 0 < i < len(x) - 1:
+        return float(x[i])
+    left, middle, right = y[i - 1 : i + 2]
+    bend = left - 2 * middle + right
+    return float(x[i] + (x[1] - x[0]) * (0.5 * (left - right) / bend if bend > 0 else 0.0))
+
+
+def log_growth(runs: xr.Dataset, window: Window, resamples: int = 500, random_state: int = 0) -> Fit:
+    """How fast the plateau grows in τ = η·t/γ: d τ/d ln γ, over the mean τ in the window.
+
+    A plateau ∝ γ gives 0; a logarithm τ ∝ A + ln γ gives 1/(A + ln γ).
+
+    Args:
+        runs: a grid; at each γ its largest η is taken. window: of γ. resamples, random_state: as elsewhere.
+
+    Raises:
+        ValueError: fewer than 4 γ in the window have ended their plateau.
+    """
+    tau = _plateau_tau(runs)
+    tau = tau.sel(gamma=slice(window[0] * (1 - 1e-6), window[1] * (1 + 1e-6))).dropna("gamma", how="all")
+    if tau.sizes["gamma"] < 4:
+        raise ValueError(
+            f"the growth of a plateau needs 4 γ or more in the window [{window[0]:g}, {window[1]:g}] at which it ended, got "
+            f"{tau.sizes['gamma']}: run more steps."
+        )
+    x, y = np.log(tau.gamma.values), tau.transpose("gamma", "seed").values
+    draws = np.random.default_rng(random_state)
+
+    def growth(rows: np.ndarray, columns: np.ndarray) -> float:
+        mean = np.nanmean(y[np.ix_(rows, columns)], axis=1)
+        return float(np.polyfit(x[rows], mean, 1)[0] / mean.mean()) if np.unique(rows).size > 1 else float("nan")
+
+    every = growth(np.arange(y.shape[0]), np.arange(y.shape[1]))
+    drawn = [growth(*(draws.integers(n, size=(n,)) for n in y.shape)) for _ in range(resamples)]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    gammas = tau.gamma.values
+    return Fit(
+        every, (float(low), float(high)), float("nan"), (float(gammas[0]), float(gammas[-1])), tuple(gammas.tolist()),
+        x.size, y.shape[1], float("nan"), "Slope of τ on ln γ over the mean τ; 95 % bootstrap over seeds and γ.",
+    )  # fmt: skip
+
+
+def _plateau_tau(runs: xr.Dataset) -> xr.DataArray:
+    """The plateau's end as τ = η·t/γ at each γ's largest η, (gamma, seed)."""
+    length, chosen = plateau(runs), largest_eta(runs)
+    return (length.where(length.eta == chosen).max("eta") * chosen / length.gamma).rename("tau")
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+def _claim(id: str, part: str, sentence: str, predicted: float | str) -> Claim:
+    return Claim(id, part, sentence, predicted, CHAPTER)
+
+
+_BAND = f"from {CATAPULT_BAND[0]:.2g} to {CATAPULT_BAND[1]:g} (2, within a factor 1.5)"
+_ALIGNED = f"above {SILENT_SHARE:g} at γ = 30 and at γ = 1000, below it in the control at γ = 1"
+_LOGARITHM = f"above {LOG_GROWTH:g}; at L = 3 within ±{LOG_GROWTH:g}"
+_AT_EDGE = f"from {EDGE[0]:g} to {EDGE[1]:g}, from below {EDGE_START:g} at the start"
+
+
+def _part(name: str, stream: str) -> str:
+    """A part's name; digits8, where the settings were chosen, goes without saying."""
+    return name if stream == "digits8" else f"{name}, {stream}"
+
+
+CLAIMS = (
+    _claim("C6", "whole", "lazy side, MSE: the largest η that catapults and converges, over 2/(N λ₀)", _BAND),
+    *(
+        _claim("C7", f"L = {depth}", f"share of the kernel's alignment that is over at 5 % of loss lost, L = {depth}", _ALIGNED)
+        for depth in ALIGNMENT
+    ),
+    *(
+        _claim("C8", _part(part, stream), f"plateau's length: exponent in {sign} ({stream})", value)
+        for stream in STREAMS
+        for part, sign, value in (("gamma", "γ", 1.0), ("eta", "η", -1.0))
+    ),
+    _claim("C8", "steps", "steps of the loss after the plateau", "as many as the target has parts: teacher 4, staircase 3"),
+    _claim("C9", "digits8", "λ_max·lr_raw/2 over the second half of a rich run (batches of 64, then 512)", _AT_EDGE),
+    _claim("C9", "staircase", "the same on the Boolean staircase (γ = 10, then 100)", _AT_EDGE),
+    *(
+        _claim("C10", _part(level, stream), f"exponent a that lays γ's curves together in t·η·γ^(−a), {level} ({stream})", 1.0)
+        for stream in STREAMS
+        for level in COLLAPSE_LEVELS
+    ),
+    _claim("C10", "score", "spread of log loss in τ over that in t·η (digits8, then teacher)", f"below {SCORE_BELOW:g}"),
+    _claim("C10", "L = 2", "growth of the plateau in τ an e-fold of γ, L = 2: a logarithm", _LOGARITHM),
+)  # fmt: skip
+
+
+def rows(load: Load, *ids: str) -> list[dict[str, Any]]:
+    """The ledger's rows of C6 to C10, or of those claims that are named."""
+    measured = {
+        "C6": (_catapult_rows,),
+        "C7": (_alignment_rows,),
+        "C8": (_plateau_rows, _step_rows),
+        "C9": (_edge_rows,),
+        "C10": (_collapse_rows, _log_rows),
+    }
+    return [row for claim in ids or measured for make in measured[claim] for row in make(load)]
+
+
+def _of(id: str, part: str) -> Claim:
+    return next(claim for claim in CLAIMS if (claim.id, claim.part) == (id, part))
+
+
+def _result(load: Load, name: str, *probes: str) -> xr.Dataset | str:
+    """A recipe's result that holds its curves and these probes, or the reason why there is none."""
+    runs = obtained(load, name)
+    if isinstance(runs, str):
+        return runs
+    lacking = [variable for variable in ("loss", *probes) if variable not in runs]
+    return (
+        f"{NOT_RUN}: {name} holds no {', '.join(lacking)}; `richness precompute {name}` makes it anew"
+        if lacking
+        else runs
+    )
+
+
+def _measured(claim: Claim, cases: Sequence[tuple[Mean, Window, bool]], scale: str) -> list[dict[str, Any]]:
+    """The rows of one part, one a case: a mean over seeds, the γ it is of, and whether the criterion holds there."""
+    seen = [case for case in cases if case[0].seeds]
+    together = verdict(holds for mean, _, holds in cases) if seen else "not-run"
+    made = []
+    for mean, window, _ in cases:
+        known: dict[str, Any] = {"scale": scale, "verdict": together, "window": list(window), "seeds": mean.seeds}
+        if mean.seeds:
+            known["measured"] = rounded(mean.value)
+            wide = not np.isfinite(mean.interval).all()
+            known |= (
+                {"reason": "one seed has no interval"}
+                if wide
+                else {"reason": "", "interval": [rounded(end) for end in mean.interval]}
+            )
+        else:
+            known["reason"] = "nothing to measure: no run got that far"
+        made.append(claim.row(**known))
+    return made
+
+
+def _missing(claims: Iterable[Claim], *found: xr.Dataset | str) -> list[dict[str, Any]] | None:
+    """Rows with the reason, where one of the results is not there."""
+    reasons = [result for result in found if isinstance(result, str)]
+    return [claim.row(reason=reasons[0]) for claim in claims] if reasons else None
+
+
+def _scale(runs: xr.Dataset) -> str:
+    return str(runs.attrs.get("scale", ""))
+
+
+def _catapult_rows(load: Load) -> list[dict[str, Any]]:
+    claim, runs = _of("C6", "whole"), _result(load, "catapult_mlp3_mse", "sharpness")
+    if isinstance(runs, str):
+        return [claim.row(reason=runs)]
+    last = catapults(runs)["last"]
+    cases = []
+    for low, high in CATAPULT_WINDOWS:
+        inside = last.sel(gamma=slice(low * (1 - 1e-6), high * (1 + 1e-6)))
+        seeds = xr.DataArray(np.log(inside)).mean(
+            "gamma"
+        )  # geometric over the γ at which there is one; then over seeds
+        logs = mean_over_seeds(seeds.values)
+        mean = _moved(logs, np.exp)
+        seen = float(np.isfinite(inside).mean()) if inside.size else 0.0
+        cases.append((mean, (low, high), seen >= 0.5 and mean.within(*CATAPULT_BAND)))
+    return _measured(claim, cases, _scale(runs))
+
+
+def _moved(mean: Mean, move: Callable[[float], float]) -> Mean:
+    """A mean and its interval moved by an increasing function."""
+    low, high = mean.interval
+    return Mean(float(move(mean.value)), (float(move(low)), float(move(high))), mean.seeds)
+
+
+def _alignment_rows(load: Load) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    for depth, name in ALIGNMENT.items():
+        claim, runs = _of("C7", f"L = {depth}"), _result(load, name, "ntk_alignment")
+        if isinstance(runs, str):
+            made.append(claim.row(reason=runs))
+            continue
+        share = alignment_rise(runs)["share"].max("eta")  # a γ was run at one η
+        means = {float(g): mean_over_seeds(share.sel(gamma=g).values) for g in share.gamma.values}
+        control, *rich = sorted(means)
+        silent = means[control].value < SILENT_SHARE and not means[control].interval[1] > SILENT_SHARE
+        cases = [(means[g], (g, g), silent and means[g].interval[0] > SILENT_SHARE) for g in rich]
+        made += _measured(claim, cases, _scale(runs))
+    return made
+
+
+def _plateau_rows(load: Load) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    for stream, name in STREAMS.items():
+        runs = _result(load, name)
+        claims = [_of("C8", _part("gamma", stream)), _of("C8", _part("eta", stream))]
+        missing = _missing(claims, runs)
+        if missing or isinstance(runs, str):
+            made += missing or []
+            continue
+        for claim, windows in zip(claims, plateau_exponents(runs, stream), strict=True):
+            made += exponent_rows(claim, windows, _scale(runs))
+    return made
+
+
+def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[Exponent], list[Exponent]]:
+    """The exponents of the plateau's length in γ (of length × η, geometric mean over η) and in η, each in two windows.
+
+    The first takes the second to be −1: the η that were run follow γ.
+
+    Beside the first stands the solvable model's slope of its escape time over the same γ.
+    """
+    depth, length = int(json.loads(runs.attrs["recipe"])["depth"]), plateau(runs)
+    time = np.exp(np.log(length * length.eta).mean("eta"))
+    level = 1 - float(np.sqrt(PLATEAU_LEVEL))
+
+    def model(gamma: np.ndarray) -> np.ndarray:
+        return theory.escape_time(depth, gamma, "mse", level)
+
+    in_gamma = [exponent("C8", _part("gamma", stream), 1.0, time, window, model) for window in RICH_WINDOWS]
+    in_eta = [exponent("C8", _part("eta", stream), -1.0, length, window, None, eta_exponent) for window in RICH_WINDOWS]
+    return in_gamma, in_eta
+
+
+def _step_rows(load: Load) -> list[dict[str, Any]]:
+    claim = _of("C8", "steps")
+    results = {stream: _result(load, name) for stream, (name, _) in STEPS.items()}
+    missing = _missing([claim], *results.values())
+    if missing:
+        return missing
+    cases, scale = [], ""
+    for stream, runs in results.items():
+        assert not isinstance(runs, str)
+        scale, found = _scale(runs), step_times(runs)
+        richest, eta = max(((row["gamma"], row["eta"]) for row in found), default=(np.nan, np.nan))
+        mean = mean_over_seeds(len(row["times"]) for row in found if (row["gamma"], row["eta"]) == (richest, eta))
+        cases.append((mean, (richest, richest), mean.value == STEPS[stream][1]))
+    return _measured(claim, cases, scale)
+
+
+def _edge_rows(load: Load) -> list[dict[str, Any]]:
+    plan = {
+        "digits8": (("edge_of_stability_mlp3", 10.0), ("edge_of_stability_mlp3_large_batch", 10.0)),
+        "staircase": (("edge_of_stability_mlp3_staircase", 10.0), ("edge_of_stability_mlp3_staircase", 100.0)),
+    }
+    made: list[dict[str, Any]] = []
+    for part, settings in plan.items():
+        claim, results = _of("C9", part), [_result(load, name, "sharpness") for name, _ in settings]
+        missing = _missing([claim], *results)
+        if missing:
+            made += missing
+            continue
+        cases, scale = [], ""
+        for runs, (_, gamma) in zip(results, settings, strict=True):
+            assert not isinstance(runs, str)
+            scale = _scale(runs)
+            found, eta = edge(runs).sel(gamma=gamma), largest_eta(runs).sel(gamma=gamma)
+            found = found.sel(eta=float(eta)) if np.isfinite(eta) else found.isel(eta=-1)
+            mean = mean_over_seeds(found.settled.values)
+            cases.append((mean, (gamma, gamma), mean.within(*EDGE) and float(found.start.max()) < EDGE_START))
+        made += _measured(claim, cases, scale)
+    return made
+
+
+def _collapse_rows(load: Load) -> list[dict[str, Any]]:
+    results = {stream: _result(load, name) for stream, name in STREAMS.items()}
+    made: list[dict[str, Any]] = []
+    for stream, runs in results.items():
+        for name, level in COLLAPSE_LEVELS.items():
+            claim = _of("C10", _part(name, stream))
+            if isinstance(runs, str):
+                made.append(claim.row(reason=runs))
+                continue
+            found = [_best_exponent(runs, claim.part, window, level) for window in RICH_WINDOWS]
+            made += exponent_rows(claim, found, _scale(runs))
+    claim = _of("C10", "score")
+    missing = _missing([claim], *results.values())
+    if missing:
+        return made + missing
+    cases, scale = [], ""
+    for runs in results.values():
+        assert not isinstance(runs, str)
+        scale = _scale(runs)
+        ratios = mean_over_seeds(score_ratio(runs.isel(seed=[s])) for s in range(runs.sizes["seed"]))
+        window = (float(runs.gamma[0]), float(runs.gamma[-1]))
+        cases.append((ratios, window, ratios.interval[1] < SCORE_BELOW))
+    return made + _measured(claim, cases, scale)
+
+
+def _best_exponent(runs: xr.Dataset, part: str, window: Window, level: float) -> Exponent:
+    try:
+        found = collapse(runs, window, level)
+    except ValueError as why:
+        return Exponent("C10", part, 1.0, float("nan"), window, None, str(why))
+    return Exponent("C10", part, 1.0, 1.0, window, found.fit)
+
+
+def score_ratio(runs: xr.Dataset) -> float:
+    """The collapse's score in τ (a = 1) over that without γ (a = 0); NaN where nothing can be compared."""
+    try:
+        found = collapse(runs, resamples=1)
+    except ValueError:
+        return float("nan")
+    without = found.at(0.0)
+    return found.at(1.0) / without if without > 0 else float("nan")
+
+
+def _log_rows(load: Load) -> list[dict[str, Any]]:
+    claim = _of("C10", "L = 2")
+    two, three = _result(load, "collapse_mlp2"), _result(load, STREAMS["digits8"])
+    missing = _missing([claim], two, three)
+    if missing or isinstance(two, str) or isinstance(three, str):
+        return missing or []
+    windows = []
+    for window in RICH_WINDOWS:
+        try:
+            shallow, deep = log_growth(two, window), log_growth(three, window)
+        except ValueError as why:
+            windows.append((Mean(float("nan"), (np.nan, np.nan), 0), window, False, str(why)))
+            continue
+        holds = shallow.interval[0] > LOG_GROWTH and abs(deep.slope) <= LOG_GROWTH
+        windows.append((Mean(shallow.slope, shallow.interval, shallow.seeds), shallow.window, holds, ""))
+    made = _measured(claim, [case[:3] for case in windows], _scale(two))
+    return [row | ({"reason": case[3]} if case[3] else {}) for row, case in zip(made, windows, strict=True)]

@@ -1,0 +1,1 @@
+"""Steps beyond the edge of stability, S2, chapter 12."""

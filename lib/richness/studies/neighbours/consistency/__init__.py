@@ -1,0 +1,1 @@
+"""Super consistency, S1, chapter 11."""

@@ -1,0 +1,1 @@
+"""Batch normalisation without gradient explosion, S3, chapter 13."""

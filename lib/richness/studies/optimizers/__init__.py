@@ -1,0 +1,1 @@
+"""Other optimisers, schedules and batches, chapter 8."""

@@ -1,0 +1,1 @@
+"""Accuracy on unseen digits against γ, chapter 3."""

@@ -1,0 +1,335 @@
+"""Accuracy against γ at the best η, for several budgets T: what tuning γ gains, what leaving η behind costs; C15.
+
+η is chosen by the late loss, which is measured on fresh samples of the training stream, and accuracy is then read off on
+samples held out: choosing and judging by the same numbers would flatter. One η serves all seeds, as it would in practice.
+A budget shorter than the run is the same run, stopped earlier, since η is constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.stats import t as student
+
+from richness.analysis.boundaries import Window
+from richness.analysis.ledger import Claim, Load, obtained, rounded, verdict
+from richness.runs.experiment import Experiment
+from richness.runs.results import STATUS
+
+__all__ = [
+    "CLAIMS",
+    "MARGIN",
+    "RECIPES",
+    "REFERENCE",
+    "Difference",
+    "against_reference",
+    "best_gamma",
+    "budgets_probed",
+    "difference",
+    "left_behind",
+    "rows",
+    "tuned",
+    "untuned",
+]
+
+#: Accuracies closer than this count as equal: with 2,000 held-out digits one of .97 is known to ± .004.
+MARGIN = 0.005
+
+#: The γ against which others are held.
+REFERENCE = 1.0
+
+CHAPTER = "03-performance"
+_SAY = {"mse": "MSE", "cross_entropy": "cross-entropy"}
+
+#: Loss → the recipe from which C15 is computed.
+RECIPES = {loss: f"performance_mlp3_{loss}" for loss in _SAY}
+
+
+# -- the best η at every γ ---------------------------------------------------------------------------------------------
+
+
+def budgets_probed(runs: xr.Dataset, probe: str = "accuracy") -> list[int]:
+    """The budgets T at whose last step the probe was taken, ascending.
+
+    Raises:
+        ValueError: the result has no such probe.
+    """
+    if probe not in runs:
+        raise ValueError(f"expected a result with the probe {probe!r}; run the sweep with probes=({probe!r},).")
+    known = np.isfinite(runs[probe].transpose("step", ...).values).reshape(runs.sizes["step"], -1).any(axis=1)
+    taken = set(runs.step.values[known])
+    steps = runs.budget.values if "budget" in runs.coords else [runs.step.values[-1]]
+    return [int(step) for step in steps if step in taken]
+
+
+def _loss_at(runs: xr.Dataset, budget: int) -> xr.DataArray:
+    """Late loss at a budget, (gamma, eta, seed); NaN where the run had diverged or was not run."""
+    return runs.budget_loss.sel(budget=budget, drop=True) if "budget_loss" in runs else runs.late_loss
+
+
+def tuned(runs: xr.Dataset, probe: str = "accuracy") -> xr.Dataset:
+    """Every γ at its best η, for every budget at which the probe was taken.
+
+    The best η has the smallest late loss, geometric mean over seeds, among those that stayed finite in all seeds.
+
+    Returns:
+        ``eta`` (gamma, budget), NaN where every η diverged in some seed; ``edge`` (gamma, budget), true where a neighbour
+        of the best η was not run, so that the best may lie outside; ``accuracy`` and ``late_loss`` (gamma, budget, seed).
+
+    Raises:
+        ValueError: no such probe, or a result without a common η axis.
+    """
+    if "eta" not in runs.dims:
+        raise ValueError(f"expected a sweep over a common η axis, got dimensions {dict(runs.sizes)}.")
+    budgets = budgets_probed(runs, probe)
+    run = (runs.status != STATUS["not_run"]).all("seed").transpose("gamma", "eta").values
+    pieces = []
+    for budget in budgets:
+        late = _loss_at(runs, budget).transpose("gamma", "eta", "seed")
+        with np.errstate(divide="ignore"):
+            mean = np.log(late.values).mean(axis=2)
+        known = np.isfinite(mean)
+        best = np.argmin(np.where(known, mean, np.inf), axis=1)
+        some = known.any(axis=1)
+        padded = np.pad(run, ((0, 0), (1, 1)))
+        rows = np.arange(best.size)
+        at = xr.DataArray(best, dims="gamma")
+        seen = xr.DataArray(some, coords={"gamma": runs.gamma}, dims="gamma")
+        pieces.append(
+            xr.Dataset(
+                {
+                    "eta": ("gamma", np.where(some, runs.eta.values[best], np.nan)),
+                    "edge": ("gamma", some & ~(padded[rows, best] & padded[rows, best + 2])),
+                    "accuracy": runs[probe].sel(step=budget, drop=True).isel(eta=at).drop_vars("eta").where(seen),
+                    "late_loss": late.isel(eta=at).drop_vars("eta").where(seen),
+                },
+                coords={"gamma": runs.gamma.values},
+            ).reset_coords(drop=True)
+        )
+    joined = xr.concat(pieces, xr.DataArray(budgets, dims="budget", name="budget"))
+    return joined.transpose("gamma", "budget", "seed").assign_attrs(runs.attrs)
+
+
+# -- differences -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean of paired differences over seeds.
+
+    Attributes:
+        mean: of the differences. interval: 95 %, Student's t over seeds; infinite where there is one seed only.
+        seeds: how many.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.interval[0]:+.4f}, {self.interval[1]:+.4f}], {self.seeds} seeds"
+
+
+def difference(first: xr.DataArray, second: xr.DataArray) -> Difference:
+    """The mean of ``first − second``, both over (seed,), where both are known.
+
+    The interval is over seeds (initial weights and stream); all seeds are judged by the same held-out samples, whose choice it
+    does not cover.
+
+    Raises:
+        ValueError: no seed in which both are known.
+    """
+    apart = (first - second).dropna("seed").values
+    if apart.size == 0:
+        raise ValueError("there is no seed in which both accuracies are known.")
+    mean = float(apart.mean())
+    half = float("inf")
+    if apart.size > 1:
+        half = float(student.ppf(0.975, apart.size - 1) * apart.std(ddof=1) / np.sqrt(apart.size))
+    return Difference(mean, (mean - half, mean + half), int(apart.size))
+
+
+def _at(best: xr.Dataset, gamma: float) -> xr.Dataset:
+    """The γ of the grid nearest to ``gamma``.
+
+    Raises:
+        ValueError: none within a tenth of a decade.
+    """
+    near = int(np.abs(np.log(best.gamma.values / gamma)).argmin())
+    if abs(np.log10(best.gamma.values[near] / gamma)) > 0.1:
+        raise ValueError(f"no γ near {gamma:g} was run; there are {', '.join(f'{g:g}' for g in best.gamma.values)}.")
+    return best.isel(gamma=near)
+
+
+def best_gamma(best: xr.Dataset) -> xr.Dataset:
+    """The γ of the smallest late loss at its best η, for every budget.
+
+    Args:
+        best: of `tuned`.
+
+    Returns:
+        ``gamma`` (budget), by the geometric mean over seeds; ``low`` and ``high`` (budget), the smallest and the largest
+        that single seeds would choose.
+    """
+    late = np.log(best.late_loss)
+
+    def smallest(values: xr.DataArray) -> xr.DataArray:
+        return values.fillna(np.inf).idxmin("gamma")
+
+    each = smallest(late)
+    return xr.Dataset({"gamma": smallest(late.mean("seed")), "low": each.min("seed"), "high": each.max("seed")})
+
+
+def untuned(best: xr.Dataset, gammas: tuple[float, ...] = (0.01, REFERENCE, 100.0)) -> dict[float, list[Difference]]:
+    """What it costs not to tune γ: accuracy at a γ held fixed less that at the budget's best γ, both at their best η.
+
+    Args:
+        best: of `tuned`.
+
+    Returns:
+        For each of ``gammas`` within the grid, a difference for each budget, in order. Negative is a loss; the best γ is the
+        one of smallest late loss, so that a difference may also be positive.
+    """
+    chosen = best_gamma(best).gamma
+    low, high = best.gamma.values[[0, -1]]
+    return {
+        gamma: [
+            difference(
+                _at(best, gamma).accuracy.sel(budget=b), best.accuracy.sel(gamma=float(chosen.sel(budget=b)), budget=b)
+            )
+            for b in best.budget.values
+        ]
+        for gamma in gammas
+        if 0.9 * low <= gamma <= 1.1 * high
+    }
+
+
+def against_reference(runs: xr.Dataset, gamma: float = 100.0, reference: float = REFERENCE) -> pd.DataFrame:
+    """Accuracy at ``gamma`` less that at the reference, each at its best η, by every measure of accuracy that the result holds.
+
+    Returns:
+        One row for every probe and budget: ``probe, T``, ``accuracy`` and ``reference`` (means over seeds at the two γ),
+        ``difference, low, high`` (paired over seeds, 95 %).
+    """
+    rows = []
+    for probe in (name for name in ("accuracy", "unseen_accuracy") if name in runs):
+        best = tuned(runs, probe)
+        for budget in best.budget.values:
+            here = best.sel(budget=budget)
+            first, second = _at(here, gamma).accuracy, _at(here, reference).accuracy
+            gap = difference(first, second)
+            row = {"probe": probe, "T": int(budget), "accuracy": float(first.mean()), "reference": float(second.mean())}
+            rows.append(row | {"difference": gap.mean, "low": gap.interval[0], "high": gap.interval[1]})
+    return pd.DataFrame(rows)
+
+
+# -- an η that is left behind ------------------------------------------------------------------------------------------
+
+
+def left_behind(runs: xr.Dataset, reference: float = REFERENCE, probe: str = "accuracy") -> xr.Dataset:
+    """What it costs not to tune η anew when γ moves: accuracy along three rules, at the longest budget probed.
+
+    Args:
+        runs: a portrait, its band of η wide.
+        reference: the γ at which η was tuned.
+
+    Returns:
+        ``accuracy`` and ``diverged`` (rule, gamma, seed), and ``eta`` (rule, gamma), for three rules: ``"tuned anew"``, the
+        best η at every γ; ``"moved along"``, the reference's best η times the ratio of the natural scales; ``"left"``, the
+        reference's best η as it is. Each at the nearest η of the grid; NaN where that cell was not run. A diverged run
+        names classes at random: its accuracy is one over their number.
+
+    Raises:
+        ValueError: nothing at the reference stayed finite, or no probe.
+    """
+    best = tuned(runs, probe).isel(budget=-1)
+    made = Experiment.model_validate_json(runs.attrs["recipe"])
+    start = _at(best, reference)
+    if not np.isfinite(float(start.eta)):
+        raise ValueError(f"no run at γ = {reference:g} stayed finite in all seeds.")
+    scale = made.natural_eta(runs.gamma) / float(made.natural_eta(start.gamma))
+    rules = {
+        "tuned anew": best.eta,
+        "moved along": float(start.eta) * scale,
+        "left": xr.full_like(scale, float(start.eta)),
+    }
+    accuracy = runs[probe].sel(step=int(best.budget))
+    chance = 1 / made.source.outputs
+    axis, pieces = np.log(runs.eta.values), []
+    for eta in rules.values():
+        wanted = np.nan_to_num(np.log(eta.values), nan=axis[0])
+        at = xr.DataArray(np.abs(axis[None, :] - wanted[:, None]).argmin(axis=1), dims="gamma")
+        inside = (wanted >= axis[0]) & (wanted <= axis[-1])
+        state = runs.status.isel(eta=at).drop_vars("eta")
+        diverged = (state == STATUS["diverged"]) & xr.DataArray(inside, dims="gamma")
+        here = accuracy.isel(eta=at).drop_vars("eta").where(xr.DataArray(inside, dims="gamma"))
+        pieces.append(xr.Dataset({"accuracy": here.where(~diverged, chance), "diverged": diverged, "eta": eta}))
+    joined = xr.concat(pieces, xr.DataArray(list(rules), dims="rule", name="rule"), coords="minimal", compat="override")
+    return joined.transpose("rule", "gamma", "seed").assign_attrs(runs.attrs)
+
+
+# -- C15 ---------------------------------------------------------------------------------------------------------------
+
+#: C15 is judged in two windows, from the reference to each of these γ.
+_LARGE = (100.0, 1000.0)
+_KINDS = {
+    "many steps": ("as good as at γ = 1", f"not below −{MARGIN:g}"),
+    "few steps": ("worse than at γ = 1", f"below −{MARGIN:g}"),
+}
+
+CLAIMS = tuple(
+    Claim(
+        "C15",
+        f"{kind}, {_SAY[loss]}",
+        f"accuracy at the best η at large γ is {is_what}: difference at the {budget} budget",
+        predicted,
+        CHAPTER,
+    )
+    for (kind, (is_what, predicted)), budget in zip(_KINDS.items(), ("longest", "shortest"), strict=True)
+    for loss in _SAY
+)
+
+
+def rows(load: Load) -> list[dict[str, Any]]:
+    """C15: for each loss, large γ against γ = 1 at the longest and at the shortest budget."""
+    found = {loss: obtained(load, name) for loss, name in RECIPES.items()}
+    best = {loss: runs if isinstance(runs, str) else tuned(runs) for loss, runs in found.items()}
+    return [row for claim in CLAIMS for row in _rows(claim, best[_loss(claim)])]
+
+
+def _loss(claim: Claim) -> str:
+    return next(loss for loss, said in _SAY.items() if claim.part.endswith(f", {said}"))
+
+
+def _rows(claim: Claim, best: xr.Dataset | str) -> list[dict[str, Any]]:
+    if isinstance(best, str):
+        return [claim.row(reason=best)]
+    many = claim.part.startswith("many")
+    here = best.isel(budget=-1 if many else 0)
+    found: list[tuple[Window, Difference | str]] = []
+    for gamma in _LARGE:
+        try:
+            gap = difference(_at(here, gamma).accuracy, _at(here, REFERENCE).accuracy)
+            found.append(((REFERENCE, gamma), gap))
+        except ValueError as why:
+            found.append(((REFERENCE, gamma), str(why)))
+    holds = [(gap.mean >= -MARGIN) == many for _, gap in found if isinstance(gap, Difference)]
+    together = verdict(holds)
+    return [
+        _row(claim, window, gap, int(here.budget), together, str(best.attrs.get("scale", ""))) for window, gap in found
+    ]
+
+
+def _row(claim: Claim, window: Window, gap: Difference | str, budget: int, together: str, scale: str) -> dict[str, Any]:
+    known: dict[str, Any] = {"window": list(window), "scale": scale, "verdict": together}
+    known["claim"] = f"{claim.sentence} (T = {budget:,})"
+    if isinstance(gap, str):
+        return claim.row(**known, reason=gap)
+    if not np.isfinite(gap.interval).all():
+        return claim.row(**known, measured=rounded(gap.mean), reason="one seed only", seeds=gap.seeds)
+    ends = [rounded(end) for end in gap.interval]
+    return claim.row(**known, measured=rounded(gap.mean), interval=ends, reason="", seeds=gap.seeds)

@@ -1,0 +1,1 @@
+"""The setting, chapter 1: the data themselves, and how a run fails."""

@@ -1,0 +1,1 @@
+"""Are networks of different γ the same function, chapter 6."""
