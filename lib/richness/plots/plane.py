@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +18,13 @@ from richness.plots import theme
 from richness.plots.cells import (
     LOSS_NAMES,
     OPTIMIZER_NAMES,
-    conditions,
     last_step,
     natural,
     recipe,
     records,
     theory_depth,
 )
-from richness.plots.figure import Figure, figure
+from richness.plots.parts import shape_legend
 
 HEIGHT = 300
 NAMES = {"eta_works": "η_works", "eta_max": "η_max", "eta_crit": "η_crit", "eta_star": "η*", "eta_min": "η_min"}
@@ -295,28 +293,6 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
         ink = {"fill": alt.value(theme.MEASURED), "stroke": alt.value("white")}
         layers.append(marks.encode(x=plane.x, y=plane.y("eta_y"), shape=shape, tooltip=tooltip, **ink))
     return layers
-
-
-def nothing(why: str, runs: xr.Dataset, words: str, label: str | None) -> Figure:
-    """A figure that says in words why there is nothing to draw: a small run shows that too, and a chapter goes on."""
-    text = alt.Chart(alt.InlineData(values=textwrap.wrap(why, 44))).transform_window(line="row_number()")
-    marks = text.mark_text(align="left", baseline="top").encode(
-        x=alt.value(0), y=alt.Y("line:O", axis=None), text="data:N"
-    )
-    chart = theme.finished(marks.properties(width=theme.PLANE, height={"step": 18}))
-    return figure(chart, why, pd.DataFrame({"not drawn": [why]}), f"{words.rstrip()} {conditions(runs)}", label)
-
-
-def shape_legend(fill: str) -> alt.Legend:
-    return alt.Legend(
-        title=None,
-        orient="top",
-        columns=4,
-        symbolFillColor=fill,
-        symbolStrokeColor="#222",
-        symbolStrokeWidth=1,
-        symbolSize=36,
-    )
 
 
 # -- boundaries as lines

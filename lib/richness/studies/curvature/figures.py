@@ -15,7 +15,7 @@ from richness.networks.parameterization import natural_eta
 from richness.plots import theme
 from richness.plots.cells import LOSS_NAMES, conditions, depth, natural_words, recipe, records
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import nothing, shape_legend
+from richness.plots.parts import say_nothing_drawn, shape_legend
 from richness.runs.probes import DENSITY_EDGES
 from richness.runs.results import STATUS, recipe_of
 from richness.studies.curvature import analysis as found
@@ -51,7 +51,7 @@ def sharpness_exponents(
     words = (caption or "λ_max late in training.").rstrip()
     if points.empty:
         why = "At no γ did the runs beside the compared step sizes converge: there is no end of training to compare."
-        return nothing(why, results[0], words, label)
+        return say_nothing_drawn(why, results[0], words, label)
     fits = {_name(runs): {r: found.exponents(runs, r) for r in found.READINGS} for runs in results}
     names = [name for name in fits if name in set(points.net)]
     start = _name(results[first]) if _name(results[first]) in names else names[0]

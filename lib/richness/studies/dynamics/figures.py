@@ -15,7 +15,7 @@ from richness.analysis.boundaries import CONVERGED_BELOW
 from richness.plots import theme
 from richness.plots.cells import conditions, records
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import nothing
+from richness.plots.parts import say_nothing_drawn
 from richness.runs.results import STATUS
 from richness.studies.dynamics import analysis as found
 
@@ -70,7 +70,7 @@ def scrubber(
     one = next(iter(sources.values()))
     words = (caption or "One run on one time axis.").rstrip()
     if not rows:
-        return nothing("No run stayed finite, so that there is none to look at.", one, words, label)
+        return say_nothing_drawn("No run stayed finite, so that there is none to look at.", one, words, label)
     for place, row in enumerate(rows):
         row["run"] = place
     last = max(row["t"][-1] for row in rows)
@@ -273,7 +273,7 @@ def catapult_band(runs: xr.Dataset, *, caption: str | None = None, label: str | 
     rows = rows[(rows.made > 0) & np.isfinite(rows.x) & np.isfinite(rows.peak)]
     words = (caption or "Catapults.").rstrip()
     if rows.empty:
-        return nothing("No run near 2/(N λ₀) stayed finite.", runs, words, label)
+        return say_nothing_drawn("No run near 2/(N λ₀) stayed finite.", runs, words, label)
     rows["log_gamma"] = np.log10(rows.gamma)
     rows["fate"] = np.where(rows.share > 0.5, "catapulted and converged", "not")
     data = alt.InlineData(values=records(rows[["gamma", "log_gamma", "eta", "x", "peak", "late", "fate"]]))
@@ -358,7 +358,7 @@ def plateaus(runs: Mapping[int, xr.Dataset], *, caption: str | None = None, labe
     words = (caption or "How long the plateau lasts.").rstrip()
     rows = pd.concat(frames) if frames else pd.DataFrame()
     if rows.empty:
-        return nothing("No run left its plateau in every seed.", one, words, label)
+        return say_nothing_drawn("No run left its plateau in every seed.", one, words, label)
     rows["slow"], rows["log_gamma"] = rows.gamma / rows.eta, np.log10(rows.gamma)
     for field in ("mean", "min", "max"):
         rows[f"tau_{field}"] = rows[field] / rows.slow
@@ -457,7 +457,7 @@ def collapse_figure(
     try:
         known = {name: _scored(result) for name, result in sources.items()}
     except ValueError as why:
-        return nothing(str(why), one, words, label)
+        return say_nothing_drawn(str(why), one, words, label)
     rows = [
         row for place, name in enumerate(sources) for row in _collapse_rows(sources[name], known[name][0][1], place)
     ]

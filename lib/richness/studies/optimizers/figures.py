@@ -19,6 +19,7 @@ from richness.plots.cells import (
     setting,
 )
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import say_nothing_drawn
 from richness.plots.plane import (
     NAMES,
     SHAPES,
@@ -28,7 +29,6 @@ from richness.plots.plane import (
     join_rows,
     lines_panel,
     measured,
-    nothing,
     theory_lines,
 )
 
@@ -51,7 +51,7 @@ def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None,
     rows = pd.concat(frames)
     title = (caption or "The boundaries, apart.").rstrip()
     if rows.empty:
-        return nothing(
+        return say_nothing_drawn(
             "No boundary was seen: nothing converged, or its neighbours were not run.", results[0], title, label
         )
     for field in ("eta", "low", "high"):
@@ -124,7 +124,7 @@ def ratios(
     rows = join_rows(frames)
     title = (caption or "Boundaries compared.").rstrip()
     if rows.empty:
-        return nothing("The portraits have no γ at which both saw a boundary.", base, title, label)
+        return say_nothing_drawn("The portraits have no γ at which both saw a boundary.", base, title, label)
     gammas = theme.span(rows.gamma, 1.3)
     levels = {name: [1.0, *(expected or {}).get(name, ())] for name in names}
     etas = theme.span([*rows.low, *rows.high, *(level for each in levels.values() for level in each)], 1.5)

@@ -13,7 +13,7 @@ import xarray as xr
 from richness.plots import theme
 from richness.plots.cells import conditions, records
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import nothing, shape_legend
+from richness.plots.parts import say_nothing_drawn, shape_legend
 from richness.studies.performance import analysis as found
 
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
@@ -171,7 +171,7 @@ def tuning_gamma(results: Mapping[str, xr.Dataset], *, caption: str | None = Non
     lost = pd.concat([_lost_rows(name, runs) for name, runs in tuned.items()], ignore_index=True)
     if lost.empty:
         why = "None of the γ to be held fixed lies in the grid."
-        return nothing(why, next(iter(results.values())), caption or "What it costs not to tune γ.", label)
+        return say_nothing_drawn(why, next(iter(results.values())), caption or "What it costs not to tune γ.", label)
     span = theme.span(best["T"], 1.3)
     x = alt.X("T:Q", scale=theme.log_scale(*span), axis=theme.log_axis("budget T, steps", *span))
     chart = theme.beside(_best_panel(best, x), _lost_panel(lost, x)).add_params(_menu(list(results)))
@@ -284,7 +284,7 @@ def leaving_eta(results: Mapping[str, xr.Dataset], *, caption: str | None = None
         try:
             frames.append(_left_rows(name, runs))
         except ValueError as why:
-            return nothing(str(why), runs, caption or "What it costs to leave η behind.", label)
+            return say_nothing_drawn(str(why), runs, caption or "What it costs to leave η behind.", label)
     rows = pd.concat(frames, ignore_index=True)
     gammas, ends = theme.span(rows.gamma, 1.3), _span(rows, "error")
     x, scale, axis = _gamma_x(gammas), theme.log_scale(*ends), theme.log_axis(None, *ends)

@@ -20,7 +20,8 @@ from richness.networks.parameterization import natural_eta
 from richness.plots import theme
 from richness.plots.cells import conditions, depth, last_step, recipe, records
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import nothing, shape_legend, view_param
+from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.plane import view_param
 from richness.studies.solvable.overlay import BEND_WITHIN, laid_over
 
 DEPTHS = (2, 3, 4, 6)
@@ -493,7 +494,7 @@ def model_overlay(portraits: Sequence[xr.Dataset], *, caption: str | None = None
                 fits.append({"portrait": name, "boundary": boundary, "constants": constants, **laid.attrs})
     words = (caption or "The model's curves over measured portraits.").rstrip()
     if not rows:
-        return nothing("Neither η_max nor η_min was seen at four γ.", portraits[0], words, label)
+        return say_nothing_drawn("Neither η_max nor η_min was seen at four γ.", portraits[0], words, label)
     table = pd.concat(rows, ignore_index=True)
     chart = _overlay_chart(table, list(dict.fromkeys(table.portrait)))
     fitted = pd.DataFrame(fits)

@@ -22,13 +22,8 @@ from richness.plots.cells import (
     setting,
 )
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import (
-    NAMES,
-    boundary_rows,
-    definitions,
-    nothing,
-    shape_legend,
-)
+from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.plane import NAMES, boundary_rows, definitions
 
 _SPREAD = "Points: geometric means over seeds, bars from the lowest to the highest seed."
 _SYMBOLS = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
@@ -58,7 +53,7 @@ def exponents_by_depth(
     rich = rows[(rows.side == "rich") & np.isfinite(rows.slope)]
     title = (caption or "Rich-side exponents against depth.").rstrip()
     if rich.empty:
-        return nothing("No boundary was seen at four γ or more on the rich side.", results[0], title, label)
+        return say_nothing_drawn("No boundary was seen at four γ or more on the rich side.", results[0], title, label)
     words = {"loss": LOSS_NAMES, "optimizer": OPTIMIZER_NAMES}[apart]
     kinds = [words[kind] for kind in dict.fromkeys(rows[apart])]
     span = theme.span([*rich.low, *rich.high, *rich.predicted], 1.1)
@@ -188,7 +183,7 @@ def closing(results: Sequence[xr.Dataset], *, caption: str | None = None, label:
     bands = pd.concat([_band(runs) for runs in results])
     title = (caption or "The triangle closes with depth and time.").rstrip()
     if bands.empty:
-        return nothing("Neither η_max nor η_min was seen at γ ≥ 1.", results[0], title, label)
+        return say_nothing_drawn("Neither η_max nor η_min was seen at γ ≥ 1.", results[0], title, label)
     tips = pd.concat([_tips(runs) for runs in results])
     panels = [_band_panel(bands)]
     if tips.tip.notna().any():

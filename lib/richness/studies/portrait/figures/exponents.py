@@ -15,7 +15,8 @@ from richness.analysis.exponents import Exponent, predicted, slopes
 from richness.plots import theme
 from richness.plots.cells import conditions, last_step, natural, natural_words, records, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import NAMES, boundary_rows, nothing, shape_legend
+from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.plane import NAMES, boundary_rows
 
 _INK = {"lazy": theme.LAZY, "rich": theme.RICH}
 _SPREAD = "Bars run from the lowest to the highest seed; points are geometric means over seeds."
@@ -54,14 +55,16 @@ def boundary_fits(
     rows = boundary_rows(_boundary(runs, name), natural(runs), name)
     words = (caption or f"The exponents of {NAMES[name]}.").rstrip()
     if rows.empty:
-        return nothing(f"{NAMES[name]} was seen at no γ: its neighbours were not run.", runs, words, label)
+        return say_nothing_drawn(f"{NAMES[name]} was seen at no γ: its neighbours were not run.", runs, words, label)
     if exponents is None:
         asked = {side: slopes(runs, name, side) for side in keys}
     else:
         asked = {side: [e for e in exponents if (e.id, e.part) == key] for side, key in keys.items()}
     panels = [_panel(rows, name, side, fits) for side, fits in asked.items() if len(_side(rows, side)) > 1]
     if not panels:
-        return nothing(f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim.", runs, words, label)
+        return say_nothing_drawn(
+            f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim.", runs, words, label
+        )
     note = (
         f"{words} {_definition(runs, name)} {_SPREAD} Solid: least squares in the window named, with its 95 % "
         "bootstrap interval over seeds, γ and the grid; dashed: the predicted exponent, at the measurement's height. "
@@ -220,7 +223,7 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     rows = rows[rows.gamma >= 0.999]
     if rows.empty:
         why = "η_min was seen at no γ ≥ 1: nothing learned there, or the cell below it was not run."
-        return nothing(why, runs, caption or "The smallest η that learns, at several budgets.", label)
+        return say_nothing_drawn(why, runs, caption or "The smallest η that learns, at several budgets.", label)
     for field in ("eta", "low", "high"):
         rows[f"{field}_T"] = rows[field] * rows["T"]
     names = [f"T = {int(b)}" for b in smallest["budget"].values]
@@ -289,7 +292,7 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
     both = points["eta_max"].merge(points["eta_star"], on="gamma", suffixes=("_max", "_star"))
     if both.empty:
         why = "There is no γ at which both η_max and η* were seen."
-        return nothing(why, runs, caption or "The best η beside the largest that converges.", label)
+        return say_nothing_drawn(why, runs, caption or "The best η beside the largest that converges.", label)
     rows = pd.concat(points.values())
     for field in ("eta", "low", "high"):
         rows[field] = rows[field] / rows["natural"]

@@ -25,6 +25,7 @@ from richness.plots.cells import (
     setting,
 )
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import shape_legend
 from richness.plots.plane import (
     CELLS,
     HEIGHT,
@@ -36,7 +37,6 @@ from richness.plots.plane import (
     definitions,
     measured,
     placed,
-    shape_legend,
     theory_lines,
     view_param,
 )

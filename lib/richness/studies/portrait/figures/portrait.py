@@ -22,6 +22,7 @@ from richness.plots.cells import (
     theory_depth,
 )
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import say_nothing_drawn, shape_legend
 from richness.plots.plane import (
     HEIGHT,
     NAMES,
@@ -31,9 +32,7 @@ from richness.plots.plane import (
     boundary_rows,
     cell_layers,
     measured,
-    nothing,
     predicted_line,
-    shape_legend,
     theory_lines,
     view_param,
 )
@@ -160,7 +159,7 @@ def triangle(
     both = both[both.gamma >= 0.999]
     if len(both) < 2:
         why = f"The triangle needs η_max and η_min at two γ ≥ 1 or more; here both were seen at {len(both)}."
-        return nothing(why, runs, caption or "The triangle of optimizability.", label)
+        return say_nothing_drawn(why, runs, caption or "The triangle of optimizability.", label)
     tip, lines = _tip(points, L, float(both.gamma.max()))
     low, high = 1.0, max(float(both.gamma.max()), tip if np.isfinite(tip) else 0) * 1.5
     span = theme.span(

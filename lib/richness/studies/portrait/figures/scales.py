@@ -12,7 +12,8 @@ from richness.analysis.exponents import predicted, slopes
 from richness.plots import theme
 from richness.plots.cells import conditions, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import NAMES, boundary_rows, definitions, lines_panel, measured, nothing
+from richness.plots.parts import say_nothing_drawn
+from richness.plots.plane import NAMES, boundary_rows, definitions, lines_panel, measured
 
 _SYMBOLS = ("circle", "square", "diamond")
 _ASKED = (("eta_max", "lazy"), ("eta_max", "rich"), ("eta_star", "rich"), ("eta_min", "rich"))
@@ -38,7 +39,7 @@ def at_scales(results: Sequence[xr.Dataset], *, caption: str | None = None, labe
         frames += [frame.assign(scale=str(runs.attrs["scale"])) for frame in kept.values() if not frame.empty]
     title = (caption or "The boundaries at each scale.").rstrip()
     if not frames:
-        return nothing("No boundary was seen at any scale.", results[0], title, label)
+        return say_nothing_drawn("No boundary was seen at any scale.", results[0], title, label)
     rows = pd.concat(frames, ignore_index=True)
     for field in ("eta", "low", "high"):
         rows[field] = rows[field] / rows.natural
