@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from richness.analysis.stats import percentile_interval, resample_counts
 from richness.runs.outcomes import (
     APPROACHES,
     CONVERGED_BELOW,
@@ -391,16 +392,6 @@ def _weighted_slope(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.nda
         return (weights * centred * y).sum(axis=1) / np.where(spread > 1e-12, spread, np.nan)
 
 
-def _resampled_counts(draws: np.random.Generator, resamples: int, size: int) -> np.ndarray:
-    """How often each of ``size`` things is drawn, with replacement, in each resample: (resample, size)."""
-    return draws.multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
-
-
-def _interval(slopes: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanpercentile(slopes, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def fit(boundary: xr.DataArray, window: Window, resamples: int = 2000, random_state: int = 0) -> Fit:
     """The exponent of a boundary: least squares of log10 η (mean over seeds) on log10 γ.
 
@@ -423,13 +414,13 @@ def fit(boundary: xr.DataArray, window: Window, resamples: int = 2000, random_st
     mean = np.nanmean(y, axis=1)
     slope, intercept = np.polyfit(x, mean, 1)
     draws = np.random.default_rng(random_state)
-    seed_counts = _resampled_counts(draws, resamples, y.shape[1])
+    seed_counts = resample_counts(draws, resamples, y.shape[1])
     placed = np.nanmean(half, axis=1) * draws.uniform(-1, 1, (resamples, x.size))
-    weights = _resampled_counts(draws, resamples, x.size)
+    weights = resample_counts(draws, resamples, x.size)
     slopes = _weighted_slope(x, _mean_over_seeds(y, seed_counts) + placed, weights)
     return Fit(
         slope=float(slope),
-        interval=_interval(slopes),
+        interval=percentile_interval(slopes),
         intercept=float(intercept),
         window=(float(gamma[0]), float(gamma[-1])),
         gammas=tuple(gamma.tolist()),
@@ -466,17 +457,17 @@ def fit_budget(boundary: xr.DataArray, window: Window, resamples: int = 2000, ra
     per_seed = y @ centred  # (gamma, seed); NaN where a budget was not seen
     slope = float(np.nanmean(np.nanmean(per_seed, axis=1)))
     draws = np.random.default_rng(random_state)
-    seed_counts = _resampled_counts(draws, resamples, y.shape[1])
+    seed_counts = resample_counts(draws, resamples, y.shape[1])
     placed = (np.nanmean(half, axis=1) * draws.uniform(-1, 1, (resamples, gamma.size, x.size))) @ centred
     slopes = _mean_over_seeds(per_seed, seed_counts) + placed
-    weights = _resampled_counts(draws, resamples, gamma.size) * np.isfinite(slopes)
+    weights = resample_counts(draws, resamples, gamma.size) * np.isfinite(slopes)
     with np.errstate(invalid="ignore"):
         resampled = (weights * np.where(np.isfinite(slopes), slopes, 0)).sum(axis=1) / weights.sum(axis=1)
     mean = np.nanmean(y, axis=1)
     residual = mean - mean.mean(axis=1, keepdims=True) - slope * (x - x.mean())
     return Fit(
         slope=slope,
-        interval=_interval(resampled),
+        interval=percentile_interval(resampled),
         intercept=float(mean.mean() - slope * x.mean()),
         window=(float(gamma[0]), float(gamma[-1])),
         gammas=tuple(gamma.tolist()),

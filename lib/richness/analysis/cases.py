@@ -10,7 +10,9 @@ import numpy as np
 import xarray as xr
 
 from richness.analysis.ledger import Claim, rounded, verdict
-from richness.analysis.stats import NOTHING, Mean
+from richness.analysis.stats import Mean
+
+NOTHING = "fewer than two seeds, or no finite number"
 
 
 def select_cases(runs: xr.Dataset, **fields: Any) -> xr.Dataset:
@@ -34,10 +36,10 @@ def select_case(runs: xr.Dataset, **fields: Any) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting's measurement: a mean over seeds (None: nothing to measure), and whether the criterion holds."""
+    """One setting's measurement: a mean over seeds (of fewer than two: nothing to measure), and whether the criterion holds."""
 
     words: str
-    found: Mean | None
+    found: Mean
     holds: bool
 
 
@@ -62,15 +64,15 @@ def case_rows(
         settings = list(measure(runs))
     except ValueError as why:
         return [claim.row(reason=str(why), scale=scale)]
-    if not any(one.found for one in settings):
+    if all(one.found.seeds < 2 for one in settings):
         return [claim.row(reason=NOTHING, scale=scale)]
     sentence = f"{claim.sentence} (in turn: {'; '.join(one.words for one in settings)})"
     judged = "not-tested" if untested else verdict(one.holds for one in settings)
     return [claim.row(claim=sentence, scale=scale, verdict=judged, **_numbers(one.found, untested)) for one in settings]
 
 
-def _numbers(found: Mean | None, untested: str) -> dict[str, Any]:
-    if found is None:
+def _numbers(found: Mean, untested: str) -> dict[str, Any]:
+    if found.seeds < 2:
         return {"reason": NOTHING}
     known = {"measured": rounded(found.value), "seeds": found.seeds}
     if untested:

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from richness.analysis.boundaries import CONVERGED_BELOW
 from richness.analysis.cases import Setting, case_rows, select_case
 from richness.analysis.ledger import Claim, Load, obtained
-from richness.analysis.stats import mean
+from richness.analysis.stats import mean_over_seeds
 from richness.measure.features import RANKS
 from richness.studies.neighbours.beyond.recipes import RELU
 
@@ -207,19 +207,19 @@ def rows(load: Load) -> list[dict[str, Any]]:
 
 
 def _above(words: str, values: np.ndarray, bound: float = 0.0) -> Setting:
-    found = mean(values)
+    found = mean_over_seeds(values)
     return Setting(words, found, bool(found and found.interval[0] > bound))
 
 
 def _below(words: str, values: np.ndarray) -> Setting:
-    found = mean(values)
+    found = mean_over_seeds(values)
     return Setting(words, found, bool(found and found.interval[1] < 0))
 
 
 def _misses(runs: xr.Dataset) -> Iterable[Setting]:
     for words, scaled in (("plain steps", False), ("balanced steps", True)):
         worst = select_case(runs, scaled=scaled).miss.max(["eta", "taken"]).values.astype(float)
-        found = mean(np.log10(np.maximum(worst, np.finfo(float).tiny)))
+        found = mean_over_seeds(np.log10(np.maximum(worst, np.finfo(float).tiny)))
         yield Setting(words, found, bool(found and found.value <= EXACT))
 
 
@@ -246,7 +246,7 @@ def _at_edge(runs: xr.Dataset) -> Iterable[Setting]:
     for words, network in NETWORKS.items():
         one = kind(runs, False, network=network)
         eta = _last_that_trains(one)
-        found = mean(one.late_ratio.sel(eta=eta).values)
+        found = mean_over_seeds(one.late_ratio.sel(eta=eta).values)
         yield Setting(f"{words}, η = {eta:.3g}", found, bool(found and abs(found.value - 1) <= NEAR_EDGE))
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 from richness.analysis.cases import Setting, case_rows, select_case, select_cases
 from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, obtained
-from richness.analysis.stats import Mean, mean
+from richness.analysis.stats import Mean, mean_over_seeds
 from richness.studies.neighbours.normalised import theory
 
 __all__ = [
@@ -161,7 +161,7 @@ def _widths(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:
 
 def _furthest(cases: Iterable[xr.Dataset], quantity: Callable[[xr.Dataset], np.ndarray]) -> tuple[int, Mean | None]:
     """The width whose mean is largest in modulus, and that mean."""
-    means = [(int(one.width), mean(quantity(one))) for one in cases]
+    means = [(int(one.width), mean_over_seeds(quantity(one))) for one in cases]
     return max(means, key=lambda pair: abs(pair[1].value) if pair[1] else np.inf)
 
 
@@ -173,7 +173,7 @@ def _bounds(runs: xr.Dataset) -> Iterable[Setting]:
 
 def _decays(runs: xr.Dataset) -> Iterable[Setting]:
     for one in _widths(runs, weights="orthogonal", inputs="near"):
-        found = mean(decay(one))
+        found = mean_over_seeds(decay(one))
         yield Setting(f"d = {int(one.width)}", found, bool(found and _holds(found, 1.0)))
 
 
@@ -202,7 +202,7 @@ def _widest(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:
 def _gaussians(centred: bool) -> Callable[[xr.Dataset], Iterable[Setting]]:
     def measure(runs: xr.Dataset) -> Iterable[Setting]:
         for one in _widest(runs, weights="gaussian", activation="linear", centred=centred):
-            found = mean(one.gradient_slope.values / theory.gaussian_slope(int(one.samples), centred))
+            found = mean_over_seeds(one.gradient_slope.values / theory.gaussian_slope(int(one.samples), centred))
             words = f"B = {int(one.samples)}, d = {int(one.width)}"
             yield Setting(words, found, bool(found and _near(found, 1.0, RATIO_WITHIN)))
 
@@ -211,7 +211,7 @@ def _gaussians(centred: bool) -> Callable[[xr.Dataset], Iterable[Setting]]:
 
 def _relus(runs: xr.Dataset) -> Iterable[Setting]:
     for one in _widest(runs, activation="relu"):
-        found = mean(one.gradient_slope.values / theory.relu_slope())
+        found = mean_over_seeds(one.gradient_slope.values / theory.relu_slope())
         words = f"{one.weights.item()} weights, B = {int(one.samples)}, d = {int(one.width)}"
         yield Setting(words, found, bool(found and _near(found, 1.0, RATIO_WITHIN)))
 
@@ -223,19 +223,19 @@ def _traps(runs: xr.Dataset) -> Iterable[Setting]:
         ("twins", {"inputs": "twins"}),
         ("64 digits of 64 pixels", {"inputs": "digits", "width": 64}),
     ):
-        found = mean(growth(select_case(runs, **fields).first_gradient, (50, 500)))
+        found = mean_over_seeds(growth(select_case(runs, **fields).first_gradient, (50, 500)))
         yield Setting(words, found, bool(found and found.interval[0] > 0))
 
 
 def _unshaped(runs: xr.Dataset) -> Iterable[Setting]:
     for activation in ("tanh", "sin"):
-        found = mean(growth(select_case(runs, activation=activation, power=0.0).first_gradient, TALL))
+        found = mean_over_seeds(growth(select_case(runs, activation=activation, power=0.0).first_gradient, TALL))
         yield Setting(activation, found, bool(found and found.interval[0] > 10 * FREE))
 
 
 def _shaped(runs: xr.Dataset) -> Iterable[Setting]:
     for activation in ("tanh", "sin"):
-        found = mean(growth(corrected(select_case(runs, activation=activation, power=0.4)), TALL))
+        found = mean_over_seeds(growth(corrected(select_case(runs, activation=activation, power=0.4)), TALL))
         yield Setting(activation, found, bool(found and _near(found, 0.0, FREE)))
 
 
@@ -251,5 +251,5 @@ def _powers(runs: xr.Dataset) -> Iterable[Setting]:
         left = np.array([np.polyfit(sums, np.log(np.delete(grown, k, 1).mean(1)), 1)[0] for k in range(grown.shape[1])])
         full = np.polyfit(sums, np.log(grown.mean(1)), 1)[0]
         pseudo = len(left) * full - (len(left) - 1) * left
-        found = mean(pseudo)
+        found = mean_over_seeds(pseudo)
         yield Setting(activation, found, bool(found and _near(found, 1.0, RATIO_WITHIN)))
