@@ -61,7 +61,7 @@ def run_jupyter_book(root: Path, strict: bool, fresh: bool) -> None:
         hint = "every warning counts in a strict build; " if strict else ""
         raise SiteError(
             f"The website was not built (jupyter-book ended with {status}): {hint}the first ERROR or WARNING above "
-            "names the page. A chapter that failed leaves its traceback in _build/html/reports."
+            "names the page. A chapter that failed is named with its traceback."
         )
 
 

@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from richness.site import docstrings, engine, formulas, icons, pages, styles
+from richness.site import docstrings, engine, executing, formulas, icons, pages, styles
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_package
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("richness_katex", inline_renderers=renderers[0], block_renderers=renderers[1])
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _add_assets)
+    app.connect("env-before-read-docs", executing.execute_chapters)
     app.connect("autodoc-process-docstring", docstrings.process, priority=100)
     app.connect("missing-reference", docstrings.public_name)
     app.connect("html-page-context", _without_third_parties, priority=900)
