@@ -14,6 +14,9 @@ VENV ?= .venv
 PORT ?= 8000
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
+# Tests that share something dear name a group, and a group stays in one process.
+PROCESSES ?= 2
+PYTEST := $(RUN) -m pytest -n $(PROCESSES) --dist loadgroup
 
 # The one place that names PyTorch's public index of CPU builds. Where it answers, a machine without a GPU is spared
 # gigabytes of CUDA; where it does not, pip's ordinary road is taken.
@@ -47,19 +50,15 @@ book: setup ## chapters executed, website in _build/html
 	@echo "book: done. Read it with 'make serve', or open _build/html/index.html."
 
 test: setup ## all that CI checks: builds the site strictly, then tests it and everything else
-	@echo "test: 1 of 3, lint and types"
-	@$(call lint)
-	@echo "test: 2 of 3, the website from a clean _build, warnings as errors"
-	@$(RUN) -m richness.site build --strict --clean || { echo "test: the strict build failed. The message above names" \
-	  "the page; 'make book' builds without the strictness." >&2; exit 1; }
-	@echo "test: 3 of 3, every test"
-	@$(RUN) -m pytest
+	@echo "test: 1 of 2, lint and types, and the website from a clean _build, warnings as errors"
+	@$(MAKE) -j2 lint types strict-site
+	@echo "test: 2 of 2, every test"
+	@$(PYTEST) --durations=40
 
 check: setup ## the fast lane, under two minutes: lint, types, unit tests
-	@echo "check: lint and types"
-	@$(call lint)
-	@echo "check: unit tests (not the slow ones, not the website)"
-	@$(RUN) -m pytest -q -m "not slow and not site and not browser"
+	@echo "check: lint, types, unit tests (not the slow ones, not the website)"
+	@$(MAKE) lint
+	@$(MAKE) -j2 types unit-tests
 
 lab: setup ## JupyterLab on the chapters
 	@echo "lab: JupyterLab opens in the browser; stop it with Ctrl-C."
@@ -81,14 +80,24 @@ clean: ## removes _build and runs; keeps .venv
 	@rm -rf _build runs
 	@echo "clean: removed _build and runs."
 
-# Four tools, each silent when content, each with the command that mends what it found.
-define lint
-$(BIN)/ruff check . || { echo "lint: '.venv/bin/ruff check --fix .' mends most of these." >&2; exit 1; }; \
-$(BIN)/ruff format --check . || { echo "lint: '.venv/bin/ruff format .' writes the files as they should stand." >&2; exit 1; }; \
-said=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$said"; \
-  echo "lint: a room imports from a floor above its own; CONTRIBUTING.md has the list of floors." >&2; exit 1; }; \
-$(BIN)/mypy || { echo "lint: mypy found types that do not fit; the lines are above." >&2; exit 1; }
-endef
+# The parts of `test` and `check`. Four tools, each silent when content, each with the command that mends what it found.
+.PHONY: lint types strict-site unit-tests
+
+lint:
+	@$(BIN)/ruff check . || { echo "lint: '.venv/bin/ruff check --fix .' mends most of these." >&2; exit 1; }
+	@$(BIN)/ruff format --check . || { echo "lint: '.venv/bin/ruff format .' writes the files as they should stand." >&2; exit 1; }
+	@said=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$said"; \
+	  echo "lint: a room imports from a floor above its own; CONTRIBUTING.md has the list of floors." >&2; exit 1; }
+
+types:
+	@$(BIN)/mypy || { echo "types: mypy found types that do not fit; the lines are above." >&2; exit 1; }
+
+strict-site:
+	@$(RUN) -m richness.site build --strict --clean || { echo "test: the strict build failed. The message above names" \
+	  "the page; 'make book' builds without the strictness." >&2; exit 1; }
+
+unit-tests:
+	@$(PYTEST) -q -m "not slow and not site and not browser"
 
 # The environment. `.ready` is written last, so a broken install is taken up again.
 $(VENV)/.ready: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Under CI=true a skipped test is a failed one: what CI cannot run, nobody has checked. And one browser for all tests."""
+"""Under CI=true a skipped test is a failed one: what CI cannot run, nobody has checked. And one browser a process."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those of a file stay together, unless they name another group.
+
+    What a file's fixtures make is dear, and is then made once.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -77,14 +77,22 @@ def test_a_stem_finds_its_chapter():
         assert notebooks._find(path.stem) == path
 
 
+def test_without_a_name_every_chapter_is_rerun(richness, tmp_path, executed):
+    assert richness("rerun", "--scale", "smoke", "--out", tmp_path).code == 0
+    assert executed == [path.name for path in all_chapters()]
+
+
+# Each in a group of its own, so that they are shared out among the processes.
 @pytest.mark.slow
-def test_every_chapter_reruns_at_smoke_scale(richness, tmp_path):
-    answer = richness("rerun", "--scale", "smoke", "--out", tmp_path)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=pytest.mark.xdist_group(path.stem)) for path in all_chapters()]
+)
+def test_every_chapter_reruns_at_smoke_scale(richness, tmp_path, path):
+    answer = richness("rerun", path.stem, "--scale", "smoke", "--out", tmp_path)
     assert answer.code == 0, answer.err
-    for path in all_chapters():
-        executed = nbformat.read(tmp_path / path.name, 4)
-        injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-        assert injected and "smoke" in injected[0].source
+    cells = nbformat.read(tmp_path / path.name, 4).cells
+    injected = [cell for cell in cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert injected and "smoke" in injected[0].source
 
 
 # Sets of parameters --------------------------------------------------------------------------------------------------
@@ -187,7 +195,7 @@ def executed(monkeypatch) -> list[str]:
 
     def execute(path, output, **_):
         ran.append(Path(path).name)
-        if "stop" in Path(path).read_text():
+        if '"stop"' in Path(path).read_text():
             Path(output).write_text('{"cells": [')
             raise KeyboardInterrupt
         Path(output).write_text(Path(path).read_text())
