@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import looks
 import pytest
-from visits import SITE, Visit, watch
+from visits import SITE, Visit, built_pages, watch
 
 from richness.site.policy import site_policy
 from richness.site.serving import background
@@ -30,9 +32,9 @@ def address(site: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def visit(chromium: Any, address: str) -> Iterator[Any]:
-    """``visit(path, **context options)`` opens a page of the site and returns a `Visit`."""
+@contextmanager
+def opening(chromium: Any, address: str) -> Iterator[Callable[..., Visit]]:
+    """``open_page(path, **context options)`` opens a page of the site; all are closed at the end."""
     contexts = []
 
     def open_page(path: str, **options: Any) -> Visit:
@@ -47,3 +49,39 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def visit(chromium: Any, address: str) -> Iterator[Callable[..., Visit]]:
+    """``visit(path, **context options)`` opens a page of the site and returns a `Visit`."""
+    with opening(chromium, address) as open_page:
+        yield open_page
+
+
+# A page is loaded once by day, once by night and once on a phone; what was seen there is what the tests judge. Each of
+# these visits is a group, so that several processes share them out.
+
+
+def each_page(kind: str) -> list[Any]:
+    return [pytest.param(name, id=name, marks=pytest.mark.xdist_group(f"{kind} {name}")) for name in built_pages()]
+
+
+@pytest.fixture(scope="session", params=each_page("by day"))
+def by_day(request: pytest.FixtureRequest, chromium: Any, address: str) -> Any:
+    """What is seen of a page on a light screen, when each of its figures is brought to life and played with."""
+    with opening(chromium, address) as open_page:
+        return looks.by_day(open_page(request.param, color_scheme="light"))
+
+
+@pytest.fixture(scope="session", params=each_page("by night"))
+def by_night(request: pytest.FixtureRequest, chromium: Any, address: str) -> Any:
+    """What is seen of a page that is opened in the dark by a reader who wants no motion, and then turned light."""
+    with opening(chromium, address) as open_page:
+        return looks.by_night(open_page(request.param, color_scheme="dark", reduced_motion="reduce"))
+
+
+@pytest.fixture(scope="session", params=each_page("on a phone"))
+def on_a_phone(request: pytest.FixtureRequest, chromium: Any, address: str) -> Any:
+    """What is seen of a page that is 360 pixels wide."""
+    with opening(chromium, address) as open_page:
+        return looks.on_a_phone(open_page(request.param, viewport=looks.PHONE), axe=request.param in looks.SOME)

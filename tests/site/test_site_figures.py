@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from visits import SITE, Visit, built_pages
+from looks import alive, changes, drawing
+from visits import SITE, built_pages
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 ALL = built_pages()
@@ -21,71 +22,22 @@ def with_figures() -> list[str]:
 PAGES = with_figures()
 
 
-def alive(visited: Visit, figure: Any) -> None:
-    """Bring a figure into view and wait until it is alive."""
-    figure.scroll_into_view_if_needed()
-    identity = figure.get_attribute("id")
-    visited.page.wait_for_function(
-        f"() => document.getElementById('{identity}').dataset.state === 'live'", timeout=60_000
-    )
+def test_every_figure_becomes_alive_without_a_jump(by_day: Any) -> None:
+    assert [name for name, drawings in by_day.pictures.items() if drawings != 1] == []
+    assert {name: pixels for name, pixels in by_day.jumps.items() if pixels > 24} == {}, "the text below must not jump"
 
 
-def drawing(figure: Any) -> str:
-    """All drawn paths of a figure, with what paints them."""
-    return figure.locator(".richness-stage svg").evaluate("(svg) => svg.innerHTML")
+def test_every_choice_and_every_slider_changes_the_drawing(by_day: Any) -> None:
+    """Sliders by key; each says its new value."""
+    assert by_day.mute == []
 
 
-def changes(visited: Visit, figure: Any, before: str, tries: int = 30) -> bool:
-    """Whether the drawing differs from `before` within `tries` tenths of a second."""
-    for _ in range(tries):
-        if drawing(figure) != before:
-            return True
-        visited.page.wait_for_timeout(100)
-    return False
+def test_every_slider_has_one_label(by_day: Any) -> None:
+    assert by_day.unlabelled == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_figure_becomes_alive_without_a_jump(visit: Any, name: str) -> None:
-    visited = visit(name)
-    for figure in visited.page.locator("figure.richness-figure").all():
-        before = figure.locator(".richness-picture").bounding_box()
-        alive(visited, figure)
-        after = figure.locator(".richness-picture").bounding_box()
-        assert figure.locator(".richness-picture svg").count() == 1
-        assert abs(after["height"] - before["height"]) <= 24, "the text below must not jump"
-    assert visited.complaints == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_slider_changes_the_drawing_by_key(visit: Any, name: str) -> None:
-    visited = visit(name)
-    for figure in visited.page.locator("figure.richness-figure").all():
-        alive(visited, figure)
-        for slider in figure.locator("input[type=range]").all():
-            assert slider.evaluate("(input) => input.labels.length") == 1
-            before, said = drawing(figure), slider.get_attribute("aria-valuetext")
-            slider.focus()
-            low = float(slider.input_value()) <= float(slider.get_attribute("min"))
-            for press in ("ArrowRight" if low else "ArrowLeft", *["PageUp" if low else "PageDown"] * 10):
-                # Several steps of a slider may have the same nearest run.
-                visited.page.keyboard.press(press)
-                if changes(visited, figure, before, tries=5):
-                    break
-            assert slider.get_attribute("aria-valuetext") != said
-            assert drawing(figure) != before, f"{slider.get_attribute('data-signal')} changes nothing"
-    assert visited.complaints == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_choice_changes_the_drawing(visit: Any, name: str) -> None:
-    visited = visit(name)
-    for figure in visited.page.locator("figure.richness-figure").all():
-        alive(visited, figure)
-        for choice in figure.locator("input[type=radio]:not(:checked)").all():
-            before = drawing(figure)
-            choice.check()
-            assert changes(visited, figure, before), f"{choice.get_attribute('data-signal')} changes nothing"
-    assert visited.complaints == []
+def test_nothing_goes_wrong_while_figures_are_played_with(by_day: Any) -> None:
+    assert by_day.complaints_at_the_end == []
 
 
 EXPLORER = "fig-explorer"  # other figures with a slider have no plane to click on

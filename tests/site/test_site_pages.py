@@ -18,54 +18,25 @@ PAGES = built_pages()
 LATE = re.compile(r"_book/vega/|_book/lab/engine/(?!manifest)")  # fetched when a figure is seen, or a reader trains
 
 
-def scroll_through(page: Any) -> None:
-    """Scroll to the page's end and wait until every figure on it is alive."""
-    page.evaluate(
-        """async () => {
-          const wait = () => new Promise((done) => setTimeout(done, 30));
-          for (let y = 0; y < document.body.scrollHeight; y += 400) { scrollTo(0, y); await wait(); }
-          for (const figure of document.querySelectorAll(".richness-figure"))
-            for (let tries = 0; figure.dataset.state === "static" && tries < 100; tries++) {
-              figure.scrollIntoView();  // a busy machine draws no frame at some of the stops above
-              await wait();
-            }
-        }"""
-    )
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.richness-figure')].every((figure) => figure.dataset.state === 'live')",
-        timeout=60_000,
-    )
+def test_nothing_goes_wrong_and_no_one_else_is_asked(by_day: Any) -> None:
+    assert by_day.complaints == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_goes_wrong_and_no_one_else_is_asked(visit: Any, name: str) -> None:
-    visited = visit(name)
-    scroll_through(visited.page)
-    visited.page.wait_for_load_state("networkidle")
-    assert visited.complaints == []
+def test_colours_follow_a_reader_in_the_light(by_day: Any) -> None:
+    assert by_day.colours.paper > by_day.colours.ink + 100
 
 
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_follow_the_reader(visit: Any, name: str, scheme: str) -> None:
-    page = visit(name, color_scheme=scheme).page
-    page.wait_for_function(f"() => document.documentElement.dataset.theme === '{scheme}'")
-    paper, ink = lightness(page, "body", "backgroundColor"), lightness(page, "body", "color")
-    assert (paper > ink + 100) if scheme == "light" else (ink > paper + 100)
+def test_colours_follow_a_reader_in_the_dark(by_night: Any) -> None:
+    assert by_night.colours.ink > by_night.colours.paper + 100
 
 
-def lightness(page: Any, selector: str, property: str) -> float:
-    """Mean of a computed colour's channels, 0 to 255."""
-    colour = page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{property}")
-    return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3]) / 3
+def test_no_page_is_wider_than_a_phone(on_a_phone: Any) -> None:
+    assert on_a_phone.width <= 360
+    assert on_a_phone.complaints == []
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_page_is_wider_than_a_phone(visit: Any, name: str) -> None:
-    visited = visit(name, viewport={"width": 360, "height": 740})
-    scroll_through(visited.page)
-    assert visited.page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert visited.complaints == []
+def test_every_button_of_the_theme_shows_an_icon(by_day: Any) -> None:
+    assert by_day.bare_icons == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -105,18 +76,6 @@ def test_there_are_figures_on_the_pages_that_promise_them(site: Path) -> None:
     for name in ("00-introduction", "02-phase-portrait"):
         html = (site / "chapters" / f"{name}.html").read_text(encoding="utf-8")
         assert "richness-figure" in html or "data-richness-lab" in html, f"{name} shows no figure that answers"
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_button_of_the_theme_shows_an_icon(visit: Any, name: str) -> None:
-    page = visit(name).page
-    bare = page.evaluate(
-        "[...document.querySelectorAll('.fa-solid, .fa-regular, .fa-brands')]"
-        ".filter((icon) => { const style = getComputedStyle(icon);"
-        " return !(style.maskImage || style.webkitMaskImage || '').includes('data:image/svg'); })"
-        ".map((icon) => icon.className)"
-    )
-    assert bare == []
 
 
 def test_no_page_names_a_script_or_style_of_another_host(site: Path) -> None:
