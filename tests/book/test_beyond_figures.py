@@ -53,6 +53,7 @@ def test_training_is_means_over_seeds(edge):
     assert units == dict(enumerate(found.kind(edge, False).width.isel(seed=0).values.tolist(), start=1))
 
 
+@pytest.mark.slow
 def test_over_step_sizes_what_exploded_has_no_numbers(edge):
     edge = edge.copy(deep=True)
     edge["peak"].loc[{"eta": 64.0, "seed": 1}] = np.inf

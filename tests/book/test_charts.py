@@ -355,6 +355,7 @@ def test_the_first_cell_is_the_one_asked_for(runs: xr.Dataset) -> None:
         portrait_figures.explorer(runs, seed=7)
 
 
+@pytest.mark.slow
 def test_the_headline_portrait_is_light(headline: xr.Dataset) -> None:
     import gzip
 

@@ -245,6 +245,7 @@ def width_exponents(name, widths=(32, 64, 128), seeds=(0, 1)):
     return [np.polyfit(np.log(widths), np.log(group), 1)[0] for group in groups]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEPTH6)
 def test_everything_is_of_order_one_in_the_width(name):
     for group in width_exponents(name):

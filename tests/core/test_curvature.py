@@ -332,6 +332,7 @@ def direction(problem, probe):
     return v / v.norm()
 
 
+@pytest.mark.slow
 def test_the_densitys_points_are_the_eigenvalues_when_steps_are_enough(classifier):
     """Each with the mean share of it in the directions, whose expectation is 1/P."""
     probes, size = 6, classifier.size

@@ -53,6 +53,7 @@ def test_other_activations_and_real_targets(small, activation, task):
         np.testing.assert_allclose(train(experiment, 1, CELLS, engine=engine).loss, exact, rtol=1e-10, err_msg=engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 def test_float32_follows_float64(small, loss):
     """A hundred steps of stable cells, at sizes that fill whole tiles and at sizes that do not."""
@@ -239,6 +240,7 @@ LOAD = (
 )
 
 
+@pytest.mark.slow
 def test_without_a_compiler_torch_takes_over_and_says_why(tmp_path):
     empty = tmp_path / "bin"
     empty.mkdir()
@@ -246,6 +248,7 @@ def test_without_a_compiler_torch_takes_over_and_says_why(tmp_path):
     assert said.startswith("Fused no C++ compiler is installed") and "g++" in said
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_is_quoted(tmp_path):
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho no room for registers >&2\nexit 1\n")
@@ -270,6 +273,7 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     assert alone(LOAD, XDG_CACHE_HOME=str(tmp_path), TMPDIR=str(tmp_path)) == "Compiled"
 
 
+@pytest.mark.slow
 def test_the_kernel_is_not_asked_for_by_an_import():
     assert compiler.SOURCE.is_file()
     look = "from richness.runs.engines.compiler import _load; print(_load.cache_info().misses)"

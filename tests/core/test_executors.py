@@ -56,6 +56,7 @@ def test_threads_change_nothing(grid):
         assert equal(sweep(grid), sweep(grid, executor))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [ConnectionResetError("gone"), EOFError("cut off"), TimeoutError("no answer")])
 def test_a_lost_worker_is_replaced(grid, error):
     executor = Unlucky(error, times=execution.TRIES - 1)

@@ -57,6 +57,7 @@ experiments = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(fields=experiments, seed=st.integers(0, 5), log_gamma=st.floats(-2, 2), share=st.floats(0.01, 0.3))
 @settings(max_examples=30, deadline=None)
 def test_fused_compiled_and_general_are_the_same(fields, seed, log_gamma, share):

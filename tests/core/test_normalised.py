@@ -83,6 +83,7 @@ def test_gradients_against_differences(activation, power, centred):
     np.testing.assert_allclose(runs.first_gradient.sel(depth=3), runs.log_gradient.sel(layer=1))
 
 
+@pytest.mark.slow
 def test_measured_laws_of_small_networks():
     cases = [
         Case(width=16, samples=16, inputs="near"),

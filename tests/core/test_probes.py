@@ -167,6 +167,7 @@ def test_how_many_are_measured_together_changes_nothing(small, monkeypatch):
         assert np.array_equal(whole[name], apart[name], equal_nan=True), name
 
 
+@pytest.mark.slow
 def test_every_probe_has_its_place_in_a_result(small, tmp_path):
     experiment = small(depth=4, probes=("loss", *ALL), probe_points=2, steps=8, record_points=4)
     runs = sweep(experiment)

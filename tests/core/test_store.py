@@ -190,6 +190,7 @@ def test_an_unwritable_store_is_a_sentence(grid, tmp_path):
         sweep(grid, store=tmp_path / "file" / "store")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty"])
 def test_a_damaged_shard_is_named_and_made_again(grid, tmp_path, trained, harm):
     undisturbed = sweep(grid, store=tmp_path)
@@ -204,6 +205,7 @@ def test_a_damaged_shard_is_named_and_made_again(grid, tmp_path, trained, harm):
     read_sealed(victim)
 
 
+@pytest.mark.slow
 def test_cut_another_way_every_finished_cell_is_used(grid, tmp_path, trained, limit):
     undisturbed = sweep(grid)
     for _ in zip(range(5), finished(grid, shards.cells_of(grid), store=tmp_path), strict=False):

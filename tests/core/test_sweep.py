@@ -38,6 +38,7 @@ def test_shards_cover_every_cell_once(grid):
     assert len({s.name for s in pieces}) == len(pieces)
 
 
+@pytest.mark.slow
 def test_shard_size_and_executor_change_nothing(grid, monkeypatch):
     here = sweep(grid)
     with ThreadPoolExecutor(2) as executor:
@@ -54,6 +55,7 @@ def test_each_cell_is_its_own_sweep(small):
             assert one.loss.values.ravel().tolist() == whole.loss.sel(gamma=gamma, eta=eta, seed=1).values.tolist()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch):
     undisturbed, run_shard, calls = sweep(grid), shards.run_shard, []
 

@@ -47,6 +47,7 @@ def alone(experiment, seed: int, gamma: float, eta: float) -> np.ndarray:
     return np.array(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_batched_is_one_at_a_time(small, loss, depth):
@@ -74,6 +75,7 @@ def columns(history: History, index) -> History:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "batch_size"), [(12, 16), (64, 32)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_chunks_order_and_dropping_leave_every_bit(small, dtype, width, batch_size):

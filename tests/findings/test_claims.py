@@ -130,6 +130,7 @@ def test_a_portrait_of_one_budget_has_no_slope_in_the_budget(planted: Planted) -
     assert "three budgets" in next(row for row in rows if row["part"] == "T")["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [results.ResultError("no precomputed result"), FileNotFoundError("no such file")])
 def test_a_missing_result_names_the_command(error: Exception) -> None:
     def load(name: str) -> xr.Dataset:

@@ -289,6 +289,7 @@ def stored() -> dict[str, xr.Dataset]:
     }
 
 
+@pytest.mark.slow
 def test_what_is_planted_as_the_paper_has_it_is_reproduced(stored: dict[str, xr.Dataset]) -> None:
     rows = dynamics.rows(stored.__getitem__)
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows

@@ -139,6 +139,7 @@ def test_c15_holds_where_it_was_planted(accuracy: Planted, many: str, few: str) 
         assert ("T = 1,000" in row["claim"]) == row["part"].startswith("many")
 
 
+@pytest.mark.slow
 def test_c15_says_why_where_it_cannot_be_measured() -> None:
     rows = performance.rows(lambda name: planted(seeds=1))
     assert all(row["interval"] is None and row["reason"] == "one seed only" for row in rows)

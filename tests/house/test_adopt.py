@@ -47,6 +47,7 @@ def test_what_is_new_or_the_same_is_taken(place, offer, runs, tmp_path):
     assert results.load("small").attrs["device"] == "cuda: another"
 
 
+@pytest.mark.slow
 def test_what_no_sweep_makes_is_refused_even_by_force(place, offer, runs):
     offer(runs)
     before = place.read_bytes()
@@ -80,6 +81,7 @@ def altered(runs, kind: str):
     return moved.assign(loss=loss, status=(runs.status.dims, status, runs.status.attrs))  # each column is another η's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

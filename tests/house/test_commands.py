@@ -82,6 +82,7 @@ def test_a_grid_may_be_start_stop_points(richness, tmp_path):
     assert runs.gamma.values == pytest.approx([0.1, 1, 10]) and runs.sizes["eta"] == 5
 
 
+@pytest.mark.slow
 def test_advice_is_a_range_of_at_most_a_decade(richness):
     import json
 

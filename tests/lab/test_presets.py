@@ -56,6 +56,7 @@ def test_an_unknown_preset_is_named():
         preset_of("catapults")
 
 
+@pytest.mark.slow
 def test_the_catapult_leaps_and_learns():
     preset = preset_of("catapult")
     history, _ = trained(preset["ask"], "sharpness")
