@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -76,12 +73,3 @@ def measure(names: Sequence[str] = (), quick: bool = False, tell: Callable[[str]
         rows = [replace(row, target=None) for row in rows]
     ended = {"quick": quick, "seconds": time.perf_counter() - began, "load_after": report.load()}
     return report.as_data(rows, about | ended)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
-    found = measure(options.names, options.quick, lambda line: print(line, file=sys.stderr, flush=True))
-    print(json.dumps(found, ensure_ascii=False, indent=2))

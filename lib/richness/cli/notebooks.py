@@ -1,0 +1,85 @@
+"""``richness rerun`` and ``richness status``: chapters executed, and when each last was."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from richness.cli.errors import Failure, Usage, explain_validation
+from richness.cli.options import Parser, read_choice
+from richness.cli.tables import format_table
+
+if TYPE_CHECKING:
+    from richness.site.notebooks import Report
+
+
+def rerun(words: Sequence[str]) -> int:
+    reports = _rerun_chapters(_rerun_options().read(words))
+    rows = [
+        {"chapter": one.chapter, "seconds": round(one.seconds), "result": one.outcome, "notebook": str(one.output)}
+        for one in reports
+    ]
+    print("\n" + format_table(rows, ("chapter", "seconds", "result", "notebook"), widest=80))
+    failed = [f"{one.chapter} failed: {one.problem}" for one in reports if one.problem]
+    if failed:
+        raise Failure("; ".join(failed) + ".")
+    return 0
+
+
+def _rerun_options() -> Parser:
+    parser = Parser(
+        "rerun", "Executes chapters with Papermill, their parameters checked first. No name means all chapters."
+    )
+    add = parser.add_argument
+    add("chapters", metavar="CHAPTER", nargs="*", help="paths or stems, such as 02-phase-portrait")
+    add("--scale", help="smoke (seconds), laptop (what precomputed/ holds), paper (a GPU); default: each chapter's own")
+    add("--device", help="auto, cpu, cuda, cuda:1, mps")
+    add("--parameter", "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="sets one parameter of the chapter (repeatable)")  # fmt: skip
+    add("--parameters", metavar="SET",
+        help="a YAML file of parameters, or one of chapters/parameters/: smoke, laptop, t4, paper")  # fmt: skip
+    add("--out", metavar="DIR", default="runs", help="where the executed notebooks go (default: %(default)s)")
+    add("--log", metavar="FILE", help="gets a line of JSON a chapter (default: log.jsonl in DIR)")
+    add("--again", action="store_true", help="also what was executed before with the same parameters and commit")
+    return parser
+
+
+def _rerun_chapters(options: Namespace) -> list[Report]:
+    from pydantic import ValidationError
+
+    from richness.runs.results import SCALES
+    from richness.site.notebooks import rerun as rerun_notebooks
+    from richness.site.parameters import FIELDS, BadParameter
+
+    if options.scale is not None:
+        read_choice(options.scale, "--scale", SCALES)
+    parameter_of = {field: name for name, field in FIELDS.items()}
+    try:
+        return rerun_notebooks(
+            options.chapters, scale=options.scale, device=options.device, parameters=options.parameter,
+            parameter_set=options.parameters, out=Path(options.out), log=Path(options.log) if options.log else None,
+            again=options.again,
+        )  # fmt: skip
+    except BadParameter as error:
+        raise Usage(str(error)) from error
+    except ValidationError as error:
+        raise Usage(explain_validation(error, lambda field: f"-p {parameter_of.get(field, field)}")) from error
+
+
+def status(words: Sequence[str]) -> int:
+    parser = Parser(
+        "status", "When each chapter last ran from top to bottom; logs of reruns are taken into that record first."
+    )
+    parser.add_argument("logs", metavar="LOG", nargs="*", help="files that `richness rerun` wrote (log.jsonl)")
+    logs = parser.read(words).logs
+
+    from richness.runs.results import SCALES
+    from richness.site.status import COLAB, record
+    from richness.site.status import status as read_status
+
+    if logs:
+        record(map(Path, logs))
+    print(format_table(read_status().rows(), ("chapter", *SCALES, COLAB), widest=80))
+    return 0

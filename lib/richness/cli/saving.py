@@ -1,0 +1,135 @@
+"""Runs that leave a result file: finished parts are kept beside it until the whole is written."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from richness.cli.errors import Failure, Usage, join_lines
+from richness.cli.workers import Workers, open_executor
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from richness.runs.experiment import Experiment
+    from richness.runs.measurement import Measurement
+
+
+def holds_recipe(path: Path, recipe_hash: str) -> bool:
+    """Whether ``path`` holds that recipe's result already; an unreadable file or another recipe's is a failure."""
+    from richness.runs.results import ResultError, read
+
+    if not path.exists():
+        return False
+    try:
+        stored = str(read(path).attrs.get("recipe_hash"))
+    except ResultError as error:
+        problem = f"{path} exists and is not a whole result ({join_lines(error)})."
+        raise Failure(f"{problem} Move it away or choose another --out.") from error
+    if stored != recipe_hash:
+        problem = f"{path} holds another experiment (recipe {stored[:12]}, not {recipe_hash[:12]})."
+        raise Failure(f"{problem} Move it away or choose another --out.")
+    return True
+
+
+def carry_out_and_save(
+    described: Experiment | Measurement, path: Path, workers: Workers, name: str = "", scale: str = ""
+) -> None:
+    """Runs every cell of a sweep, or every seed of a measurement, and writes the result."""
+    from richness.runs.experiment import Experiment
+    from richness.runs.recipes import carry_out
+
+    about = f"{described.title}, {len(described.seeds)} seeds"
+    if isinstance(described, Experiment):
+        about = f"{len(described.cells())} cells × {len(described.seeds)} seeds × {described.steps} steps"
+    run_and_save(functools.partial(carry_out, name=name, scale=scale), described, about, path, workers)
+
+
+def run_and_save(
+    run: Callable[..., xr.Dataset], described: Experiment | Measurement, about: str, path: Path, workers: Workers
+) -> xr.Dataset:
+    """Calls ``run`` with finished shards kept beside ``path``, writes ``path`` whole, then drops the shards."""
+    from richness.runs.results import save
+
+    if workers.scheduler is None:  # else the device is one of the workers'
+        _check_device(described.device)
+    store = path.with_suffix(".parts")
+    with open_executor(workers) as executor, lock_result(store, path), _open_progress(path.stem) as progress:
+        print(f"{path.stem}: {about}", file=sys.stderr, flush=True)
+        try:
+            runs = run(described, executor=executor, store=store, progress=progress)
+            save(runs, path)
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"What is finished is kept in {store}; to go on:")
+            raise
+        shutil.rmtree(store, ignore_errors=True)
+    print("\n".join([f"{path}: {_count_outcomes(runs)}", *_list_costs(runs)]))
+    return runs
+
+
+def _check_device(device: str) -> None:
+    """Refuses a device that torch does not see, before any work is begun."""
+    from richness.runs.results import device_here
+
+    try:
+        device_here(device)
+    except ValueError as error:
+        raise Usage(f"--device: {error}.") from error
+
+
+@contextlib.contextmanager
+def lock_result(store: Path, path: Path) -> Iterator[None]:
+    """Refuses a second command that would write ``path`` while a first one does; a killed one holds nothing back."""
+    import filelock
+
+    lock = filelock.FileLock(store / ".lock", blocking=False)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise Failure(f"another command is at work on {path}; let it finish, or choose another --out.") from error
+    except OSError as error:
+        raise Failure(f"cannot write {store} ({error.strerror or error}); choose another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _open_progress(name: str) -> Iterator[Callable[[Any], None]]:
+    """A bar where someone is looking; in a log, a line every tenth."""
+    if sys.stderr.isatty():
+        from richness.runs.sweep import progress_bar
+
+        yield progress_bar(name)
+        return
+    told = 0
+
+    def tell(state: Any) -> None:
+        nonlocal told
+        if state.done * 10 // state.total > told:
+            told = state.done * 10 // state.total
+            print(f"{name}: {10 * told} %, {state}", file=sys.stderr, flush=True)
+
+    yield tell
+
+
+def _count_outcomes(runs: xr.Dataset) -> str:
+    if "status" not in runs:
+        return f"{runs.sizes['seed']} seeds"
+    names = str(runs.status.attrs["flag_meanings"]).split()
+    return ", ".join(f"{int((runs.status.values == flag).sum())} {name}" for flag, name in enumerate(names))
+
+
+def _list_costs(runs: xr.Dataset) -> list[str]:
+    """What each probe of a sweep has cost, the dearest first."""
+    seconds, share = (json.loads(runs.attrs.get(key, "{}")) for key in ("probe_seconds", "probe_share"))
+    dearest = sorted(seconds, key=seconds.__getitem__, reverse=True)
+    return [f"{name} {1e3 * seconds[name]:.3g} ms a cell and step, {share[name]:.0%} of the time" for name in dearest]

@@ -1,0 +1,104 @@
+"""``richness sweep`` and ``richness search``: an experiment described on the command line, and run."""
+
+from __future__ import annotations
+
+import functools
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from richness.cli.experiments import add_experiment_options, read_experiment
+from richness.cli.options import Parser, read_choice, read_output, read_whole
+from richness.cli.saving import carry_out_and_save, holds_recipe, run_and_save
+from richness.cli.tables import format_table
+from richness.cli.workers import add_worker_options, read_workers
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def sweep(words: Sequence[str]) -> int:
+    options = _sweep_options().read(words)
+    experiment = read_experiment(options)
+    workers = read_workers(options)
+    path = read_output(options.out or f"runs/sweep-{experiment.hash[:12]}.nc")
+    if holds_recipe(path, experiment.hash):
+        print(f"{path} holds this experiment already; nothing to do.")
+        return 0
+    carry_out_and_save(experiment, path, workers)
+    return 0
+
+
+def _sweep_options() -> Parser:
+    parser = Parser(
+        "sweep", "One sweep over the γ–η plane, resumable. Grids are numbers or start:stop:points, log-spaced."
+    )
+    parser.add_argument("--out", metavar="FILE.nc", help="where the result goes (default: runs/sweep-<hash>.nc)")
+    add_worker_options(parser)
+    add_experiment_options(parser)
+    return parser
+
+
+def search(words: Sequence[str]) -> int:
+    from richness.runs.search import identity
+    from richness.runs.search import search as search_plane
+
+    options = _search_options().read(words)
+    experiment = read_experiment(options)
+    workers = read_workers(options)
+    sought = _read_sought(options)
+    recipe_hash = identity(experiment, **sought)
+    path = read_output(options.out or f"runs/search-{recipe_hash[:12]}.nc")
+    if holds_recipe(path, recipe_hash):
+        print(f"{path} holds this search already; nothing to do.")
+        return 0
+    about = f"boundaries at {len(experiment.gammas)} γ × {len(experiment.seeds)} seeds, {experiment.steps} steps"
+    runs = run_and_save(functools.partial(search_plane, **sought), experiment, about, path, workers)
+    print(f"{runs.cells_run} of {runs.cells_full_grid} cells were run.")
+    print(_tabulate_boundaries(runs, sought["boundaries"]))
+    return 0
+
+
+def _search_options() -> Parser:
+    parser = Parser(
+        "search",
+        "The boundaries of the γ–η plane between the smallest and the largest η, without the plane; resumable.",
+    )
+    add = parser.add_argument
+    add("--boundaries", metavar="NAME", nargs="*", help="eta_max, eta_min, eta_crit (default: all)")
+    add("--per-decade", metavar="N", default="12",
+        help="points a decade of the grid of η that boundaries are placed on (default: %(default)s)")  # fmt: skip
+    add("--guard", metavar="N", default="1",
+        help="runs before a boundary that must show nothing (default: %(default)s)")  # fmt: skip
+    add("--out", metavar="FILE.nc", help="where the cells that were run go (default: runs/search-<hash>.nc)")
+    add_worker_options(parser)
+    add_experiment_options(parser)
+    return parser
+
+
+def _read_sought(options: Namespace) -> dict[str, Any]:
+    """Which boundaries, and how finely."""
+    from richness.runs.outcomes import APPROACHES
+
+    known = list(APPROACHES)
+    return {
+        "boundaries": [read_choice(name, "--boundaries", known) for name in options.boundaries or known],
+        "per_decade": read_whole(options.per_decade, "--per-decade", least=1),
+        "guard": read_whole(options.guard, "--guard"),
+    }
+
+
+def _tabulate_boundaries(runs: xr.Dataset, names: Sequence[str]) -> str:
+    """The boundaries at every γ, geometric mean over the seeds that saw them, η_min for the whole run."""
+    import numpy as np
+
+    from richness.analysis.boundaries import boundaries
+
+    seen = boundaries(runs)[list(names)]
+    seen = seen.sel(budget=runs.step.values[-1]) if "budget" in seen.dims else seen
+    means = seen.map(np.log10).mean("seed")
+    rows = [
+        {"gamma": float(gamma)} | {name: 10 ** float(means[name].sel(gamma=gamma)) for name in names}
+        for gamma in runs.gamma
+    ]
+    return format_table(rows, ("gamma", *names))
