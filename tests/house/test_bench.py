@@ -84,9 +84,11 @@ def test_peers_that_disagree_are_not_timed():
         sweeps.differences(experiment, {"ours": ours, "jax": off * np.nan})
 
 
-def test_a_job_that_breaks_leaves_a_row_and_the_others_go_on(richness, monkeypatch):
+def test_a_job_that_breaks_leaves_a_row_and_the_others_go_on(richness, monkeypatch, tmp_path):
+    """The command is given the report of these jobs by a clone of its own, which has nothing else."""
     from benchmarks import bench
     from benchmarks.report import Row
+    from richness.runs import results
 
     def breaks():
         raise RuntimeError("no such luck")
@@ -95,13 +97,36 @@ def test_a_job_that_breaks_leaves_a_row_and_the_others_go_on(richness, monkeypat
         return [Row("holds", "it holds", "work", "peer", ratio=3.0, target=2.0, spread=(2.5, 3.5))]
 
     monkeypatch.setattr(bench, "JOBS", {"breaks": breaks, "holds": holds})
+    reports = {"": bench.measure(), "holds": bench.measure(["holds"])}
+    with pytest.raises(ValueError, match="breaks, holds"):
+        bench.measure(["nothing"])
+    (tmp_path / "benchmarks").mkdir()
+    program = f"import sys\nprint({ {names: json.dumps(report) for names, report in reports.items()} }[' '.join(sys.argv[1:])])"
+    (tmp_path / "benchmarks" / "__main__.py").write_text(program)
+    monkeypatch.setattr(results, "checkout", lambda: tmp_path)
     answer = richness("bench")
     assert answer.code == 1 and "breaks: RuntimeError: no such luck" in answer.err
     assert "2.5 to 3.5" in answer.out and "≥ 2" in answer.out and "yes" in answer.out
     answer = richness("bench", "--only", "holds")
     assert answer.code == 0 and "breaks" not in answer.out
-    answer = richness("bench", "--only", "nothing")
-    assert answer.code == 1 and "breaks, holds" in answer.err
+
+
+def test_an_unknown_job_is_refused_with_the_names_of_all(capfd):
+    """The words of the program come through the command, and nothing beside them."""
+    from benchmarks.bench import QUICK
+    from richness.cli import main
+
+    assert main(["bench", "--quick", "--only", "nothing"]) == 1
+    said = capfd.readouterr()
+    assert said.err == f"richness bench: unknown job nothing: choose from {', '.join(QUICK)}.\n" and not said.out
+
+
+def test_without_the_benchmarks_a_clone_is_asked_for(richness, monkeypatch):
+    from richness.runs import results
+
+    monkeypatch.setattr(results, "checkout", lambda: None)
+    answer = richness("bench")
+    assert answer.code == 1 and "run this in a clone" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from richness import cli
+from richness.cli import workers
 from richness.runs import results
 
 PAGE = Path(__file__).parents[2] / "chapters" / "clusters.md"
@@ -291,7 +292,7 @@ def free_port(first: int = 20000) -> int:
 
 
 def test_a_scheduler_that_does_not_answer_is_a_sentence(richness, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "SCHEDULER_PATIENCE", 1)
+    monkeypatch.setattr(workers, "SCHEDULER_PATIENCE", 1)
     answer = richness(*tiny, "--scheduler", f"tcp://127.0.0.1:{free_port()}", "--out", tmp_path / "a.nc")
     assert answer.code == 1 and "nothing answers at tcp://127.0.0.1:" in answer.err and "within 1 s" in answer.err
     assert "Traceback" not in answer.err and not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ import pytest
 
 from richness import cli
 from richness.analysis import ledger as claims
+from richness.cli import saving
 
 
 def test_help_does_not_wait_for_torch():
@@ -204,7 +205,7 @@ def test_one_command_at_a_time_writes_a_file(richness, tmp_path):
     assert answer.code == 1 and f"another command is at work on {out}" in answer.err
     run.kill()
     run.communicate()
-    with cli._alone(out.with_suffix(".parts"), out):
+    with saving.lock_result(out.with_suffix(".parts"), out):
         pass
 
 
@@ -286,7 +287,7 @@ def test_an_unexpected_error_is_still_one_line(richness, monkeypatch):
     def broken():
         raise TypeError("something odd")
 
-    monkeypatch.setitem(cli.COMMANDS, "ledger", ("", broken))
+    monkeypatch.setattr(claims, "ledger", broken)
     answer = richness("ledger")
     assert answer.code == 1 and "something odd" in answer.err and "RICHNESS_DEBUG=1" in answer.err
     assert "Traceback" not in answer.err

@@ -14,6 +14,7 @@ import pytest
 
 from richness import cli
 from richness.analysis import boundaries as found
+from richness.cli import train
 from richness.lab import html, pack
 from richness.networks.parameterization import natural_eta
 from richness.plots.theme import LATE_LOSS, LAZY, MIDDLE, RICH, STABILITY
@@ -354,7 +355,7 @@ def test_the_command_is_read_by_the_command_line(node, change, monkeypatch):
     ask = ASK | change
     words = shlex.split(node("return address.commandOf(args.ask, args.ask.task !== 'teacher')", ask=ask))
     met: list[Experiment] = []
-    monkeypatch.setattr(cli, "_sweep_and_save", lambda experiment, *rest: met.append(experiment))
+    monkeypatch.setattr(train, "carry_out_and_save", lambda experiment, *rest: met.append(experiment))
     assert words[0] == "richness"
     assert cli.main(words[1:]) == 0
     (experiment,) = met

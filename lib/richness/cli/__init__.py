@@ -11,7 +11,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 
 from richness.cli.errors import Usage, explain_error, suggest
 
@@ -66,7 +66,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name, *words = arguments
     if name in ("-V", "--version"):
-        print(f"richness {metadata.version('richness')}")
+        from importlib.metadata import version  # which takes longer than all of the help
+
+        print(f"richness {version('richness')}")
         return 0
     if name not in COMMANDS:
         known = list(COMMANDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from richness.cli.errors import Failure
@@ -43,7 +43,7 @@ def _read_setting(options: Namespace) -> dict[str, Any]:
     from richness.data import TASKS
     from richness.networks import LOSSES, NETWORKS, OPTIMIZERS
 
-    known = {"network": NETWORKS, "task": TASKS, "loss": LOSSES, "optimizer": OPTIMIZERS}
+    known: dict[str, Iterable[str]] = {"network": NETWORKS, "task": TASKS, "loss": LOSSES, "optimizer": OPTIMIZERS}
     setting: dict[str, Any] = {
         name: read_choice(getattr(options, name), f"--{name}", tuple(names)) for name, names in known.items()
     }

@@ -15,7 +15,7 @@ from richness.runs.experiment import Experiment
 from richness.runs.measurement import Measurement
 
 MAX_POINTS = 10_000
-METAVARS = {"gammas": "X|A:B:N", "etas": "X|A:B:N"}
+METAVARS = {"gammas": "X|A:B:N", "etas": "X|A:B:N", "band": "LOW HIGH"}
 
 
 def add_experiment_options(parser: Parser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from richness.cli.errors import Usage
 from richness.cli.options import Parser, name_option, read_choice, read_positive, read_whole
@@ -32,7 +33,7 @@ def advise(words: Sequence[str]) -> int:
     from richness.networks import LOSSES, OPTIMIZERS
     from richness.studies.adviser.analysis import advise as advise_on
 
-    counts = {
+    counts: dict[str, Any] = {
         name: read_whole(getattr(options, name), name_option(name), 1)
         for name in ("width", "batch_size", "steps", "outputs")
     }

@@ -36,8 +36,9 @@ class Parser(argparse.ArgumentParser):
         raise Usage(f"not an option or value of this command: {listed}.{meant} {self._hint()}")
 
     def error(self, message: str) -> NoReturn:
-        """argparse's own complaints: all values are text, so only their number can be wrong."""
-        raise Usage(f"Missing value or one too many: {message}. {self._hint()}")
+        """argparse's own complaints: all values are text, so one is missing, or given to a switch (``--json=1``)."""
+        wrong = message if "ignored explicit argument" in message else f"Missing value: {message}"
+        raise Usage(f"{wrong}. {self._hint()}")
 
     def _hint(self) -> str:
         return f"'{self.prog} --help' lists the options."
