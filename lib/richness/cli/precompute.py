@@ -14,7 +14,7 @@ from richness.cli.workers import add_worker_options, read_workers
 def precompute(words: Sequence[str]) -> int:
     options = _precompute_options().read(words)
     from richness.cli.experiments import move_to_device
-    from richness.runs.recipes import RECIPES, recipe
+    from richness.runs.recipes import all_recipes, recipe
     from richness.runs.results import SCALES
 
     scale = read_choice(options.scale, "--scale", SCALES)
@@ -22,7 +22,7 @@ def precompute(words: Sequence[str]) -> int:
     for name in options.recipes:
         _check_recipe(name, scale)
     stale = 0
-    for name in options.recipes or sorted(RECIPES):
+    for name in options.recipes or sorted(all_recipes()):
         described = move_to_device(recipe(name, scale), options.device)
         path = _find_place(name, scale)
         reason = _explain_staleness(path, described.hash)
@@ -52,11 +52,11 @@ def _precompute_options() -> Parser:
 
 
 def _check_recipe(name: str, scale: str) -> None:
-    from richness.runs.recipes import PAPER_ONLY, RECIPES
+    from richness.runs.recipes import all_recipes, paper_recipes
 
-    if name in PAPER_ONLY and scale != "paper":
+    if name in paper_recipes() and scale != "paper":
         raise Usage(f"RECIPE: {name} has the paper's own data and sizes: it is a recipe at --scale paper alone.")
-    read_choice(name, "RECIPE", sorted({*RECIPES, *PAPER_ONLY}))
+    read_choice(name, "RECIPE", sorted({*all_recipes(), *paper_recipes()}))
 
 
 def _find_place(name: str, scale: str) -> Path:
