@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from richness.data import register_task, task
     from richness.lab import Lab
     from richness.measure import sharpness
-    from richness.networks import register_network
+    from richness.networks import (
+        register_activation,
+        register_loss,
+        register_network,
+        register_optimizer,
+        register_schedule,
+    )
     from richness.networks.wrapper import Centred, maximal_update_
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
@@ -45,6 +51,10 @@ _HOME = {
     "check_coordinates": "richness.analysis.coordinates",
     # a reader's own
     "register_network": "richness.networks",
+    "register_activation": "richness.networks",
+    "register_loss": "richness.networks",
+    "register_optimizer": "richness.networks",
+    "register_schedule": "richness.networks",
     "register_task": "richness.data",
     "register_probe": "richness.runs.probes",
     # what came out
@@ -70,8 +80,12 @@ __all__ = [
     "obtain",
     "read",
     "recipe",
+    "register_activation",
+    "register_loss",
     "register_network",
+    "register_optimizer",
     "register_probe",
+    "register_schedule",
     "register_task",
     "save",
     "search",

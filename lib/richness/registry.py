@@ -1,8 +1,8 @@
 """Tables of named things: what the package ships, and what a reader adds.
 
-A recipe names its network, task and probes, and a result's hash must change when what is behind a name does. What ships is
-known by its name, since the package's own version stands in every result. What a reader registers is known by its name and
-a fingerprint: the version that was given with it, or a hash of its function's source.
+A recipe names its network, task, loss, optimiser and so on, and a result's hash must change when what is behind a name does.
+What ships is known by its name, since the package's own version stands in every result. What a reader registers is known by
+its name and a fingerprint: the version that was given with it, or a hash of its function's source.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Registry(dict[str, T], Generic[T]):
         self.kind = kind
         self._added: dict[str, tuple[str, str]] = {}  # name -> where its function was written, its fingerprint
 
-    def add(self, name: str, thing: T, function: Callable, version: str | None = None) -> None:
+    def add(self, name: str, thing: T, function: Callable, version: str | None = None, settings: str = "") -> None:
         """Take in a reader's ``thing``, made from ``function``.
 
         The same function may come again, changed or not, as when a notebook's cell is run again.
@@ -55,13 +55,14 @@ class Registry(dict[str, T], Generic[T]):
         Args:
             version: stands for the function's source in the fingerprint; give one where the function depends on more than its
                 own text, and change it when that changes.
+            settings: what was given beside the function and changes numbers too, in words; part of the fingerprint.
 
         Raises:
             ValueError: the name is not an identifier, or is taken.
         """
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"a {self.kind}'s name must be a Python identifier such as 'mine', got {name!r}")
-        print_ = fingerprint(function, version)
+        print_ = fingerprint(function, version, settings)
         origin = f"{function.__module__}.{function.__qualname__}"
         if name in self and name not in self._added:
             raise ValueError(f"the {self.kind} {name!r} is one of the package's own: choose another name")
@@ -98,8 +99,8 @@ class Registry(dict[str, T], Generic[T]):
         self[name], self._added[name] = exported
 
 
-def fingerprint(function: Callable, version: str | None = None) -> str:
-    """``version`` as it is, or the first 16 hex digits of the SHA-256 of the function's source.
+def fingerprint(function: Callable, version: str | None = None, settings: str = "") -> str:
+    """``version`` as it is, or the first 16 hex digits of the SHA-256 of the function's source, and of ``settings``.
 
     The source is the function's own text, not that of what it calls. Where there is none to be had, as for a function typed at
     Python's prompt, its compiled code stands for it.
@@ -117,7 +118,7 @@ def fingerprint(function: Callable, version: str | None = None) -> str:
         raise TypeError(
             f"expected a function, whose source can be read, got {type(function).__name__}: give a version= that stands for it"
         ) from None
-    return hashlib.sha256(inspect.cleandoc(text).encode()).hexdigest()[:16]
+    return hashlib.sha256((inspect.cleandoc(text) + settings).encode()).hexdigest()[:16]
 
 
 def _compiled(code: CodeType) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from richness.networks.optimizers import ADAM_BETA2, ADAM_EPSILON, OPTIMIZERS, SCHEDULES, schedule, stability_line
-from richness.runs.engines import ENGINES, Compiled, Fused, compiler, engine_for
+from richness.runs.engines import ENGINES, Compiled, Fused, compiled, compiler, engine_for
 from richness.runs.training import History, Trainer, train
 
 CELLS = [(1e-3, 1e-6), (0.3, 0.05), (3.0, 0.4), (40.0, 3.0)]
@@ -220,8 +221,19 @@ def test_the_fastest_engine_that_knows_the_network(small):
     assert engine_for(small(activation="tanh")) is Fused
     with pytest.raises(ValueError, match="unknown engine 'quick'"):
         engine_for(small(), "quick")
-    with pytest.raises(ValueError, match=r"'tanh'.*use engine 'auto'"):
+    with pytest.raises(
+        ValueError, match=r"compiled engine knows the activation relu or linear only, not 'tanh': use engine 'fused'"
+    ):
         engine_for(small(activation="tanh"), "compiled")
+
+
+def test_the_kernels_codes_are_those_of_its_source():
+    text = compiler.SOURCE.read_text()
+    for kind, codes in (
+        ("Loss", compiled.LOSS_CODES), ("Activation", compiled.ACTIVATION_CODES), ("Optimizer", compiled.OPTIMIZER_CODES),
+    ):  # fmt: skip
+        (names,) = re.findall(rf"^enum {kind} {{(.*?)}};", text, re.M)
+        assert {name.strip().lower(): code for code, name in enumerate(names.split(","))} == codes
 
 
 def alone(code: str, **environment: str) -> str:

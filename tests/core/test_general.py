@@ -279,5 +279,5 @@ def test_what_a_cnn_cannot_be_is_said(small):
         small(network="cnn", task="staircase")
     with pytest.raises(ValueError, match=r"at least 3 weight layers.*got depth 2"):
         small(network="cnn", depth=2)
-    with pytest.raises(ValueError, match=r"fused engine knows MLPs only, not 'cnn': use engine 'autograd'"):
+    with pytest.raises(ValueError, match=r"fused engine knows MLPs only, not 'cnn': use engine 'autograd', or 'auto'"):
         train(small(network="cnn", steps=1), 0, [(1.0, 0.1)], engine="fused")

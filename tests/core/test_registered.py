@@ -138,6 +138,10 @@ def test_what_is_no_function_is_refused():
         (richness.register_network, {}),
         (richness.register_task, {"inputs": 1, "outputs": 1, "classification": False}),
         (richness.register_probe, {}),
+        (richness.register_activation, {}),
+        (richness.register_loss, {}),
+        (richness.register_optimizer, {}),
+        (richness.register_schedule, {}),
     ):
         with pytest.raises(TypeError, match="takes a function"):
             register("mine", torch.zeros(3), **more)

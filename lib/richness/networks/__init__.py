@@ -16,9 +16,9 @@ from richness.networks.general import (
     readout_bias,
     readout_weight,
 )
-from richness.networks.losses import LOSSES
-from richness.networks.mlp import ACTIVATIONS, MLP
-from richness.networks.optimizers import OPTIMIZERS, SCHEDULES
+from richness.networks.losses import LOSSES, register_loss
+from richness.networks.mlp import ACTIVATIONS, MLP, Activation, register_activation
+from richness.networks.optimizers import OPTIMIZERS, SCHEDULES, register_optimizer, register_schedule
 from richness.networks.resnet import resnet
 from richness.networks.scalings import random_features, residual, residual_two, residual_unscaled, standard
 from richness.networks.transformer import transformer
@@ -67,7 +67,8 @@ def register_network(name: str, build: Build, *, version: str | None = None) -> 
 
 
 @lru_cache(maxsize=64)
-def _built(build: Build, name: str, *described: Any) -> Architecture:
+def _built(build: Build, activation: Activation | None, name: str, *described: Any) -> Architecture:
+    """The network, remembered for as long as the functions behind its name and its activation's stay the same."""
     try:
         network = build(*described)
     except TypeError as error:
@@ -97,7 +98,8 @@ def build(name: str, inputs: int, outputs: int, width: int, depth: int, activati
     Raises:
         ValueError: no such network, or one that cannot be of this size or does not fit the task; the message says why.
     """
-    return _built(NETWORKS[NETWORKS.known(name)], name, inputs, outputs, width, depth, activation)
+    behind = NETWORKS[NETWORKS.known(name)], ACTIVATIONS.get(activation)
+    return _built(*behind, name, inputs, outputs, width, depth, activation)
 
 
 __all__ = [
@@ -118,7 +120,11 @@ __all__ = [
     "hidden_weight",
     "readout_bias",
     "readout_weight",
+    "register_activation",
+    "register_loss",
     "register_network",
+    "register_optimizer",
+    "register_schedule",
     "resnet",
     "transformer",
     "vit",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from richness.registry import Registry
 
 
 def one_hot(targets: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
@@ -45,7 +48,73 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return -picked.mean(dim=(1, 2))
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "cross_entropy": cross_entropy}
+@dataclass(frozen=True)
+class Loss:
+    """One way to score outputs, to be called like a function.
+
+    Attributes:
+        value: outputs (cells, batch, K) and labels (batch,) int64 or real targets (batch, K), to one value a cell, (cells,).
+        classes: whether it is defined for labels alone.
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    classes: bool = False
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.value(outputs, targets)
+
+
+LOSSES: Registry[Loss] = Registry("loss", {"mse": Loss(mse), "cross_entropy": Loss(cross_entropy, classes=True)})
+
+
+def register_loss(
+    name: str, value: Callable[[Tensor, Tensor], Tensor], *, classes: bool = False, version: str | None = None
+) -> None:
+    """Add a loss of your own; ``Experiment(loss=name)`` then trains by it.
+
+    Args:
+        name: a new name, a Python identifier. The same function may be registered again, edited or not.
+        value: a function (outputs, targets) -> losses: outputs f (cells, batch, K), labels (batch,) int64 or real targets
+            (batch, K), and one loss a cell, (cells,), each of its own outputs alone. :func:`one_hot` makes rows of either.
+            In operations that torch differentiates, twice where curvature is to be measured.
+        classes: True where the loss is defined for labels alone: experiments on tasks with real targets then refuse it.
+        version: stands for the source of ``value`` in the hash of a recipe that names the loss. Give one, and change it,
+            where the values depend on more than that function's text.
+
+    Raises:
+        ValueError: the name is taken, or no identifier; or the loss fails on small examples: the message says how.
+        TypeError: ``value`` is not a function.
+    """
+    if not callable(value):
+        raise TypeError(f"register_loss takes a function (outputs, targets) -> losses, got {type(value).__name__}")
+    labels = torch.tensor([4, 0, 2, 1])
+    for targets in (labels, *(() if classes else (one_hot(labels, 5, torch.float64),))):
+        _try_loss(name, value, targets)
+    LOSSES.add(name, Loss(value, classes), value, version, " of classes" if classes else "")
+
+
+def _try_loss(name: str, value: Callable[[Tensor, Tensor], Tensor], targets: Tensor) -> None:
+    """ValueError unless three cells get a loss each, which has a gradient and does not depend on the others."""
+    kind = "labels int64 (4,)" if targets.dtype == torch.int64 else "real targets (4, 5)"
+    outputs = torch.linspace(-1, 2, 60, dtype=torch.float64).view(3, 4, 5).requires_grad_()
+    try:
+        found = value(outputs, targets)
+    except Exception as error:
+        raise ValueError(
+            f"loss {name!r}: fails on outputs (3, 4, 5) and {kind}: {type(error).__name__}: {error}"
+            + ("" if targets.dtype == torch.int64 else "; register it with classes=True if it is for labels alone")
+        ) from error
+    if not isinstance(found, Tensor) or found.shape != (3,):
+        said = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"loss {name!r}: must return one loss a cell, (3,) for outputs (3, 4, 5) and {kind}, got {said}"
+        )
+    if found.grad_fn is None:
+        raise ValueError(f"loss {name!r}: its value must be differentiable in the outputs, and has no gradient")
+    if not torch.allclose(value(outputs[1:2], targets), found[1:2]):
+        raise ValueError(
+            f"loss {name!r}: a cell's loss must depend on its own outputs alone, not on the cells beside it"
+        )
 
 
 def mse_residual(f: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

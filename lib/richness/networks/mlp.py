@@ -4,27 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.func import jvp
 
 from richness import rng
 from richness.networks.parameterization import hidden_scale, readout_scale
+from richness.registry import Registry
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "linear": lambda h: h,
-}
+Elementwise = Callable[[Tensor], Tensor]
 
-# First and second derivative of each activation; no second where it is zero (almost) everywhere.
-SLOPES: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": lambda h: (h > 0).to(h.dtype),
-    "tanh": lambda h: 1 - torch.tanh(h) ** 2,
-    "linear": torch.ones_like,
-}
-BENDS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": lambda h: 2 * torch.tanh(h) * (torch.tanh(h) ** 2 - 1)}
+
+@dataclass(frozen=True)
+class Activation:
+    """A non-linearity φ, to be called like a function.
+
+    Attributes:
+        value: φ. slope: φ′. bend: φ″; None where it is zero (almost) everywhere.
+    """
+
+    value: Elementwise
+    slope: Elementwise
+    bend: Elementwise | None = None
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return self.value(h)
+
+
+ACTIVATIONS: Registry[Activation] = Registry(
+    "activation",
+    {
+        "relu": Activation(torch.relu, lambda h: (h > 0).to(h.dtype)),
+        "tanh": Activation(
+            torch.tanh, lambda h: 1 - torch.tanh(h) ** 2, lambda h: 2 * torch.tanh(h) * (torch.tanh(h) ** 2 - 1)
+        ),
+        "linear": Activation(lambda h: h, torch.ones_like),
+    },
+)
+
+
+def register_activation(name: str, value: Elementwise, *, version: str | None = None) -> None:
+    """Add a non-linearity of your own; ``Experiment(activation=name)`` then trains with it.
+
+    Args:
+        name: a new name, a Python identifier. The same function may be registered again, edited or not.
+        value: φ, elementwise, a tensor to one of its shape and dtype, in operations that torch differentiates twice.
+        version: stands for the source of ``value`` in the hash of a recipe that names the activation. Give one, and change
+            it, where the values depend on more than that function's text.
+
+    Raises:
+        ValueError: the name is taken, or no identifier; or φ(h) has another shape or dtype than h.
+        TypeError: ``value`` is not a function.
+    """
+    if not callable(value):
+        raise TypeError(f"register_activation takes a function of a tensor, got {type(value).__name__}")
+    slope = partial(_differentiate, value)
+    h = torch.linspace(-2, 2, 6, dtype=torch.float64).view(2, 3)
+    for what, function in (("φ", value), ("φ′", slope)):
+        found = function(h)
+        if not isinstance(found, Tensor) or found.shape != h.shape or found.dtype != h.dtype:
+            said = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"activation {name!r}: {what} of a tensor {h.dtype} (2, 3) must be another, got {said}")
+    ACTIVATIONS.add(name, Activation(value, slope, partial(_differentiate, slope)), value, version)
+
+
+def _differentiate(function: Elementwise, h: Tensor) -> Tensor:
+    """The derivative of an elementwise function at every entry of h."""
+    return jvp(function, (h,), (torch.ones_like(h),))[1]
 
 
 @dataclass(frozen=True)
@@ -120,7 +169,7 @@ class MLP:
             For each layer, first first, a (cells, batch, fan_in), its input, and δ (cells, batch, K, fan_out), the output's
             derivative in what the layer adds up, its scale included. Of f̃, not of f = (f̃ − f̃₀)/γ.
         """
-        act, slope = ACTIVATIONS[self.activation], SLOPES[self.activation]
+        act = ACTIVATIONS[self.activation]
         hidden = self.hidden(weights, x)
         cells, batch = len(weights[0]), x.shape[0]
         inputs = [x.expand(cells, -1, -1)] + [act(h).mT for h in hidden]
@@ -131,7 +180,7 @@ class MLP:
             factors.append((inputs[layer], delta))
             if layer:
                 below = torch.bmm(delta.reshape(cells, batch * self.outputs, -1), weights[layer])
-                above = below.view(cells, batch, self.outputs, -1) * slope(hidden[layer - 1]).mT[:, :, None]
+                above = below.view(cells, batch, self.outputs, -1) * act.slope(hidden[layer - 1]).mT[:, :, None]
         return factors[::-1]
 
     def hessian_vector_product(
@@ -152,12 +201,12 @@ class MLP:
         References:
             B. A. Pearlmutter, *Fast exact multiplication by the Hessian*, Neural Computation 1994.
         """
-        act, slope, bend = ACTIVATIONS[self.activation], SLOPES[self.activation], BENDS.get(self.activation)
+        act = ACTIVATIONS[self.activation]
         weights = [weight.detach() for weight in weights]
         cells, last, scales = len(weights[0]), self.depth - 1, self.scales
         hidden = self.hidden(weights, x)
         inputs = [x.T.expand(cells, -1, -1)] + [act(h) for h in hidden]
-        slopes = [slope(h) for h in hidden]
+        slopes = [act.slope(h) for h in hidden]
         output = (torch.bmm(weights[-1], inputs[-1]) * scales[-1]).requires_grad_()
         with torch.enable_grad():
             (residual,) = torch.autograd.grad(loss(output.mT).sum(), output, create_graph=True)
@@ -166,8 +215,8 @@ class MLP:
         for layer in range(last, 0, -1):
             above = torch.bmm(weights[layer].mT, deltas[0]) * scales[layer]
             deltas.insert(0, above * slopes[layer - 1])
-            if bend:
-                bends.insert(0, above * bend(hidden[layer - 1]))
+            if act.bend:
+                bends.insert(0, above * act.bend(hidden[layer - 1]))
         sizes = [weight[0].numel() for weight in weights]
 
         def product(vector: Tensor) -> Tensor:
@@ -190,7 +239,7 @@ class MLP:
                 rows.append(row.baddbmm_(delta, moved_a[below].mT, beta=scale, alpha=scale))
                 turned = torch.bmm(v[layer].mT, delta).baddbmm_(weights[layer].mT, turned, beta=scale, alpha=scale)
                 turned.mul_(slopes[below])
-                if bend:
+                if act.bend:
                     turned.addcmul_(bends[below], moved_h[below])
             rows.append(torch.bmm(turned, inputs[0].mT).mul_(scales[0]))
             return torch.cat([row.view(cells, -1) for row in rows[::-1]], dim=1)

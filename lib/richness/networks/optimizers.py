@@ -29,6 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from richness.registry import Registry
+
 ADAM_BETA2 = 0.999
 ADAM_EPSILON = 1e-8  # times 1/(γN), the size of the gradients: else it would break the γ-scaling at large γ
 
@@ -71,6 +73,9 @@ def _adam(weight: Tensor, gradient: Tensor, memory: Sequence[Tensor], size: Tens
     weight.sub_(size * (mean / (1 - step.beta ** (step.number + 1))) / root)
 
 
+Update = Callable[[Tensor, Tensor, Sequence[Tensor], Tensor, Step], None]
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """One way to turn gradients into a step.
@@ -80,23 +85,92 @@ class Optimizer:
             gradient may be overwritten. Tensors are stacked over cells.
         memories: tensors kept for every weight, each of the weight's shape, 0 at first.
         by_sign: True where the step's length does not follow the gradient's: raw steps are then per layer.
+        stability: β to the largest stable sharpness of full-batch steps on a quadratic, in units of 2/lr_raw; None where
+            there is no such line.
     """
 
-    update: Callable[[Tensor, Tensor, Sequence[Tensor], Tensor, Step], None]
+    update: Update
     memories: int
     by_sign: bool
+    stability: Callable[[float], float] | None = None
 
     def factor(self, width: int, scale: float, fan_in: int) -> float:
         """A layer's raw step over η: N for SGD and momentum, 1/(scale·fan_in) for sign steps and Adam."""
         return 1.0 / (scale * fan_in) if self.by_sign else float(width)
 
 
-OPTIMIZERS: dict[str, Optimizer] = {
-    "sgd": Optimizer(_sgd, 0, False),
-    "momentum": Optimizer(_momentum, 1, False),
-    "signsgd": Optimizer(_signsgd, 0, True),
-    "adam": Optimizer(_adam, 2, True),
-}
+OPTIMIZERS: Registry[Optimizer] = Registry(
+    "optimizer",
+    {
+        "sgd": Optimizer(_sgd, 0, False, lambda beta: 1.0),
+        "momentum": Optimizer(_momentum, 1, False, lambda beta: 1 + beta),
+        "signsgd": Optimizer(_signsgd, 0, True),
+        "adam": Optimizer(_adam, 2, True, lambda beta: (1 + beta) / (1 - beta)),  # of the preconditioned Hessian
+    },
+)
+
+
+def register_optimizer(
+    name: str,
+    update: Update,
+    *,
+    memories: int = 0,
+    by_sign: bool = False,
+    stability: Callable[[float], float] | None = None,
+    version: str | None = None,
+) -> None:
+    """Add an optimiser of your own; ``Experiment(optimizer=name)`` then trains with it.
+
+    Args:
+        name: a new name, a Python identifier. The same function may be registered again, edited or not.
+        update: a function (weight, gradient, memory, size, step) that changes one layer's weights and memory in place, and
+            may overwrite the gradient: see :class:`Optimizer` and :class:`Step`. Every tensor has the cells along its first
+            axis; treat each by itself. ``size`` is the raw step, η times the layer's factor and the schedule's.
+        memories: how many tensors of the weight's shape it keeps between steps, 0 at first.
+        by_sign: True where the step's length does not follow the gradient's, as for Adam: the raw step of a layer is then
+            η/(scale·fan_in), else N·η.
+        stability: see :class:`Optimizer`; of :func:`stability_line`, not of training.
+        version: stands for the source of ``update`` in the hash of a recipe that names the optimiser. Give one, and change
+            it, where the steps depend on more than that function's text.
+
+    Raises:
+        ValueError: the name is taken, or no identifier; or the update fails on a small example: the message says how.
+        TypeError: ``update`` is not a function.
+    """
+    if not callable(update):
+        raise TypeError(
+            f"register_optimizer takes a function (weight, gradient, memory, size, step), got {type(update).__name__}"
+        )
+    _try_update(name, update, memories)
+    OPTIMIZERS.add(
+        name, Optimizer(update, memories, by_sign, stability), update, version, f"{memories}, by sign: {by_sign}"
+    )
+
+
+def _try_update(name: str, update: Update, memories: int) -> None:
+    """ValueError unless two steps move three cells' weights, each as if it stood alone."""
+    gradient = torch.linspace(-1, 2, 60, dtype=torch.float64).view(3, 4, 5)
+
+    def moved(cells: slice) -> Tensor:
+        weight = torch.ones(3, 4, 5, dtype=torch.float64)[cells].clone()
+        memory = [torch.zeros_like(weight) for _ in range(memories)]
+        size = torch.full((len(weight), 1, 1), 0.1, dtype=torch.float64)
+        for number in range(2):
+            step = Step(number, [size], torch.full((len(weight),), ADAM_EPSILON, dtype=torch.float64), 0.9)
+            update(weight, gradient[cells].clone(), memory, size, step)
+        return weight
+
+    try:
+        together, alone = moved(slice(None)), moved(slice(1, 2))
+    except Exception as error:
+        raise ValueError(
+            f"optimizer {name!r}: its function (weight, gradient, memory, size, step) fails on weights (3, 4, 5) with "
+            f"{memories} memories: {type(error).__name__}: {error}"
+        ) from error
+    if (together == 1).all():
+        raise ValueError(f"optimizer {name!r}: its function must change the weight in place, and left it as it was")
+    if not torch.allclose(together[1:2], alone):
+        raise ValueError(f"optimizer {name!r}: a cell's step must not depend on the cells beside it")
 
 
 def stability_line(lr_raw: Any, optimizer: str = "sgd", beta: float = 0.9) -> Any:
@@ -106,19 +180,43 @@ def stability_line(lr_raw: Any, optimizer: str = "sgd", beta: float = 0.9) -> An
     *preconditioned* Hessian diag(√v̂ + ε)⁻¹H and says nothing of H alone; a sign step has none: NaN.
 
     Raises:
-        ValueError: no such optimiser.
+        ValueError: no such optimiser; the message lists those there are.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
-    factor = {"sgd": 1.0, "momentum": 1 + beta, "signsgd": math.nan, "adam": (1 + beta) / (1 - beta)}[optimizer]
-    return 2.0 * factor / lr_raw
+    stability = OPTIMIZERS[OPTIMIZERS.known(optimizer)].stability
+    return 2.0 * (stability(beta) if stability else math.nan) / lr_raw
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1.0 - done,
-    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
-}
+SCHEDULES: Registry[Callable[[float], float]] = Registry(
+    "schedule",
+    {
+        "constant": lambda done: 1.0,
+        "linear": lambda done: 1.0 - done,
+        "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    },
+)
+
+
+def register_schedule(name: str, factor: Callable[[float], float], *, version: str | None = None) -> None:
+    """Add a schedule of your own; ``Experiment(schedule=name)`` then follows it.
+
+    Args:
+        name: a new name, a Python identifier. The same function may be registered again, edited or not.
+        factor: the share of the updates after the warm-up that are done, from 0 up to but not including 1, to the factor by
+            which the step is multiplied.
+        version: stands for the source of ``factor`` in the hash of a recipe that names the schedule. Give one, and change
+            it, where the factors depend on more than that function's text.
+
+    Raises:
+        ValueError: the name is taken, or no identifier; or a factor is no finite number ≥ 0.
+        TypeError: ``factor`` is not a function.
+    """
+    if not callable(factor):
+        raise TypeError(f"register_schedule takes a function of the share that is done, got {type(factor).__name__}")
+    for done in (0.0, 0.25, 0.5, 0.999):
+        found = factor(done)
+        if not isinstance(found, (int, float)) or not 0 <= found < math.inf:
+            raise ValueError(f"schedule {name!r}: a factor must be a finite number ≥ 0, got {found!r} at {done}")
+    SCHEDULES.add(name, factor, factor, version)
 
 
 def schedule(name: str, warmup: int, steps: int) -> Tensor:

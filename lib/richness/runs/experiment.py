@@ -17,7 +17,11 @@ from richness.networks.parameterization import natural_eta, reach, readout_scale
 from richness.registry import Registry
 from richness.runs.probes import PROBES
 
-REGISTRIES: dict[str, Registry] = {"network": NETWORKS, "task": TASKS, "probe": PROBES}
+#: What a description names, and a reader may add to: kind → table.
+REGISTRIES: dict[str, Registry] = {
+    "network": NETWORKS, "activation": ACTIVATIONS, "task": TASKS, "loss": LOSSES, "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES, "probe": PROBES,
+}  # fmt: skip
 LATE_SHARE = 0.1  # late_loss is the mean over every step of the last tenth
 PEAK_STEPS = 60  # peak_loss is the maximum over every one of the first sixty steps
 
@@ -70,12 +74,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[tuple[Seed, ...], BeforeValidator(listed), Field(min_length=1)]
 
 
-def _one_of(kind: str, names: Any, value: str) -> str:
-    if value not in names:
-        raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(names)}")
-    return value
-
-
 class Description(BaseModel):
     """What a result is made by: frozen, checked, and known by its hash."""
 
@@ -92,8 +90,8 @@ class Description(BaseModel):
         """SHA-256 of the description, in hex: the identity of a recipe's result.
 
         The device is not part of it, nor is a field at its default: a result keeps its identity when experiments learn to
-        do more. A network, task or probe that a reader registered enters by its name and its fingerprint: the hash of its
-        function's source, or the version given with it.
+        do more. What a reader registered (a network, task, loss, optimiser, …) enters by its name and its
+        fingerprint: the hash of its function's source, or the version given with it.
         """
         return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()
 
@@ -163,20 +161,16 @@ class Experiment(Description):
 
     @model_validator(mode="after")
     def _names(self) -> Experiment:
-        NETWORKS.known(self.network)
-        TASKS.known(self.task)
-        _one_of("activation", ACTIVATIONS, self.activation)
-        _one_of("loss", LOSSES, self.loss)
-        _one_of("optimizer", OPTIMIZERS, self.optimizer)
-        _one_of("schedule", SCHEDULES, self.schedule)
+        for kind, name in self._named():
+            REGISTRIES[kind].known(name)
         if self.warmup > self.steps:
             raise ValueError(f"warmup must not exceed steps = {self.steps}, got {self.warmup}")
-        if self.loss == "cross_entropy" and not self.source.classification:
-            raise ValueError(f"cross_entropy needs classes, and task {self.task!r} has real targets: use loss 'mse'")
+        if LOSSES[self.loss].classes and not self.source.classification:
+            raise ValueError(f"{self.loss} needs classes, and task {self.task!r} has real targets: use loss 'mse'")
         network = self.architecture  # raises where it does not fit the task
         for probe in self.probes:
             if probe != "loss":
-                self._measurable(PROBES.known(probe), network)
+                self._measurable(probe, network)
         if not self.device.startswith(("cpu", "cuda", "mps")):
             raise ValueError(f"unknown device {self.device!r}: use cpu, cuda or cuda:N")
         if self.band is not None and self.band[0] >= self.band[1]:
@@ -218,9 +212,13 @@ class Experiment(Description):
     @property
     def registered(self) -> dict[str, str]:
         """What of it a reader has registered: ``"network mine"`` and so on -> fingerprint."""
-        used = [("network", self.network), ("task", self.task), *(("probe", probe) for probe in self.kept_probes)]
-        prints = {f"{kind} {name}": REGISTRIES[kind].fingerprint(name) for kind, name in used}
+        prints = {f"{kind} {name}": REGISTRIES[kind].fingerprint(name) for kind, name in self._named()}
         return {key: value for key, value in prints.items() if value is not None}
+
+    def _named(self) -> list[tuple[str, str]]:
+        """(kind, name) of everything it names that stands in a registry."""
+        fields = [(kind, getattr(self, kind)) for kind in REGISTRIES if kind != "probe"]
+        return fields + [("probe", probe) for probe in self.kept_probes]
 
     def natural_eta(self, gamma: Any) -> Any:
         """The natural scale of η for this network and optimiser; its L is the network's degree, which norms make smaller."""

@@ -1,4 +1,4 @@
-"""A reader's own networks, tasks and probes on their way to another process.
+"""A reader's own networks, tasks, losses, optimisers and so on, on their way to another process.
 
 A worker that was spawned, or that runs on another machine, knows only what the package ships. So the driver packs what an
 experiment names and the package does not know, with each piece of work, and the worker takes it in before it reads the recipe.
@@ -49,7 +49,7 @@ def unpacked(parcel: bytes) -> None:
         things = cloudpickle.loads(parcel)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"a worker cannot import {error.name!r}, where a registered network, task or probe was written: "
+            f"a worker cannot import {error.name!r}, where something registered was written: "
             "install that module for the workers, or write the function in the notebook or script itself"
         ) from error
     for kind, name, exported in things:

@@ -16,6 +16,10 @@ from richness.runs.experiment import Experiment
 class Autograd(Engine):
     """The oracle: the loss as the library writes it down, its gradient by autograd, the optimiser as it is documented."""
 
+    @classmethod
+    def refuses(cls, experiment: Experiment) -> str | None:
+        return None
+
     @staticmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> list[Tensor]:
         return [at_start(experiment.architecture, start, x) for x in block.x]

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from richness.networks import LOSSES, MLP, OPTIMIZERS
+from richness.networks import MLP
 from richness.networks.optimizers import ADAM_BETA2
-from richness.runs.engines.compiler import library
-from richness.runs.engines.stack import Block, Engine, Stack, adam_epsilon, layer_factors
+from richness.runs.engines.compiler import library, reason
+from richness.runs.engines.stack import Block, Engine, Stack, adam_epsilon, layer_factors, not_among
 from richness.runs.experiment import Experiment
 
 _REAL = {torch.float32: "float", torch.float64: "double"}
+
+# What kernel.cpp knows, and the numbers that its enums give them.
+LOSS_CODES = {"mse": 0, "cross_entropy": 1}
+ACTIVATION_CODES = {"relu": 0, "linear": 1}
+OPTIMIZER_CODES = {"sgd": 0, "momentum": 1, "signsgd": 2, "adam": 3}
 
 
 class _Plan(ctypes.Structure):
@@ -64,9 +69,9 @@ class _Shape:
             network.depth,
             experiment.batch_size,
             whole_vectors(experiment.batch_size, dtype),
-            list(LOSSES).index(experiment.loss),
-            Compiled.ACTIVATIONS.index(network.activation),
-            list(OPTIMIZERS).index(experiment.optimizer),
+            LOSS_CODES[experiment.loss],
+            ACTIVATION_CODES[network.activation],
+            OPTIMIZER_CODES[experiment.optimizer],
             experiment.momentum,
             ADAM_BETA2,
             *[t.data_ptr() for t in (self.sizes, self.leading, self.scale, self.factor)],
@@ -97,7 +102,6 @@ class Compiled(Engine):
     then on, without being moved.
     """
 
-    ACTIVATIONS = ("relu", "linear")
     TOGETHER = 8  # it takes them one by one: as few as keep both cores busy to the end
     network: MLP
 
@@ -108,6 +112,20 @@ class Compiled(Engine):
         self.memory = [[torch.zeros_like(w) for w in self.weights] for _ in range(self.optimizer.memories)]
         self._alive = torch.arange(len(gamma))
         self._all = (gamma.contiguous(), eta.contiguous(), adam_epsilon(experiment, gamma).contiguous())
+
+    @classmethod
+    def refuses(cls, experiment: Experiment) -> str | None:
+        network = experiment.architecture
+        if not isinstance(network, MLP):
+            return f"knows MLPs only, not {experiment.network!r}"
+        if torch.device(experiment.device).type != "cpu":
+            return f"runs on a CPU only, not on {experiment.device!r}"
+        return (
+            not_among(ACTIVATION_CODES, "activation", network.activation)
+            or not_among(LOSS_CODES, "loss", experiment.loss)
+            or not_among(OPTIMIZER_CODES, "optimizer", experiment.optimizer)
+            or (None if library() else f"cannot be built here ({reason()})")
+        )
 
     @property
     def stack(self) -> Stack:

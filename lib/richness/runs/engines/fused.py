@@ -20,7 +20,7 @@ from richness.networks import MLP
 from richness.networks.losses import RESIDUALS
 from richness.networks.optimizers import Step
 from richness.networks.parameterization import centred
-from richness.runs.engines.stack import Block, Engine
+from richness.runs.engines.stack import Block, Engine, not_among
 from richness.runs.experiment import Experiment
 
 _threshold = torch.ops.aten.threshold_backward.grad_input
@@ -37,6 +37,13 @@ class Fused(Engine):
     """The hand-written step in torch, on any device; nothing in it waits for the device."""
 
     network: MLP
+
+    @classmethod
+    def refuses(cls, experiment: Experiment) -> str | None:
+        network = experiment.architecture
+        if not isinstance(network, MLP):
+            return f"knows MLPs only, not {experiment.network!r}"
+        return not_among(PHI, "activation", network.activation) or not_among(RESIDUALS, "loss", experiment.loss)
 
     @staticmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,6 +92,11 @@ class Engine(ABC):
         self.factors = layer_factors(experiment)
         self._gamma = gamma.to(start[0])
 
+    @classmethod
+    @abstractmethod
+    def refuses(cls, experiment: Experiment) -> str | None:
+        """What of an experiment it does not know, in words that follow the engine's name; None where it knows all of it."""
+
     @staticmethod
     @abstractmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> object:
@@ -130,6 +135,11 @@ class Engine(ABC):
             )
             for k, layers in enumerate(sizes)
         ]
+
+
+def not_among(known: Collection[str], kind: str, name: str) -> str | None:
+    """For :meth:`Engine.refuses`: what to say of a name that is not among those an engine knows, None of one that is."""
+    return None if name in known else f"knows the {kind} {' or '.join(known)} only, not {name!r}"
 
 
 def layer_factors(experiment: Experiment) -> list[float]:
