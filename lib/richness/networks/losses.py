@@ -111,7 +111,7 @@ def _try_loss(name: str, value: Callable[[Tensor, Tensor], Tensor], targets: Ten
         )
     if found.grad_fn is None:
         raise ValueError(f"loss {name!r}: its value must be differentiable in the outputs, and has no gradient")
-    if not torch.allclose(value(outputs[1:2], targets), found[1:2]):
+    if not torch.allclose(value(outputs[2:], targets), found[2:]):
         raise ValueError(
             f"loss {name!r}: a cell's loss must depend on its own outputs alone, not on the cells beside it"
         )
