@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from richness.analysis import boundaries
 from richness.analysis.boundaries import LAZY_WINDOWS, RICH_WINDOWS, Fit
 from richness.networks.parameterization import dtype_for, hidden_scale, readout_scale
-from richness.runs.experiment import PEAK_STEPS, Experiment, canonical
+from richness.runs.description import canonical
+from richness.runs.experiment import PEAK_STEPS, Experiment
 from richness.runs.search import search
 from richness.runs.sweep import sweep
 

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.problem import Problem
 from richness import Experiment
-from richness.runs.experiment import log_grid
+from richness.runs.description import log_grid
 
 
 def stable(gammas: int, etas: int, **fields: Any) -> Experiment:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import vl_convert
 
-from richness.runs import results
+from richness.runs import places, results
 from richness.studies.bench import figures
 
 DRAWN = {"ratios": figures.bench_ratios, "shares": figures.bench_shares, "costs": figures.bench_costs}
@@ -80,6 +80,6 @@ def test_provenance_says_machine_commit_and_how_to_run_it(report):
 
 
 def test_a_missing_report_says_how_to_make_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "bench_path", lambda: tmp_path / "bench.json")
+    monkeypatch.setattr(places, "bench_path", lambda: tmp_path / "bench.json")
     with pytest.raises(results.ResultError, match="richness bench --out"):
         figures.stored_bench()

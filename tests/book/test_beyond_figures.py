@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from richness.analysis.cases import select_case
-from richness.runs.measurement import measured
+from richness.runs.jobs import measure_seeds
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.beyond import analysis as found
 from richness.studies.neighbours.beyond import figures
@@ -17,7 +17,7 @@ from richness.studies.neighbours.beyond import figures
 
 @pytest.fixture(scope="module")
 def edge() -> xr.Dataset:
-    return measured(recipe("beyond_the_edge", "smoke"))
+    return measure_seeds(recipe("beyond_the_edge", "smoke"))
 
 
 def controls(fig: Any) -> set[str]:
@@ -29,7 +29,7 @@ def data(fig: Any, name: str) -> list[dict[str, Any]]:
 
 
 def test_a_step_is_drawn_as_it_was_taken():
-    runs = measured(recipe("along_a_step", "smoke"))
+    runs = measure_seeds(recipe("along_a_step", "smoke"))
     fig = figures.along_a_step(runs)
     assert controls(fig) == {"steps", "log_eta", "place"}
     (way,) = [row for row in data(fig, "way") if (row["steps"], row["log_eta"], row["moment"]) == ("balanced", 3.0, 3)]

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from richness.analysis import cases
-from richness.runs.measurement import measured
+from richness.runs.jobs import measure_seeds
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.normalised import analysis as found
 from richness.studies.neighbours.normalised import figures, theory
@@ -18,7 +18,8 @@ from richness.studies.neighbours.normalised import figures, theory
 @pytest.fixture(scope="module")
 def runs() -> dict[str, xr.Dataset]:
     return {
-        name: measured(recipe(f"normalised_{name}", "smoke")) for name in ("isometry", "explosion", "traps", "shaping")
+        name: measure_seeds(recipe(f"normalised_{name}", "smoke"))
+        for name in ("isometry", "explosion", "traps", "shaping")
     }
 
 

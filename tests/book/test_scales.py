@@ -10,7 +10,7 @@ import richness
 from richness.analysis import ledger as claims
 from richness.plots import ledger
 from richness.plots.provenance import Provenance, command
-from richness.runs import recipes, results
+from richness.runs import places, results
 from richness.runs.sweep import sweep
 from richness.studies.optimizers import figures as optimizers_figures
 from richness.studies.portrait import figures as portrait_figures
@@ -36,11 +36,11 @@ def paper():
 @pytest.fixture
 def both(paper, tmp_path, monkeypatch):
     """A folder of results that holds the headline portrait at two scales, and nothing else."""
-    laptop = results.precomputed_path(NAME, "laptop").read_bytes()
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path)
-    results.save(paper, results.precomputed_path(NAME, "paper"))
+    laptop = places.precomputed_path(NAME, "laptop").read_bytes()
+    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path)
+    results.save(paper, places.precomputed_path(NAME, "paper"))
     (tmp_path / "laptop").mkdir()
-    results.precomputed_path(NAME, "laptop").write_bytes(laptop)
+    places.precomputed_path(NAME, "laptop").write_bytes(laptop)
     return [richness.load(NAME, scale) for scale in results.scales_of(NAME)]
 
 
@@ -68,7 +68,7 @@ def test_the_ledger_shows_the_other_scale(both, monkeypatch):
     assert rows and {row["scale"] for row in rows} == {"paper"}
     assert {row["id"] for row in rows} >= {"C1", "C2"}
     assert "paper" in ledger.ledger_table(rows)._repr_html_()
-    results.precomputed_path(NAME, "paper").unlink()
+    places.precomputed_path(NAME, "paper").unlink()
     assert claims.elsewhere("laptop") == []
 
 
@@ -105,7 +105,7 @@ def test_the_hash_is_of_the_numbers_alone(both):
 
 
 def test_the_command_of_a_changed_recipe_is_spelled_out(both, monkeypatch, tmp_path):
-    monkeypatch.setattr(recipes, "runs_folder", lambda: tmp_path / "runs")
+    monkeypatch.setattr(places, "runs_folder", lambda: tmp_path / "runs")
     assert command(both[0]) == f"richness precompute {NAME} --scale laptop"
     changed = richness.obtain("laboratory_mlp3_mse", "smoke", depth=4, warmup=3)
     assert command(changed).startswith("richness sweep") and "--depth 4" in command(changed)

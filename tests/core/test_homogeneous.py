@@ -14,7 +14,7 @@ from torch.func import grad
 from richness import measure, rng
 from richness.data import TASKS
 from richness.networks import LOSSES, homogeneous
-from richness.runs.measurement import measured
+from richness.runs.jobs import measure_seeds
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.beyond.measurement import BeyondTheEdge, Case
 
@@ -198,7 +198,7 @@ def test_training_is_gradient_descent_and_the_gone_are_left_behind():
 
 
 def test_recipes_run_and_say_what_is_wrong():
-    runs = measured(recipe("along_a_step", "smoke"))
+    runs = measure_seeds(recipe("along_a_step", "smoke"))
     assert runs.sizes["seed"] == 2 and runs.attrs["kind"] == "BeyondTheEdge"
     with pytest.raises(ValidationError, match="positive numbers"):
         BeyondTheEdge(cases=[Case()], etas=(0.5, -1.0))

@@ -13,8 +13,9 @@ from pydantic import Field, ValidationError
 import richness
 from richness.cli import main
 from richness.plots.provenance import Provenance
-from richness.runs import measurement, recipes, results
-from richness.runs.measurement import Measurement, measured
+from richness.runs import jobs, places, recipes, results
+from richness.runs.description import Measurement
+from richness.runs.jobs import measure_seeds
 from richness.site.adopting import adopt
 
 
@@ -37,8 +38,8 @@ def coin(monkeypatch, tmp_path):
     monkeypatch.setitem(
         recipes.all_recipes(), "coin", lambda scale: Coin(tosses=5 if scale == "smoke" else 9, seeds=[0, 1, 2])
     )
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
-    monkeypatch.setattr(recipes, "runs_folder", lambda: tmp_path / "runs")
+    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(places, "runs_folder", lambda: tmp_path / "runs")
     return tmp_path
 
 
@@ -55,18 +56,20 @@ def test_it_is_frozen_checked_and_hashed_with_its_kind():
 
 def test_seeds_are_joined_and_each_is_told(coin):
     told = []
-    runs = measured(Coin(seeds=[3, 5]), progress=lambda state: told.append(str(state)), name="coin", scale="laptop")
+    runs = measure_seeds(
+        Coin(seeds=[3, 5]), progress=lambda state: told.append(str(state)), name="coin", scale="laptop"
+    )
     assert runs.heads.dims == ("seed", "toss") and runs.seed.values.tolist() == [3, 5]
     assert (runs.heads.sel(seed=5) == Coin().measure(5).heads).all() and runs.heads.attrs == {"units": "1"}
     assert told == ["1 of 2 seeds done", "2 of 2 seeds done"]
     assert runs.attrs["kind"] == "Coin" and json.loads(runs.attrs["recipe"])["tosses"] == 8
     with ThreadPoolExecutor(2) as pool:
-        xr.testing.assert_equal(measured(Coin(seeds=[3, 5]), pool), runs)
+        xr.testing.assert_equal(measure_seeds(Coin(seeds=[3, 5]), pool), runs)
 
 
 def test_it_is_obtained_stored_and_moved_by_the_seed(coin, monkeypatch):
     computed = richness.obtain("coin", "laptop")
-    monkeypatch.setattr(measurement, "_timed", None)  # nothing is computed twice
+    monkeypatch.setattr(jobs, "_time_seed", None)  # nothing is computed twice
     assert len(list((coin / "runs" / "laptop").iterdir())) == 1
     xr.testing.assert_identical(richness.obtain("coin", "laptop"), computed)
     monkeypatch.undo()
@@ -83,10 +86,10 @@ def test_smoke_is_computed_each_time_and_the_seed_moves(coin):
 
 def test_the_commands_know_it(coin, capsys):
     assert main(["precompute", "coin"]) == 0
-    path = results.precomputed_path("coin", "laptop")
+    path = places.precomputed_path("coin", "laptop")
     assert "3 seeds" in capsys.readouterr().out
     assert main(["precompute", "coin", "--dry-run"]) == 0 and "up to date" in capsys.readouterr().out
-    xr.testing.assert_equal(richness.load("coin", "laptop"), measured(richness.recipe("coin", "laptop")))
+    xr.testing.assert_equal(richness.load("coin", "laptop"), measure_seeds(richness.recipe("coin", "laptop")))
     offered = coin / "elsewhere.nc"
     offered.write_bytes(path.read_bytes())
     assert "the same numbers" in adopt(offered)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from richness import rng
 from richness.measure import isometry_gap
 from richness.networks import normalised
-from richness.runs.measurement import measured
+from richness.runs.jobs import measure_seeds
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.normalised import theory
 from richness.studies.neighbours.normalised.measurement import Case, NormalisedDepth, batch
@@ -92,7 +92,7 @@ def test_measured_laws_of_small_networks():
         Case(width=192, samples=8, weights="gaussian", centred=True),
         Case(width=96, samples=48, activation="relu", centred=True),
     ]
-    runs = measured(NormalisedDepth(cases=cases, depths=[4, 40], seeds=range(6)))
+    runs = measure_seeds(NormalisedDepth(cases=cases, depths=[4, 40], seeds=range(6)))
     slopes = runs.gradient_slope.mean("seed").values
     assert abs(float(runs.contraction[:, 0].mean()) - theory.contraction(16)) < 0.01
     assert abs(slopes[0]) < 0.01

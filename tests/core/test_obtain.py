@@ -6,27 +6,25 @@ import xarray as xr
 
 import richness
 from richness.plots.provenance import Provenance, command, sweep_command
-from richness.runs import recipes, results
+from richness.runs import jobs, places, recipes, results
 from richness.studies.setting.samples import digit_samples
 
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path, small):
     """A recipe that takes no time, and empty folders to keep it in."""
-    monkeypatch.setitem(
-        recipes.all_recipes(), "tiny", lambda scale: small(steps=5 if scale == "smoke" else 6, seeds=[0, 1])
-    )
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
-    monkeypatch.setattr(recipes, "runs_folder", lambda: tmp_path / "runs")
+    monkeypatch.setitem(recipes.all_recipes(), "tiny", lambda scale: small(steps=5 if scale == "smoke" else 6, seeds=[0, 1]))
+    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(places, "runs_folder", lambda: tmp_path / "runs")
     return tmp_path
 
 
 def test_what_is_stored_is_loaded_and_what_is_not_is_computed(tiny, monkeypatch):
     computed = richness.obtain("tiny", "laptop")
     (kept,) = (tiny / "runs" / "laptop").iterdir()
-    monkeypatch.setattr(recipes, "sweep", None)  # nothing is computed twice
+    monkeypatch.setattr(jobs, "sweep", None)  # nothing is computed twice
     xr.testing.assert_identical(richness.obtain("tiny", "laptop"), computed)
-    stored = results.precomputed_path("tiny", "laptop")
+    stored = places.precomputed_path("tiny", "laptop")
     stored.parent.mkdir(parents=True)
     kept.replace(stored)
     xr.testing.assert_identical(richness.obtain("tiny", "laptop"), computed)
@@ -34,7 +32,7 @@ def test_what_is_stored_is_loaded_and_what_is_not_is_computed(tiny, monkeypatch)
 
 
 def test_a_stored_result_of_another_recipe_is_not_taken(tiny, small):
-    results.save(richness.sweep(small(steps=7)), results.precomputed_path("tiny", "laptop"))
+    results.save(richness.sweep(small(steps=7)), places.precomputed_path("tiny", "laptop"))
     assert richness.obtain("tiny", "laptop").step.values[-1] == 6
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 import richness
 from richness import Experiment, sweep
-from richness.runs import results
+from richness.runs import places, results
 from richness.runs.results import ResultError, read, save
 
 
@@ -82,7 +82,7 @@ def test_provenance_is_complete(runs):
     experiment = results.recipe_of(runs)
     assert experiment.hash == attrs["recipe_hash"] and experiment.gammas == tuple(runs.gamma.values)
     assert {"python", "torch", "numpy", "richness"} <= set(json.loads(attrs["packages"]))
-    root = results.checkout()
+    root = places.checkout()
     if root and (root / ".git").exists():
         head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
         assert len(head) == 40 and len(attrs["git_commit"]) == 40
@@ -141,7 +141,7 @@ def test_rounding_keeps_what_matters():
 
 
 def test_load_names_what_is_missing(monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path)
+    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path)
     with pytest.raises(ResultError, match="richness precompute nothing"):
         richness.load("nothing")
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
@@ -149,8 +149,8 @@ def test_load_names_what_is_missing(monkeypatch, tmp_path):
 
 
 def test_load_takes_the_largest_scale_there_is(runs, monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path)
+    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path)
     for scale in ("laptop", "paper"):
-        save(runs.assign_attrs(scale=scale), results.precomputed_path("x", scale))
+        save(runs.assign_attrs(scale=scale), places.precomputed_path("x", scale))
     assert richness.load("x").attrs["scale"] == "paper"
     assert richness.load("x", "laptop").attrs["scale"] == "laptop"

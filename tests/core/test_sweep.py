@@ -9,8 +9,8 @@ import xarray as xr
 from richness import sweep
 from richness.analysis import boundaries
 from richness.runs import shards
-from richness.runs.experiment import Experiment, late_window, log_steps
-from richness.runs.measurement import Measurement
+from richness.runs.description import Measurement, log_steps
+from richness.runs.experiment import Experiment, late_window
 from richness.runs.recipes import all_recipes, recipe
 from richness.runs.results import ResultError
 

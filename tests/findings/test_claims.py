@@ -15,12 +15,12 @@ from richness.analysis import boundaries, theory
 from richness.analysis import ledger as claims
 from richness.analysis.exponents import Exponent
 from richness.analysis.ledger import Load
-from richness.runs import results
+from richness.runs import places, results
 from richness.studies.portrait import analysis as portraits
 from richness.studies.solvable import analysis as solvable
 
 Planted = Callable[..., xr.Dataset]
-EXPECTED = results.precomputed_folder() / "expected_verdicts.json"
+EXPECTED = places.precomputed_folder() / "expected_verdicts.json"
 MEASURED = {"C1 lazy", "C2 rich", "C3 gamma", "C3 T", "C5 lazy", "C5 rich"}
 
 
@@ -164,7 +164,7 @@ def test_the_model_is_judged_not_assumed(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.slow
 def test_verdicts_are_the_expected_ones() -> None:
     """A verdict that changes is news: look at why, then write it into precomputed/expected_verdicts.json."""
-    if not list(results.precomputed_folder().glob(f"*/{portraits.PORTRAIT}.nc")):
+    if not list(places.precomputed_folder().glob(f"*/{portraits.PORTRAIT}.nc")):
         pytest.skip(f"no portrait yet: richness precompute {portraits.PORTRAIT}")
     found = verdicts(claims.ledger())
     assert found == json.loads(EXPECTED.read_text()), (

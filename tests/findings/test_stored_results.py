@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.runs import results
+from richness.runs import places
 from richness.runs.recipes import all_recipes, paper_recipes, recipe
 
 pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
 
-LAPTOP = results.precomputed_folder() / "laptop"
+LAPTOP = places.precomputed_folder() / "laptop"
 COARSE = ("_photos", "_text")  # on other streams: an independent look, as coarse as its cost asks for
 PORTRAITS = sorted(name for name in all_recipes() if "portrait" in name and not name.endswith(COARSE))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from richness.runs import recipes, results
+from richness.runs import places, recipes, results
 from richness.runs.experiment import Experiment
 from richness.runs.sweep import sweep
 from richness.site.adopting import disagreements
@@ -23,7 +23,7 @@ def runs():
 def place(tmp_path, monkeypatch):
     """Where the recipe `small` belongs: nothing is there yet."""
     monkeypatch.setattr(recipes, "all_recipes", lambda: {"small": lambda scale: PORTRAIT})
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path / "precomputed")
     return tmp_path / "precomputed" / "laptop" / "small.nc"
 
 

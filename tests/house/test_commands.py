@@ -138,7 +138,7 @@ def test_two_workers_give_the_same_numbers(richness, tiny, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(richness, tiny, tmp_path, monkeypatch):
-    import richness.runs.recipes as module
+    import richness.runs.jobs as module
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
@@ -264,15 +264,15 @@ def test_every_use_has_an_entry():
 
 
 def test_precompute_makes_only_what_is_stale(richness, tmp_path, monkeypatch):
-    from richness.runs import recipes, results
+    from richness.runs import places, recipes, results
     from richness.runs.experiment import Experiment
 
     def small(scale):
         return Experiment(gammas=(1.0,), etas=(0.01, 0.1), width=8, steps={"smoke": 5}.get(scale, 6), batch_size=8)
 
     monkeypatch.setattr(recipes, "all_recipes", lambda: {"small": small})
-    monkeypatch.setattr(results, "precomputed_folder", lambda: tmp_path / "precomputed")
-    monkeypatch.setattr(results, "runs_folder", lambda: tmp_path / "runs")
+    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path / "precomputed")
+    monkeypatch.setattr(places, "runs_folder", lambda: tmp_path / "runs")
     assert "not there yet" in richness("precompute", "--dry-run").out
     assert richness("precompute").code == 0
     stored = results.load("small")

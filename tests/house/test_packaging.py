@@ -185,14 +185,14 @@ import sys
 sys.path.append(sys.argv[1])
 import richness
 assert richness.__file__.startswith(sys.prefix), richness.__file__
-from richness.runs import results
-assert results.checkout() is None, results.checkout()
+from richness.runs import places, results
+assert places.checkout() is None, places.checkout()
 from richness.data import task
 batch = task("digits8").batch(0, 3, 4)
 print("digits", [tuple(part.shape) for part in batch])
 from richness.site import citations
 assert "loosli2007training" in citations.entries()
-for path in sorted(results.precomputed_folder().rglob("*.nc")):
+for path in sorted(places.precomputed_folder().rglob("*.nc")):
     print("loaded", path.stem, dict(results.load(path.stem).sizes))
 from richness.cli import main
 assert main(["cite"]) == 0

@@ -11,7 +11,7 @@ import nbformat
 import papermill
 import pytest
 
-from richness.runs import results
+from richness.runs import places, results
 from richness.site import notebooks, parameters
 from richness.site.address import chapters as all_chapters
 
@@ -112,7 +112,7 @@ def test_every_parameter_says_its_type_and_what_it_is(path):
 def test_every_set_fits_every_chapter(path, monkeypatch):
     monkeypatch.setattr(parameters, "device_here", lambda device: device)
     chosen = parameters.read_set(path.stem)
-    assert chosen.about and chosen.scale in results.SCALES
+    assert chosen.about and chosen.scale in places.SCALES
     for job in notebooks._jobs(all_chapters(), None, None, {}, chosen, explicit=False):
         assert job.values["scale"] == chosen.scale
 

@@ -23,7 +23,7 @@ from typing import Any
 import xarray as xr
 
 from richness.registry import study_modules
-from richness.runs import results
+from richness.runs import places, results
 
 #: name of a recipe → its result.
 Load = Callable[[str], xr.Dataset]
@@ -148,7 +148,7 @@ def elsewhere(scale: str) -> list[dict[str, Any]]:
         scale: the one that the ledger itself was read at; its rows are left out, and so are those of no scale.
     """
     others = sorted(
-        {path.parent.name for path in results.precomputed_folder().glob("*/*.nc")} & set(results.SCALES) - {scale}
+        {path.parent.name for path in places.precomputed_folder().glob("*/*.nc")} & set(places.SCALES) - {scale}
     )
     return [row for other in others for row in ledger(partial(results.load, scale=other)) if row["scale"] == other]
 

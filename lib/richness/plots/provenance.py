@@ -9,8 +9,9 @@ from html import escape
 
 import xarray as xr
 
+from richness.runs.places import SCALES
 from richness.runs.recipes import names, recipe
-from richness.runs.results import SCALES, data_hash, recipe_of
+from richness.runs.results import data_hash, recipe_of
 
 OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer", "batch_size", "steps", "dtype")
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from richness import rng
-from richness.runs.experiment import Experiment, canonical
+from richness.runs.description import canonical
+from richness.runs.experiment import Experiment
 from richness.runs.outcomes import APPROACHES
 
 FIRST_SCAN = (0.03, 300.0)  # where the coarse scans begin and end, in units of the natural η

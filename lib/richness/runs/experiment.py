@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from richness.data import TASKS, Task
 from richness.networks import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, Architecture, Network, build
 from richness.networks.parameterization import natural_eta, reach, readout_scale
 from richness.registry import Registry
+from richness.runs.description import Description, Grid, Positive, Seeds, listed, log_steps, no_twins
 from richness.runs.probes import PROBES
 
 #: What a description names, and a reader may add to: kind → table.
@@ -24,82 +23,6 @@ REGISTRIES: dict[str, Registry] = {
 }  # fmt: skip
 LATE_SHARE = 0.1  # late_loss is the mean over every step of the last tenth
 PEAK_STEPS = 60  # peak_loss is the maximum over every one of the first sixty steps
-
-
-def log_grid(text: str) -> tuple[float, ...]:
-    """``"start:stop:points"`` to log-spaced values, both ends included.
-
-    Raises:
-        ValueError: not of that form; the message shows an example.
-    """
-    parts = text.split(":")
-    try:
-        start, stop, points = float(parts[0]), float(parts[1]), int(parts[2])
-        if len(parts) != 3 or not (0 < start < math.inf and 0 < stop < math.inf and points >= 2 and start != stop):
-            raise ValueError
-    except (ValueError, IndexError):
-        raise ValueError(
-            f"a grid is start:stop:points, both ends positive and different and at least two points, "
-            f"for example 1e-3:1e3:25; got {text!r}"
-        ) from None
-    return canonical(np.geomspace(start, stop, points))
-
-
-def canonical(values: Iterable[float]) -> tuple[float, ...]:
-    """Computed grid values to twelve digits: powers differ in the last bit between processors, and recipes must not."""
-    return tuple(float(f"{value:.12g}") for value in values)
-
-
-def listed(value: Any) -> Any:
-    """Any sequence, range or array to a tuple of plain values; one item stands for a list of one."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        value = (value,)
-    return tuple(item.item() if isinstance(item, np.generic) else item for item in value)
-
-
-def _grid(value: Any) -> Any:
-    """Numbers, ``1e-3`` strings, ``start:stop:points`` strings, or a list of any of these, to a flat tuple."""
-    flat: list[Any] = []
-    for item in listed(value):
-        if isinstance(item, str) and ":" in item:
-            flat.extend(log_grid(item))
-        else:
-            flat.append(item)
-    return tuple(flat)
-
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Grid = Annotated[tuple[Positive, ...], BeforeValidator(_grid), Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(listed), Field(min_length=1)]
-
-
-class Description(BaseModel):
-    """What a result is made by: frozen, checked, and known by its hash."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-    title: ClassVar[str]  #: what is done, in a few words
-
-    @property
-    def registered(self) -> dict[str, str]:
-        """What of it a reader has registered: ``"network mine"`` and so on -> fingerprint."""
-        return {}
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the description, in hex: the identity of a recipe's result.
-
-        The device is not part of it, nor is a field at its default: a result keeps its identity when experiments learn to
-        do more. What a reader registered (a network, task, loss, optimiser, …) enters by its name and its
-        fingerprint: the hash of its function's source, or the version given with it.
-        """
-        return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()
-
-    def _identity(self) -> dict[str, Any]:
-        described = self.model_dump(mode="json", exclude={"device"}, exclude_defaults=True)
-        if self.registered:
-            described["registered"] = self.registered
-        return described
 
 
 class Experiment(Description):
@@ -272,23 +195,6 @@ def degree(recipe: Mapping[str, Any]) -> int:
     return Experiment.model_validate(described | {"gammas": 1.0, "etas": 1.0}).architecture.degree
 
 
-def log_steps(last: int, points: int) -> list[int]:
-    """About ``points`` integers from 0 to ``last``, log-spaced (rounded, twins dropped), both ends included."""
-    return sorted({0, last, *(int(s) for s in np.rint(np.geomspace(1, last, max(points - 1, 1))))})
-
-
 def late_window(budget: int) -> slice:
     """The steps of the last tenth of a run of ``budget`` updates, which ends with the loss after the last of them."""
     return slice(budget + 1 - max(1, math.ceil(LATE_SHARE * budget)), budget + 1)
-
-
-def no_twins(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values themselves.
-
-    Raises:
-        ValueError: one appears more than once.
-    """
-    if len(set(values)) < len(values):
-        twins = sorted({v for v in values if values.count(v) > 1})
-        raise ValueError(f"each value must appear once, got {', '.join(map(str, twins))} more than once")
-    return values

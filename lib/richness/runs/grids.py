@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from richness.runs.experiment import canonical
+from richness.runs.description import canonical
 
 
 def eta_axis(low: float, high: float, gammas_a_decade: int, at_least: float = 8.0) -> tuple[float, ...]:

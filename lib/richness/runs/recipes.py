@@ -3,24 +3,24 @@
 ``smoke`` takes seconds on two cores and proves that everything runs; ``laptop`` is what ``precomputed/`` holds;
 ``paper`` has the paper's own sizes and wants a GPU. The studies fill the table. A recipe is a function of the scale to its
 :class:`~richness.runs.experiment.Experiment`, or, for what is no sweep over γ and η, to its
-:class:`~richness.runs.measurement.Measurement`.
+:class:`~richness.runs.description.Measurement`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from richness.registry import study_modules
+from richness.runs import jobs, places
+from richness.runs.description import Measurement
 from richness.runs.experiment import Experiment
-from richness.runs.measurement import Measurement, measured
-from richness.runs.results import SCALES, device_here, precomputed_path, read, runs_folder, save
-from richness.runs.sweep import Progress, sweep
+from richness.runs.places import SCALES
+from richness.runs.progress import Progress
+from richness.runs.results import device_here, read, save
 
 Make = Callable[[str], Experiment | Measurement]
 
@@ -61,21 +61,6 @@ def recipe(name: str, scale: str) -> Experiment | Measurement:
     return all_recipes()[name](scale)
 
 
-def carry_out(
-    described: Experiment | Measurement,
-    executor: Executor | None = None,
-    store: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    *,
-    name: str = "",
-    scale: str = "",
-) -> xr.Dataset:
-    """A sweep or a measurement done, whichever is described; only a sweep keeps in the store what it has finished."""
-    if isinstance(described, Measurement):
-        return measured(described, executor, progress, name=name, scale=scale)
-    return sweep(described, executor, store, progress, name=name, scale=scale)
-
-
 def obtain(
     name: str,
     scale: str = "laptop",
@@ -108,14 +93,14 @@ def obtain(
         changes["seeds"] = [seed + s for s in described.seeds]
     if changes:
         described = type(described).model_validate(described.model_dump() | changes)
-    kept = runs_folder() / scale / f"{name}-{described.hash[:8]}.nc"
-    for path in (precomputed_path(name, scale), kept):
+    kept = places.runs_folder() / scale / f"{name}-{described.hash[:8]}.nc"
+    for path in (places.precomputed_path(name, scale), kept):
         if scale != "smoke" and path.exists():
             runs = read(path)
             if runs.attrs["recipe_hash"] == described.hash:
                 return runs
     if scale == "smoke":
-        return carry_out(described, progress=progress, name=name, scale=scale)
-    runs = carry_out(described, store=runs_folder() / "store", progress=progress, name=name, scale=scale)
+        return jobs.run(described, progress=progress, name=name, scale=scale)
+    runs = jobs.run(described, store=places.runs_folder() / "store", progress=progress, name=name, scale=scale)
     save(runs, kept)
     return runs

@@ -1,4 +1,4 @@
-"""Results: one ``xarray.Dataset`` a sweep, its schema, rounding, provenance and files. The only module that knows paths.
+"""Results: one ``xarray.Dataset`` a sweep, its schema, rounding, provenance and files.
 
 A file is NetCDF4 with one line appended: the SHA-256 of everything before it. So a half-written, truncated or bit-flipped file
 is refused by name, and any NetCDF reader still opens it (HDF5 ignores what follows its end).
@@ -18,61 +18,27 @@ import sys
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from richness.networks.parameterization import DTYPE_REASON, dtype_for
+from richness.runs import places
+from richness.runs.description import Measurement
 from richness.runs.experiment import REGISTRIES, Experiment
-
-if TYPE_CHECKING:
-    from richness.runs.measurement import Measurement
+from richness.runs.places import SCALES
 
 SCHEMA = 1
-SCALES = ("smoke", "laptop", "paper")
 STATUS = {"ok": 0, "diverged": 1, "not_run": 2}
 CURVE_BITS = 14  # mantissa bits kept in curves: relative rounding 3e-5, which halves a file
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _SEAL = b"\nrichness-sha256:"
 
 
 class ResultError(RuntimeError):
     """A result that is missing, damaged, or of another recipe or schema. The message says what to do."""
-
-
-# Paths.
-
-
-@cache
-def checkout() -> Path | None:
-    """The repository's root, where the package is used from a checkout; None from a wheel."""
-    root = _PACKAGE.parents[1]
-    return root if (root / "_config.yml").exists() or (root / "pyproject.toml").exists() else None
-
-
-def precomputed_folder() -> Path:
-    """Where measured results live: the checkout's ``precomputed/``, or the wheel's copy of it."""
-    root = checkout()
-    return root / "precomputed" if root else _PACKAGE / "precomputed"
-
-
-def precomputed_path(name: str, scale: str) -> Path:
-    return precomputed_folder() / scale / f"{name}.nc"
-
-
-def bench_path() -> Path:
-    """The stored report of ``richness bench``: the checkout's, or the wheel's copy of it."""
-    root = checkout()
-    return root / "benchmarks" / "results" / "bench.json" if root else _PACKAGE / "bench.json"
-
-
-def runs_folder() -> Path:
-    """Where reruns, stores and other things not kept in git go: ``runs/`` of the checkout, or of the working folder."""
-    return (checkout() or Path.cwd()) / "runs"
 
 
 # Sealed files.
@@ -235,7 +201,7 @@ def device_here(device: str) -> str:
 
 def git_state() -> tuple[str, bool]:
     """The commit of the checkout and whether tracked files differ from it; the package's version outside one."""
-    root = checkout()
+    root = places.checkout()
     try:
         if root is None:
             raise OSError
@@ -312,7 +278,7 @@ def read(path: str | Path) -> xr.Dataset:
 
 def scales_of(name: str) -> list[str]:
     """The scales at which a recipe's result is stored, the smallest first."""
-    return [scale for scale in SCALES if precomputed_path(name, scale).exists()]
+    return [scale for scale in SCALES if places.precomputed_path(name, scale).exists()]
 
 
 def data_hash(runs: xr.Dataset) -> str:
@@ -341,10 +307,10 @@ def load(name: str, scale: str | None = None) -> xr.Dataset:
     if scale is not None and scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     for candidate in [scale] if scale else SCALES[::-1]:
-        path = precomputed_path(name, candidate)
+        path = places.precomputed_path(name, candidate)
         if path.exists():
             return read(path)
     raise ResultError(
-        f"no precomputed result {name!r}{f' at scale {scale}' if scale else ''} in {precomputed_folder()}: "
+        f"no precomputed result {name!r}{f' at scale {scale}' if scale else ''} in {places.precomputed_folder()}: "
         f"make it with `richness precompute {name}`"
     )

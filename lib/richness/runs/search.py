@@ -39,9 +39,10 @@ from richness.runs.bracketing import Grid, Line, Seen, Target, bracket, next_pla
 from richness.runs.execution import finished
 from richness.runs.experiment import Experiment
 from richness.runs.outcomes import APPROACHES
+from richness.runs.progress import Progress, progress_bar
 from richness.runs.results import STATUS, with_coordinates
 from richness.runs.shards import Arrays, Shard
-from richness.runs.sweep import Progress, assemble, progress_bar
+from richness.runs.sweep import assemble
 
 FIRST_GAMMAS = 2  # at least so many γ are scanned, if there are
 TYPICAL = 12  # cells a γ and seed, for a progress bar to begin with

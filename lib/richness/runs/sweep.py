@@ -3,62 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from richness.runs.engines import engine_for
 from richness.runs.execution import finished
 from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES
+from richness.runs.progress import Progress, progress_bar
 from richness.runs.results import STATUS, narrowed, provenance, rounded, with_coordinates
 from richness.runs.shards import Arrays, Shard, cells_of, cost_of
-
-
-@dataclass
-class Progress:
-    """What a progress callback is told, as a sweep goes on."""
-
-    total: int  # cell·steps in all
-    all_cells: int
-    done: int = 0  # cell·steps finished
-    kept: int = 0  # of these, found in the store
-    cells: int = 0  # cells finished
-    diverged: int = 0  # of these
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def rate(self) -> float:
-        """cell·steps trained a second, from the start until now."""
-        return (self.done - self.kept) / max(time.monotonic() - self.started, 1e-9)
-
-    @property
-    def left(self) -> float:
-        """Seconds left at that rate; infinite until something was trained."""
-        return (self.total - self.done) / self.rate if self.done > self.kept else math.inf
-
-    def __str__(self) -> str:
-        counted = f"{self.cells} of {self.all_cells} cells done, {self.diverged} diverged"
-        if self.done == self.kept or self.done == self.total:
-            return counted
-        return f"{counted}, {self.rate:,.0f} cell·steps/s, {_duration(self.left)} left"
-
-
-def _duration(seconds: float) -> str:
-    """Two units at most, as a person would say it: 40 s, 7 min, 3 h 20 min."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return (
-        f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min" if hours < 100 else f"{hours} h"
-    )
 
 
 def sweep(
@@ -105,20 +63,6 @@ def sweep(
         if tell:
             tell(state)
     return assemble(experiment, done, name=name, scale=scale)
-
-
-def progress_bar(name: str = "") -> Callable[[Progress], None]:
-    """A bar of cell·steps for a terminal or a notebook, to be given to :func:`sweep`."""
-    bar = tqdm(desc=name or None, unit=" cell·steps", unit_scale=True, smoothing=0)
-
-    def draw(state: Progress) -> None:
-        bar.total, bar.initial = state.total, state.kept
-        bar.set_postfix_str(f"{state.cells} of {state.all_cells} cells, {state.diverged} diverged", refresh=False)
-        bar.update(state.done - bar.n)
-        if state.done >= state.total:
-            bar.close()
-
-    return draw
 
 
 def assemble(

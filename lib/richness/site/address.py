@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from richness.runs.results import checkout
+from richness.runs.places import checkout
 from richness.site.places import SiteError
 from richness.site.places import repository as book_here
 

@@ -15,9 +15,9 @@ import numpy as np
 import xarray as xr
 
 from richness.analysis import boundaries
-from richness.runs import results
+from richness.runs import places, results
 from richness.runs.outcomes import APPROACHES
-from richness.runs.results import SCALES
+from richness.runs.places import SCALES
 from richness.site.parameters import first_line
 
 __all__ = ["NotAdopted", "adopt", "disagreements"]
@@ -70,9 +70,9 @@ def adopt(file: Path, force: bool = False) -> str:
     if "status" in offered:  # a sweep, whose axes and statuses are known
         _check_axes(file, offered, expected)
         _check_values(file, offered)
-    if results.checkout() is None:
+    if places.checkout() is None:
         raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
-    place = results.precomputed_path(name, scale)
+    place = places.precomputed_path(name, scale)
     said = [_against_the_same(file, place, offered, force), *_against_other_scales(name, scale, offered)]
     results.write_whole(place, file.read_bytes())
     return f"{place}: {' '.join(said)}"
@@ -145,7 +145,7 @@ def _against_other_scales(name: str, scale: str, offered: xr.Dataset) -> list[st
     """A sentence for each other scale that is stored."""
     said = []
     for other in SCALES[1:]:
-        stored = _stored(results.precomputed_path(name, other)) if other != scale else None
+        stored = _stored(places.precomputed_path(name, other)) if other != scale else None
         if stored is not None and "status" in stored:
             moved = disagreements(stored, offered, ("eta_max", "eta_crit"))  # where no budget of steps enters
             how = f"these boundaries lie elsewhere: {_several(moved)}" if moved else "the upper boundaries are the same"

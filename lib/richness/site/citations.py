@@ -6,7 +6,7 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from richness.runs import results
+from richness.runs import places, results
 
 __all__ = ["PAPER", "USES", "bibtex", "entries", "keys_for"]
 
@@ -51,7 +51,7 @@ def keys_for(file: Path) -> list[str]:
 
 def entries() -> dict[str, str]:
     """key -> BibTeX entry, in the order of the file."""
-    root = results.checkout()
+    root = places.checkout()
     path = (root if root else Path(__file__).parents[1]) / "references.bib"
     if not path.is_file():
         raise ValueError(f"{path} is missing; restore it with git, or install the package again.")

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from richness.runs import results
+from richness.runs import places, results
 from richness.site.address import chapters as all_chapters
 from richness.site.address import colab_cell, repository, set_address
 from richness.site.parameters import BadParameter, ParameterSet, defaults, first_line, pairs, read_set, values_for
@@ -249,7 +249,7 @@ def _made_with(path: Path, parameters: dict[str, Any], code: dict[str, str]) -> 
 
 def _changes() -> str:
     """A hash of what was changed in the package and the results since the commit; empty where nothing was."""
-    root = results.checkout()
+    root = places.checkout()
     if root is None:
         return ""
     command = ["git", "-C", str(root), "diff", "HEAD", "--", "lib", "precomputed"]

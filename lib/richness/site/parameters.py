@@ -19,7 +19,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from richness.runs.results import SCALES, device_here
+from richness.runs.places import SCALES
+from richness.runs.results import device_here
 from richness.site.address import chapters as all_chapters
 from richness.site.address import repository
 

@@ -13,7 +13,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from richness.runs.results import SCALES, precomputed_folder, write_whole
+from richness.runs.places import SCALES, precomputed_folder
+from richness.runs.results import write_whole
 
 __all__ = ["Status", "read", "record", "status"]
 

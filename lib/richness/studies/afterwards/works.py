@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from richness.networks.parameterization import natural_eta
-from richness.runs.experiment import canonical
+from richness.runs.description import canonical
 
 PAGE = "02-phase-portrait"  # where the laboratory is that the links open
 

@@ -15,7 +15,7 @@ import pandas as pd
 from richness.plots import theme
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.provenance import Provenance
-from richness.runs import results
+from richness.runs import places, results
 
 Report = Mapping[str, Any]
 _ROW = 34  # px: a line of words above a line of marks
@@ -28,7 +28,7 @@ def stored_bench() -> Report:
     Raises:
         ResultError: there is none.
     """
-    path = results.bench_path()
+    path = places.bench_path()
     if not path.is_file():
         raise results.ResultError(f"there is no {path}: make it with `richness bench --out {path}` in a clone")
     return json.loads(path.read_text(encoding="utf-8"))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from richness.networks.parameterization import natural_eta
-from richness.runs.experiment import Experiment, canonical
+from richness.runs.description import canonical
+from richness.runs.experiment import Experiment
 from richness.runs.grids import eta_axis
 
 DEPTHS = (2, 3, 4)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from richness.networks.parameterization import natural_eta
-from richness.runs.experiment import Experiment, canonical
+from richness.runs.description import canonical
+from richness.runs.experiment import Experiment
 from richness.runs.grids import eta_axis
 
 #: What is recorded of a run that is looked at closely.

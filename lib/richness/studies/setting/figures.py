@@ -12,7 +12,7 @@ import pandas as pd
 from richness.plots import theme
 from richness.plots.cells import records
 from richness.plots.figure import Figure, figure, with_sources
-from richness.runs.experiment import log_steps
+from richness.runs.description import log_steps
 
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])  # curves of a panel are told apart by dash, and by name in the legend
 SHOWN = 40  # steps a curve, log-spaced

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from richness.networks.parameterization import natural_eta
-from richness.runs.experiment import Experiment, canonical, log_grid
+from richness.runs.description import canonical, log_grid
+from richness.runs.experiment import Experiment
 
 #: η over natural η: a fifth or less of the largest that converges.
 SHARES = {

@@ -15,8 +15,7 @@ from richness import measure
 from richness.data import TASKS
 from richness.measure.features import RANKS
 from richness.networks import LOSSES, homogeneous
-from richness.runs.experiment import canonical, listed, log_steps, no_twins
-from richness.runs.measurement import Measurement
+from richness.runs.description import Measurement, canonical, listed, log_steps, no_twins
 from richness.runs.results import narrowed, rounded
 
 ORDERS = 3  # coefficients of the loss along a step that are kept, after the loss itself

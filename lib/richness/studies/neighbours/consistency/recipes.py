@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from richness.runs.experiment import Experiment, canonical
+from richness.runs.description import canonical
+from richness.runs.experiment import Experiment
 
 WIDTHS = (16, 32, 64, 128, 256)
 BASE_WIDTH = 64  # where the standard parameterisation's step is the others' (it is also the number of inputs)

@@ -16,8 +16,7 @@ from richness import rng
 from richness.data import TASKS
 from richness.measure import isometry_gap
 from richness.networks import normalised
-from richness.runs.experiment import listed, log_steps, no_twins
-from richness.runs.measurement import Measurement
+from richness.runs.description import Measurement, listed, log_steps, no_twins
 from richness.runs.results import narrowed
 
 SHARED = 0.9  # of every correlated sample's variance, how much is common to all

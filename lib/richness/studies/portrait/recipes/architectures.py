@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from richness.runs.experiment import Experiment, canonical
+from richness.runs.description import canonical
+from richness.runs.experiment import Experiment
 from richness.runs.grids import eta_axis
 
 #: Where runs can be of interest, in units of the natural η (times its reach, upwards), found by a sweep of one seed and T = 300
