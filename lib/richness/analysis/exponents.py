@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, obtained, roun
 from richness.analysis.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
 from richness.runs.experiment import degree
+from richness.runs.results import recipe_fields
 
 #: (boundary, side) → the claim that says its exponent, where steps follow the gradient.
 _CLAIMED = {
@@ -139,7 +139,7 @@ def slopes(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
     Raises:
         ValueError: the paper predicts no exponent there. A boundary that was not seen gives an `Exponent` with a reason.
     """
-    made = json.loads(runs.attrs["recipe"])
+    made = recipe_fields(runs)
     depth, loss, optimizer = degree(made), str(made["loss"]), str(made.get("optimizer", "sgd"))
     claimed = predicted(boundary, side, loss, optimizer)
     if claimed is None:

@@ -6,7 +6,6 @@ is below 0.8 of its initial loss, *learned* if below 0.6, and *dead* if it staye
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -20,14 +19,8 @@ from richness.networks.optimizers import OPTIMIZERS
 from richness.networks.parameterization import FLOAT64_BELOW, natural_eta
 from richness.plots.theme import significant
 from richness.runs.experiment import degree
-
-OK, DIVERGED, NOT_RUN = 0, 1, 2
-
-
-def recipe(runs: xr.Dataset) -> dict[str, Any]:
-    """The experiment behind a result, from its attributes; empty where it carries none."""
-    return dict(json.loads(runs.attrs.get("recipe", "{}")))
-
+from richness.runs.results import STATUS
+from richness.runs.results import recipe_fields as recipe
 
 _LOSSES = {"mse": "MSE (mean over batch and classes)", "cross_entropy": "cross-entropy (mean over the batch)"}
 LOSS_NAMES = {"mse": "MSE", "cross_entropy": "cross-entropy"}
@@ -157,13 +150,13 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
     every third of a stretch of cells of one fate). A cell is *diverged* where more
     than half of its seeds did. Cells that were not run have no row.
     """
-    late = (runs["late_loss"] / runs["initial_loss"]).where(runs["status"] == OK)
+    late = (runs["late_loss"] / runs["initial_loss"]).where(runs["status"] == STATUS["ok"])
     axis = "eta" if "eta" in runs.dims else "trial"
     counts = xr.Dataset(
         {
             "late": late.mean("seed", skipna=True),
-            "seeds": (runs["status"] != NOT_RUN).sum("seed"),
-            "diverged": (runs["status"] == DIVERGED).sum("seed"),
+            "seeds": (runs["status"] != STATUS["not_run"]).sum("seed"),
+            "diverged": (runs["status"] == STATUS["diverged"]).sum("seed"),
         }
     ).transpose("gamma", axis)
     rows = []

@@ -88,7 +88,6 @@ class _Stopped(Exception):
 
 def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Iterator[tuple[Shard, Arrays]]:
     """The shards, trained in this process, one after another on all of its cores."""
-    recipe = experiment.model_dump_json()
     for shard in todo:
         told = 0
 
@@ -99,7 +98,7 @@ def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Itera
                 tick(cell_steps)
 
         try:
-            arrays = work.run_shard(recipe, shard, passed_on, cores())
+            arrays = work.run_shard(experiment, shard, passed_on, cores())
         except Exception as error:
             raise _Stopped(f"{shard} cannot be trained ({_words(error)})") from error
         passed_on(len(shard.cells) * experiment.steps - told)
@@ -155,10 +154,10 @@ def _away(
 
 
 def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, _try: int) -> Arrays:
-    """What a worker runs: a second thread would only take a core from the worker beside it."""
+    """What a worker runs, ``recipe`` being the experiment as JSON: a second thread would only take a core from its neighbour."""
     unpacked(parcel)
     torch.set_num_threads(1)
-    return work.run_shard(recipe, shard)
+    return work.run_shard(Experiment.model_validate_json(recipe), shard)
 
 
 def _error_of(future: Future) -> BaseException | None:

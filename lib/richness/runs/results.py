@@ -123,17 +123,26 @@ def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
     return runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), tau=tau, precision=precision)
 
 
+def recipe_fields(runs: xr.Dataset) -> dict[str, Any]:
+    """The fields of what a result was made by, as they were written down; empty where it carries none.
+
+    They can be had of measurements too, and where something that a reader registered is not here: an :class:`Experiment`
+    cannot, see :func:`recipe_of`. An older result's lack the fields that were added since.
+    """
+    return dict(json.loads(runs.attrs.get("recipe", "{}")))
+
+
 def recipe_of(runs: xr.Dataset) -> Experiment:
     """The experiment that a result was made by.
 
     Raises:
-        ResultError: it names a network, task or probe that a reader registered, and that is not registered here; or the
-            result is no sweep.
+        ResultError: it names something that a reader registered, such as a network, and that is not registered here; or
+            the result is no sweep.
     """
     if "kind" in runs.attrs:
         raise ResultError(
-            f"this result is a measurement ({runs.attrs['kind']}), not a sweep over γ and η: its description is the JSON in "
-            "attrs['recipe']"
+            f"this result is a measurement ({runs.attrs['kind']}), not a sweep over γ and η: its fields are those of "
+            "richness.runs.results.recipe_fields"
         )
     registered = json.loads(runs.attrs.get("registered", "{}"))
     missing = [key for key in registered if key.split(" ")[1] not in REGISTRIES[key.split(" ")[0]]]

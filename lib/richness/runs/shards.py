@@ -97,13 +97,14 @@ def operations(experiment: Experiment) -> float:
     return 6.0 * experiment.architecture.products * samples
 
 
-def run_shard(recipe: str, shard: Shard, tick: Callable[[int], None] | None = None, threads: int = 1) -> Arrays:
-    """Train one shard; ``recipe`` is the experiment as JSON, the rest as for :func:`~richness.runs.training.train`.
+def run_shard(
+    experiment: Experiment, shard: Shard, tick: Callable[[int], None] | None = None, threads: int = 1
+) -> Arrays:
+    """Train one shard; arguments as for :func:`~richness.runs.training.train`.
 
     Returns:
         What is kept, cells along the last axis; and of the shard as a whole ``seconds``, (wall, CPU), and ``device``, its name.
     """
-    experiment = Experiment.model_validate_json(recipe)
     wall, cpu = time.perf_counter(), time.process_time()
     arrays = summary(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
     seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])

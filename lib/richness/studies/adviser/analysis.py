@@ -109,7 +109,7 @@ def good_range(runs: xr.Dataset) -> xr.Dataset:
         ``low``, ``best`` and ``high`` (gamma, budget), each at a cell of the grid; NaN where no η converged.
     """
     budgets = runs.budget.values if "budget_loss" in runs else np.array([int(runs.step[-1])])
-    made = Experiment.model_validate_json(runs.attrs["recipe"])
+    made = results.recipe_of(runs)
     straight = np.log10(runs.eta.values)[None, :] - np.log10(made.natural_eta(runs.gamma.values))[:, None]
     found = np.full((3, runs.sizes["gamma"], budgets.size), np.nan)
     for k, budget in enumerate(budgets):
@@ -281,7 +281,7 @@ def _by_first_list(made: Rule, judged: Iterable[xr.Dataset]) -> dict[str, float]
     """Caution from settings of other widths, batch sizes, depths and budgets, at every γ."""
     missed: dict[str, list[np.ndarray]] = {"low": [], "high": []}
     for runs in judged:
-        setting = Experiment.model_validate_json(runs.attrs["recipe"])
+        setting = results.recipe_of(runs)
         actual = good_range(runs).isel(log_budget=-1)
         places = [made.place(setting.depth, gamma, setting.steps, setting.batch_size) for gamma in runs.gamma.values]
         missed["low"].append(actual.low.values - [place["low"] for place in places])
@@ -442,7 +442,7 @@ def judge(runs: xr.Dataset, known: Rule) -> pd.DataFrame:
         in the range over the smallest of all: what a search of the range would find) and ``worked``. Where nothing was
         advised, ``worked`` is whether indeed nothing converged.
     """
-    made = Experiment.model_validate_json(runs.attrs["recipe"])
+    made = results.recipe_of(runs)
     late, _ = _late(runs, made.steps)
     fine, etas = good(runs, made.steps), runs.eta.values
     rows = []
@@ -522,7 +522,7 @@ def judge_all(names: Iterable[str], rules: Iterable[Rule], load: Load | None = N
         made = recipe(name, "laptop")
         if isinstance(made, Experiment) and (made.loss, made.optimizer) in known:
             runs = (load or results.load)(name)
-            setting = Experiment.model_validate_json(runs.attrs["recipe"])
+            setting = results.recipe_of(runs)
             described = {key: getattr(setting, key) for key in _DESCRIBED}
             frames.append(judge(runs, known[made.loss, made.optimizer]).assign(recipe=name, **described))
     if not frames:

@@ -13,7 +13,6 @@ results: a *large* eigenvalue is above `LARGE` of λ_max, and a *gap* is a fall 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ from richness.analysis.exponents import Exponent, exponent, exponent_rows
 from richness.analysis.ledger import Claim, Load, obtained, rounded, verdict
 from richness.data import TASKS
 from richness.networks.parameterization import natural_eta
-from richness.runs.results import STATUS
+from richness.runs.results import STATUS, recipe_fields
 from richness.studies.curvature.recipes import SHARES, final_sharpness_name, spectra_name
 
 __all__ = [
@@ -74,13 +73,9 @@ _SIDES = {"lazy": boundaries.LAZY_WINDOWS, "rich": boundaries.RICH_WINDOWS}
 # -- the sharpness at the end ------------------------------------------------------------------------------------------
 
 
-def _made(runs: xr.Dataset) -> dict[str, Any]:
-    return dict(json.loads(runs.attrs["recipe"]))
-
-
 def share(runs: xr.Dataset, reading: str) -> float:
     """The share of the natural η at which a result's sharpness is compared in one of `READINGS`."""
-    made = _made(runs)
+    made = recipe_fields(runs)
     small, large = SHARES["digits8" if made["task"] == "digits" else made["task"], made["loss"]]
     return large if reading == "large step" else small
 
@@ -103,7 +98,7 @@ def sharpness(runs: xr.Dataset, reading: str) -> xr.DataArray:
         raise ValueError(f"a reading is one of {', '.join(READINGS)}; got {reading!r}.")
     if "sharpness" not in runs or "eta" not in runs.dims:
         raise ValueError("expected a sweep over a common η axis with the probe 'sharpness'; run one with both.")
-    gammas, depth = runs.gamma.values.astype(float), int(_made(runs)["depth"])
+    gammas, depth = runs.gamma.values.astype(float), int(recipe_fields(runs)["depth"])
     etas = share(runs, reading) * natural_eta(gammas, depth)
     known = runs.sharpness.where(boundaries.converged(runs)).transpose("gamma", "eta", "seed", "step")
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -141,7 +136,7 @@ def _at(steps: np.ndarray, curves: np.ndarray, wanted: np.ndarray) -> np.ndarray
 
 def stability(runs: xr.Dataset, reading: str) -> xr.DataArray:
     """`sharpness` over the stability line 2/lr_raw of its step size: (gamma, seed)."""
-    made = _made(runs)
+    made = recipe_fields(runs)
     lr_raw = int(made["width"]) * share(runs, reading) * natural_eta(runs.gamma, int(made["depth"]))
     return sharpness(runs, reading) * lr_raw / 2
 
@@ -155,7 +150,7 @@ def exponents(runs: xr.Dataset, reading: str, part: str = "{side}") -> list[Expo
     Args:
         runs, reading: as for `sharpness`. part: the name of the claim's part, with the side in its place.
     """
-    made = _made(runs)
+    made = recipe_fields(runs)
     depth, loss = int(made["depth"]), str(made["loss"])
     found = sharpness(runs, reading)
 
@@ -179,7 +174,7 @@ def sides(reading: str) -> tuple[str, ...]:
 
 def outputs(runs: xr.Dataset) -> int:
     """C, the number of classes or target components of a result's task."""
-    return TASKS[_made(runs)["task"]].outputs
+    return TASKS[recipe_fields(runs)["task"]].outputs
 
 
 def one_step_size(runs: xr.Dataset, gamma: float) -> xr.Dataset:

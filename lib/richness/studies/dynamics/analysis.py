@@ -11,7 +11,6 @@ Intervals: for a mean over seeds Student's, at 95 %; for exponents the bootstrap
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from richness.analysis import theory
 from richness.analysis.boundaries import CONVERGED_BELOW, STABLE_BELOW, Fit, Window
 from richness.analysis.exponents import Exponent, exponent, exponent_rows
 from richness.analysis.ledger import NOT_RUN, WITHIN, Claim, Load, obtained, rounded, verdict
-from richness.runs.results import STATUS
+from richness.runs.results import STATUS, recipe_fields
 
 __all__ = [
     "CLAIMS",
@@ -695,7 +694,7 @@ def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[E
 
     Beside the first stands the solvable model's slope of its escape time over the same γ.
     """
-    depth, length = int(json.loads(runs.attrs["recipe"])["depth"]), plateau(runs)
+    depth, length = int(recipe_fields(runs)["depth"]), plateau(runs)
     time = np.exp(np.log(length * length.eta).mean("eta"))
     level = 1 - float(np.sqrt(PLATEAU_LEVEL))
 

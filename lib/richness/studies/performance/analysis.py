@@ -17,8 +17,7 @@ from scipy.stats import t as student
 
 from richness.analysis.boundaries import Window
 from richness.analysis.ledger import Claim, Load, obtained, rounded, verdict
-from richness.runs.experiment import Experiment
-from richness.runs.results import STATUS
+from richness.runs.results import STATUS, recipe_of
 
 __all__ = [
     "CLAIMS",
@@ -247,7 +246,7 @@ def left_behind(runs: xr.Dataset, reference: float = REFERENCE, probe: str = "ac
         ValueError: nothing at the reference stayed finite, or no probe.
     """
     best = tuned(runs, probe).isel(budget=-1)
-    made = Experiment.model_validate_json(runs.attrs["recipe"])
+    made = recipe_of(runs)
     start = _at(best, reference)
     if not np.isfinite(float(start.eta)):
         raise ValueError(f"no run at γ = {reference:g} stayed finite in all seeds.")

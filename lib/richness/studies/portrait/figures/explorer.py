@@ -11,9 +11,10 @@ import xarray as xr
 
 from richness.analysis import boundaries as found
 from richness.plots import theme
-from richness.plots.cells import OK, cells, conditions, last_step, natural_words, recipe, records
+from richness.plots.cells import cells, conditions, last_step, natural_words, recipe, records
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.plane import CELLS, HEIGHT, Plane, cell_layers, view_param
+from richness.runs.results import STATUS
 
 _CURVES = 250  # px, as wide as the plane, so that both stack on a phone
 _ON_A_CELL = "event.item && event.item.datum && isValid(event.item.datum.log_eta)"  # axes and curves have none
@@ -204,7 +205,7 @@ class _Ranges:
         self.steps = (1.0, float(last_step(one)))
         rate = shown.eta / shown.gamma
         self.tau = (float(rate.min()), float(rate.max()) * last_step(one))
-        losses = one["loss"].where(one["status"] == OK).values
+        losses = one["loss"].where(one["status"] == STATUS["ok"]).values
         self.initial = float(np.nanmean(one["initial_loss"].values))
         low = np.nanquantile(losses[losses > 0], 0.002) if np.any(losses > 0) else self.initial / 10
         self.loss = (min(float(low), self.initial / 9) / 1.5, self.initial * 10)
