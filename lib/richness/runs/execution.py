@@ -154,7 +154,7 @@ def _away(
 
 
 def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, _try: int) -> Arrays:
-    """What a worker runs, ``recipe`` being the experiment as JSON: a second thread would only take a core from its neighbour."""
+    """What a worker runs, given the experiment as JSON: a second thread would only take a core from its neighbour."""
     unpacked(parcel)
     torch.set_num_threads(1)
     return work.run_shard(Experiment.model_validate_json(recipe), shard)
