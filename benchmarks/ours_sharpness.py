@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.problem import Fitted
 from richness import Experiment, sharpness
 from richness.networks import LOSSES
-from richness.networks.parameterization import centred
+from richness.networks.parameterization import centre_output
 
 
 def prepare(recipe: str, fitted: Sequence[Fitted], tolerance: float | None = None) -> Callable[[], np.ndarray]:
@@ -25,7 +25,7 @@ def prepare(recipe: str, fitted: Sequence[Fitted], tolerance: float | None = Non
         at_start = architecture.forward(start, x)
 
         def of_outputs(outputs: Tensor) -> Tensor:
-            return loss(centred(outputs, at_start, gamma), labels)
+            return loss(centre_output(outputs, at_start, gamma), labels)
 
         product = architecture.hessian_vector_product(weights, x, of_outputs)
         return float(sharpness(lambda w: of_outputs(architecture.forward(w, x)), weights, product=product, **asked))

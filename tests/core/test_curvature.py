@@ -10,12 +10,12 @@ from richness import rng
 from richness.measure import along_gradient, sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
 from richness.measure.curvature import (
     Density,
-    binned,
+    bin_density,
     gradient,
     hessian_vector_product,
     lanczos,
     largest_eigenpair,
-    smoothed,
+    smooth_density,
     symmetric_log_edges,
 )
 from richness.networks import LOSSES, MLP
@@ -353,7 +353,7 @@ def test_a_smoothed_density_integrates_to_one_and_peaks_at_its_nodes():
         torch.tensor([[0.0, 3.0], [1.0, 1.0]]).double(), torch.tensor([[0.25, 0.75], [0.5, 0.5]]).double()
     )
     grid = torch.linspace(-5, 8, 2601, dtype=torch.float64)
-    curve = smoothed(density, grid, 0.2)
+    curve = smooth_density(density, grid, 0.2)
     assert curve.shape == (2, 2601)
     assert torch.trapezoid(curve, grid).tolist() == pytest.approx([1.0, 1.0], rel=1e-9)
     peak = 1 / (0.2 * (2 * np.pi) ** 0.5)
@@ -369,7 +369,7 @@ def test_bins_are_alike_on_both_sides_of_zero_and_hold_everything():
         torch.tensor([[-99.0, 0.0, 1e-3, 2.0, 99.0], [torch.nan, 1.0, 1.0, 1.0, 1.0]]).double(),
         torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]]).double().expand(2, -1),
     )
-    found = binned(density, edges)
+    found = bin_density(density, edges)
     assert found.shape == (2, 13) and torch.isnan(found[1]).all()
     assert {place: float(share) for place, share in enumerate(found[0]) if share} == pytest.approx(
         {0: 0.1, 6: 0.5, 11: 0.15, 12: 0.25}

@@ -80,7 +80,7 @@ def test_digits8_is_the_same_stream_made_small():
     large, labels = task("digits").batch(5, 7, 12)
     small, same = task("digits8").batch(5, 7, 12)
     grey = (large * digits.STD + digits.MEAN).reshape(12, 28, 28)
-    torch.testing.assert_close(small, digits.normalised(digits.pooled(grey)).flatten(1))
+    torch.testing.assert_close(small, digits.normalise(digits.pool(grey)).flatten(1))
     assert torch.equal(labels, same)
 
 
@@ -88,7 +88,7 @@ def test_pooled_means_blocks_of_a_padded_image():
     image = torch.zeros(1, 28, 28)
     image[0, 0, 0] = 16.0  # padded to (2, 2), in the first block
     image[0, 27, 2] = 16.0  # padded to (29, 4): last row of blocks, second column
-    blocks = digits.pooled(image)[0]
+    blocks = digits.pool(image)[0]
     assert blocks[0, 0] == 1 and blocks[7, 1] == 1 and blocks.sum() == 2
 
 

@@ -150,7 +150,7 @@ def test_the_number_of_workers_is_found():
 )
 def test_shards_are_even_and_the_workers_are_done_together(small, gammas, seeds, workers, sizes):
     experiment = small(gammas="1e-2:1e2:13" if gammas > 1 else [1.0], etas="1e-4:1e2:13", seeds=range(seeds), width=128)
-    pieces = shards.cut(experiment, shards.cells_of(experiment), workers)
+    pieces = shards.cut_shards(experiment, shards.cells_of(experiment), workers)
     assert {len(shard.cells) for shard in pieces} == sizes
     assert len(pieces) % workers == 0 or len(pieces) < workers
 
@@ -158,7 +158,7 @@ def test_shards_are_even_and_the_workers_are_done_together(small, gammas, seeds,
 def test_each_shard_is_a_fair_sample_of_the_plane(small):
     """Cells that diverge lie together at large η, and stop costing: no shard may have them all."""
     experiment = small(gammas="1e-2:1e2:13", etas="1e-4:1e2:13")
-    for shard in shards.cut(experiment, shards.cells_of(experiment), 4):
+    for shard in shards.cut_shards(experiment, shards.cells_of(experiment), 4):
         large = sum(eta > 0.1 for _, eta in shard.cells) / len(shard.cells)
         assert abs(large - 6 / 13) < 0.1
 
@@ -168,7 +168,7 @@ def test_a_shard_of_heavy_cells_is_small(small):
     sizes = []
     for steps in (100, 10_000, 1_000_000):
         experiment = small(width=256, batch_size=128, etas="1e-4:1e2:50", gammas="1e-2:1e2:4", steps=steps)
-        pieces = shards.cut(experiment, shards.cells_of(experiment))
+        pieces = shards.cut_shards(experiment, shards.cells_of(experiment))
         sizes.append(max(len(shard.cells) for shard in pieces))
         work = shards.operations(experiment) * sizes[-1]
         assert work <= shards.LIMITS["cpu"].operations or sizes[-1] == 1

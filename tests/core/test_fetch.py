@@ -63,7 +63,7 @@ def test_a_file_is_downloaded_once_whole_and_recorded(site, source):
     record = json.loads(Path(f"{path}.json").read_text())
     assert record["sha256"] == hashlib.sha256(BODY).hexdigest() and record["url"] == source.url
     assert sorted(p.name for p in path.parent.iterdir()) == ["file.bin", "file.bin.json", "file.bin.lock"]
-    assert fetch.fetch(source, quiet) == fetch.located(source) == path and len(site.seen) == 1
+    assert fetch.fetch(source, quiet) == fetch.locate(source) == path and len(site.seen) == 1
 
 
 def test_what_broke_off_goes_on_from_there(site, source):
@@ -145,7 +145,7 @@ def test_offline_the_error_names_file_size_address_and_place(source):
     for part in ("file.bin", "248 MB", away.url, str(away.path), "richness fetch some", "RICHNESS_DATA"):
         assert part in str(failed.value)
     with pytest.raises(DataError, match=r"is not on this machine.*248 MB.*copy it to"):
-        fetch.located(away)
+        fetch.locate(away)
 
 
 def test_giving_up_keeps_what_is_there_for_the_next_call(site, source, monkeypatch):
@@ -216,7 +216,7 @@ def test_a_damaged_file_in_the_cache_is_noticed_and_fetched_again(site, source, 
         path.write_bytes(damage)
         os.utime(path, ns=(1, 1))
         with pytest.raises(DataError, match=r"file\.bin in the cache is damaged or another file \(expected"):
-            fetch.located(source)
+            fetch.locate(source)
         assert fetch.fetch(source, quiet).read_bytes() == BODY
         assert "downloading it again" in capsys.readouterr().err
 
@@ -226,7 +226,7 @@ def test_without_a_published_checksum_the_first_download_is_what_counts(site, so
     path = fetch.fetch(unknown, quiet)
     path.write_bytes(bytes(100) + BODY[100:])
     with pytest.raises(DataError, match=r"at first it had SHA-256"):
-        fetch.located(unknown)
+        fetch.locate(unknown)
     assert fetch.fetch(unknown, quiet).read_bytes() == BODY
 
 
@@ -235,18 +235,18 @@ def test_silent_damage_is_found_when_it_is_looked_for(source):
     times = path.stat()
     path.write_bytes(bytes(100) + BODY[100:])
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert fetch.located(source) == path  # same size, same time: not computed again
+    assert fetch.locate(source) == path  # same size, same time: not computed again
     assert fetch.fetch(source, quiet, verify=True).read_bytes() == BODY
 
 
 def test_a_file_put_there_by_hand_is_taken_and_another_is_not(site, source):
     source.path.parent.mkdir(parents=True)
     source.path.write_bytes(BODY)
-    assert fetch.located(source) == source.path and not site.seen
+    assert fetch.locate(source) == source.path and not site.seen
     assert json.loads(Path(f"{source.path}.json").read_text())["sha256"] == hashlib.sha256(BODY).hexdigest()
     source.path.write_bytes(BODY[::-1])
     with pytest.raises(DataError, match="damaged or another file"):
-        fetch.located(source)
+        fetch.locate(source)
 
 
 def test_a_cache_that_cannot_be_written_is_said(site, source, monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ import torch
 
 from richness import sweep
 from richness.networks import LOSSES
-from richness.networks.parameterization import centred
+from richness.networks.parameterization import centre_output
 from richness.runs.live import Live, live
 
 
@@ -64,7 +64,9 @@ def by_hand(experiment, etas: list[float]) -> list[float]:
         x = x.double()
         with torch.no_grad():
             at_start = network.forward(start, x)
-        loss = LOSSES[experiment.loss](centred(network.forward(weights, x), at_start, torch.tensor([gamma])), y)[0]
+        loss = LOSSES[experiment.loss](centre_output(network.forward(weights, x), at_start, torch.tensor([gamma])), y)[
+            0
+        ]
         losses.append(loss.item())
         with torch.no_grad():
             for w, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):

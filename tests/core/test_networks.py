@@ -9,7 +9,7 @@ import torch
 from richness.data import task
 from richness.networks import LOSSES, MLP, NETWORKS
 from richness.networks.optimizers import stability_line
-from richness.networks.parameterization import centred, natural_eta
+from richness.networks.parameterization import centre_output, natural_eta
 from richness.runs.training import Trainer
 
 
@@ -52,7 +52,7 @@ def test_the_centred_output_is_exactly_zero_at_step_0(small, gamma, dtype):
 
 def test_centring_divides_by_each_cells_gamma():
     raw, start = torch.ones(2, 3, 4), torch.zeros(1, 3, 4)
-    out = centred(raw, start, torch.tensor([0.5, 4.0]))
+    out = centre_output(raw, start, torch.tensor([0.5, 4.0]))
     assert (out[0] == 2).all() and (out[1] == 0.25).all()
 
 

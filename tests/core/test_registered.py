@@ -16,7 +16,7 @@ import richness
 from richness import Experiment, rng, sweep
 from richness.networks import MLP, Network, hidden_weight, readout_weight
 from richness.runs.experiment import REGISTRIES
-from richness.runs.registered import packed, unpacked
+from richness.runs.registered import pack_registered, unpack_registered
 from richness.runs.results import ResultError
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
@@ -223,18 +223,18 @@ def test_what_was_packed_is_there_again(small):
     richness.register_probe("largest", largest)
     experiment = small(network="mine", depth=2, probes=["largest"], steps=4)
     expected, mark = sweep(experiment), experiment.hash
-    parcel = packed(experiment)
+    parcel = pack_registered(experiment)
     emptied()
     with pytest.raises(ValueError, match="unknown network 'mine'"):
         small(network="mine")
-    unpacked(parcel)
+    unpack_registered(parcel)
     again = small(network="mine", depth=2, probes=["largest"], steps=4)
     assert again.hash == mark
     assert sweep(again).equals(expected)
     kept = REGISTRIES["network"]["mine"]
-    unpacked(parcel)
+    unpack_registered(parcel)
     assert REGISTRIES["network"]["mine"] is kept, "what is there with the same fingerprint stays"
-    assert packed(small()) == b""
+    assert pack_registered(small()) == b""
 
 
 def test_what_cannot_travel_is_named(small):
@@ -251,10 +251,10 @@ def test_a_module_that_the_worker_lacks_is_named(small, monkeypatch):
     monkeypatch.setitem(sys.modules, "vanishing", module := types.ModuleType("vanishing"))
     exec("def largest(now): return now.gamma", module.__dict__)
     richness.register_probe("here_only", module.largest)
-    parcel = packed(small(probes=["here_only"]))
+    parcel = pack_registered(small(probes=["here_only"]))
     monkeypatch.delitem(sys.modules, "vanishing")
     with pytest.raises(ModuleNotFoundError, match=r"a worker cannot import 'vanishing'.*install that module"):
-        unpacked(parcel)
+        unpack_registered(parcel)
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def test_a_folder_is_no_place_for_a_result(runs, tmp_path):
 
 def test_rounding_keeps_what_matters():
     values = np.array([1.0, np.pi, 1e-30, 3.4e38, np.nan, np.inf, 1e300, -1e300, 0.0])
-    out = results.rounded(values)
+    out = results.round_mantissa(values)
     np.testing.assert_allclose(out[:3], values[:3], rtol=2.0**-15)
     assert np.isnan(out[4]) and np.isinf(out[5]) and np.isfinite(out[[3, 6, 7]]).all() and out[8] == 0
     assert (out[:3].view(np.int32) & ((1 << 9) - 1) == 0).all()

@@ -362,7 +362,7 @@ def test_remembered_batches_are_the_batches():
     digits = task("digits8")
     fresh = {seed: digits.batches(seed, range(4), 8) for seed in range(3)}
     size = sum(part.nbytes for part in fresh[0])
-    with streams.remembered(2 * size):
+    with streams.remember_batches(2 * size):
         for seed in (0, 1, 2, 0, 0):  # there is room for two: the third puts one out
             for mine, theirs in zip(digits.batches(seed, range(4), 8), fresh[seed], strict=True):
                 assert torch.equal(mine, theirs)

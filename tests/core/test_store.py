@@ -16,7 +16,7 @@ import xarray as xr
 
 from richness import sweep
 from richness.runs import shards, store
-from richness.runs.execution import finished
+from richness.runs.execution import run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.results import ResultError, read_sealed, save
 
@@ -208,7 +208,7 @@ def test_a_damaged_shard_is_named_and_made_again(grid, tmp_path, trained, harm):
 @pytest.mark.slow
 def test_cut_another_way_every_finished_cell_is_used(grid, tmp_path, trained, limit):
     undisturbed = sweep(grid)
-    for _ in zip(range(5), finished(grid, shards.cells_of(grid), store=tmp_path), strict=False):
+    for _ in zip(range(5), run_cells(grid, shards.cells_of(grid), store=tmp_path), strict=False):
         pass  # five shards, then the loop is broken off
     before = set(in_store(tmp_path, grid))
     assert 0 < len(before) < 36
@@ -237,7 +237,7 @@ def test_cells_need_no_grid(small, tmp_path):
     cells = [(0, 0.3, 0.0123), (0, 2.7, 0.05), (5, 0.3, 0.0123), (0, 0.3, 0.01)]
     sweep(experiment, store=tmp_path)
     ticks: list[int] = []
-    got = list(finished(experiment, [*cells, cells[0]], store=tmp_path, tick=ticks.append))
+    got = list(run_cells(experiment, [*cells, cells[0]], store=tmp_path, tick=ticks.append))
     seen = [(shard.seed, *cell) for shard, _ in got for cell in shard.cells]
     assert sorted(seen) == sorted(cells) and sum(ticks) == 3 * experiment.steps, "the fourth is in the store"
     for shard, arrays in got:

@@ -32,7 +32,7 @@ def equal(a: xr.Dataset, b: xr.Dataset) -> bool:
 
 
 def test_shards_cover_every_cell_once(grid):
-    pieces = shards.cut(grid, shards.cells_of(grid))
+    pieces = shards.cut_shards(grid, shards.cells_of(grid))
     cells = [(s.seed, *c) for s in pieces for c in s.cells]
     assert len(cells) == len(set(cells)) == 2 * len(grid.cells())
     assert len({s.name for s in pieces}) == len(pieces)
@@ -71,7 +71,7 @@ def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch
     resumed = sweep(grid, store=tmp_path)
     assert equal(undisturbed, resumed)
     assert sorted(calls) == sorted(
-        [s.name for s in shards.cut(grid, shards.cells_of(grid))] + [calls[3]]
+        [s.name for s in shards.cut_shards(grid, shards.cells_of(grid))] + [calls[3]]
     )  # nothing twice
 
 

@@ -161,14 +161,14 @@ def test_a_fitted_network_is_the_centred_one_in_other_words():
     from benchmarks import curvature
     from benchmarks.peer_eager import network
     from richness.networks import LOSSES
-    from richness.networks.parameterization import centred
+    from richness.networks.parameterization import centre_output
 
     experiment, fitted = curvature.networks(width=8, steps=5, samples=16)
     for one in fitted:
         x, labels = torch.from_numpy(one.inputs), torch.from_numpy(one.one_hot).argmax(dim=1)
         stacks = [[torch.from_numpy(w)[None] for w in weights] for weights in (one.weights, one.start)]
         raw, at_start = (experiment.architecture.forward(stack, x) for stack in stacks)
-        ours = LOSSES["mse"](centred(raw, at_start, torch.tensor([one.gamma])), labels)
+        ours = LOSSES["mse"](centre_output(raw, at_start, torch.tensor([one.gamma])), labels)
         theirs = torch.nn.functional.mse_loss(network(one.weights, one.scales)(x), torch.from_numpy(one.targets))
         assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
         assert not torch.equal(raw, at_start)

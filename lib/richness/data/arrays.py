@@ -23,7 +23,7 @@ import numpy as np
 from richness.data.fetch import CHUNK, SPARE, DataError, megabytes
 
 
-def shipped(name: str, sha256: str) -> dict[str, np.ndarray]:
+def load_shipped(name: str, sha256: str) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz`` in this package's ``data`` folder.
 
     Raises:
@@ -149,13 +149,13 @@ def _described(path: Path, file: IO[bytes], start: int) -> Rows:
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Path:
     place = path.with_name(f"{path.stem}-{member.filename.removesuffix('.npy')}-{member.CRC:08x}.npy")
     if not place.exists():
-        with written(place, member.file_size) as file, archive.open(member) as packed:
+        with open_for_writing(place, member.file_size) as file, archive.open(member) as packed:
             shutil.copyfileobj(packed, file, CHUNK)  # zipfile compares the checksum at the end
     return place
 
 
 @contextmanager
-def written(place: Path, size: int) -> Iterator[IO[bytes]]:
+def open_for_writing(place: Path, size: int) -> Iterator[IO[bytes]]:
     """A file to write that is there whole at the end or not at all.
 
     Args:
@@ -188,7 +188,7 @@ def written(place: Path, size: int) -> Iterator[IO[bytes]]:
 def rows_written(place: Path, dtype: Any, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
     """An ``.npy`` of that dtype and shape, to be filled with rows, in order."""
     dtype = np.dtype(dtype)
-    with written(place, math.prod(shape) * dtype.itemsize) as file:
+    with open_for_writing(place, math.prod(shape) * dtype.itemsize) as file:
         described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, described)
         start = file.tell()

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from richness import rng
-from richness.data.arrays import shipped
+from richness.data.arrays import load_shipped
 
 SHA256 = "b9e9a0619740976f11a06450b8bc1134711a2d9941f6ecf183a540d1a38a9eb8"
 TRAINING = 8_000  # the first so many are deformed; the rest are held out
@@ -54,16 +54,16 @@ def load() -> tuple[Tensor, Tensor]:
     Raises:
         RuntimeError: the file in the package is missing or is not the one this code was written for.
     """
-    file = shipped("digits.npz", SHA256)
+    file = load_shipped("digits.npz", SHA256)
     return torch.from_numpy(file["images"]), torch.from_numpy(file["labels"].astype(np.int64))
 
 
-def normalised(grey: Tensor) -> Tensor:
+def normalise(grey: Tensor) -> Tensor:
     """Grey levels in [0, 1] to MNIST's zero mean and unit variance."""
     return (grey - MEAN) / STD
 
 
-def pooled(images: Tensor) -> Tensor:
+def pool(images: Tensor) -> Tensor:
     """28×28 images (*, 28, 28) padded to 32×32 and averaged in 4×4 blocks, as UCI's digits were: (*, 8, 8)."""
     flat = images.reshape(-1, 1, *images.shape[-2:])
     return torch.nn.functional.avg_pool2d(flat, 4, padding=2).reshape(*images.shape[:-2], 8, 8)
@@ -154,7 +154,7 @@ def deform(grey: Tensor, affine: Tensor, noise: Tensor) -> Tensor:
 
 def inputs(grey: Tensor, small: bool) -> Tensor:
     """Images (n, 28, 28) in [0, 1] as a network takes them: normalised, (n, 784), or pooled first, (n, 64)."""
-    return normalised(pooled(grey) if small else grey).flatten(1)
+    return normalise(pool(grey) if small else grey).flatten(1)
 
 
 def stream(

@@ -100,7 +100,7 @@ def missing(source: Source, why: str = "is not on this machine") -> DataError:
     )
 
 
-def located(source: Source) -> Path:
+def locate(source: Source) -> Path:
     """The file in the cache, looked at again if it has changed since it was last; never downloads.
 
     Raises:
@@ -127,7 +127,7 @@ def fetch(source: Source, progress: Progress | None = None, verify: bool = False
             so far is kept, and the next call goes on from it.
     """
     path = source.path
-    with locked(path):
+    with lock(path):
         if path.is_file():
             wrong = _wrong(source, path, verify)
             if not wrong:
@@ -139,7 +139,7 @@ def fetch(source: Source, progress: Progress | None = None, verify: bool = False
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
     """Alone with a file; the lock of a killed process is free again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -118,13 +118,13 @@ class Samples:
 
     def _pass(self, seed: int, name: str, lap: int) -> tuple[np.ndarray, np.ndarray]:
         """The blocks (part, first, count) of a pass in its order, and the position at which each window begins."""
-        blocks = self.blocks[shuffled(seed, f"{name}/blocks", lap, len(self.blocks))]
+        blocks = self.blocks[shuffle(seed, f"{name}/blocks", lap, len(self.blocks))]
         return blocks, np.concatenate(([0], np.cumsum(blocks[:, 2])))[:-1:WINDOW]
 
     def _window(self, seed: int, name: str, lap: int, window: int) -> tuple[np.ndarray, np.ndarray]:
         """The samples of a window, shuffled."""
         blocks = self._latest("pass", self._pass, seed, name, lap)[0][window * WINDOW : (window + 1) * WINDOW]
-        places = shuffled(seed, f"{name}/within/{lap}", window, int(blocks[:, 2].sum()))
+        places = shuffle(seed, f"{name}/within/{lap}", window, int(blocks[:, 2].sum()))
         images, labels = np.empty((len(places), *self.shape), np.uint8), np.empty(len(places), np.int64)
         done = 0
         for part, first, size in blocks.tolist():
@@ -135,6 +135,6 @@ class Samples:
         return images, labels
 
 
-def shuffled(seed: int, name: str, step: int, count: int) -> np.ndarray:
+def shuffle(seed: int, name: str, step: int, count: int) -> np.ndarray:
     """A permutation of ``range(count)``, a function of its arguments: the order of as many random words."""
     return torch.argsort(rng.bits(seed, name, step, count), stable=True).numpy()

@@ -139,13 +139,13 @@ def stream(
     rows = ((down * places).long()[:, None] + along)[:, None, :, None]
     columns = ((right * places).long()[:, None] + along)[:, None, None, :]
     crops = pixels[tile[:, None, None, None], torch.arange(3, device=device)[:, None, None], rows, columns]
-    x = normalised(crops.to(torch.float32) / 255.0)
+    x = normalise(crops.to(torch.float32) / 255.0)
     if small:
         x = torch.nn.functional.avg_pool2d(x, SIDE // SMALL)
     return x.reshape(len(steps), batch_size, -1), labels
 
 
-def normalised(colours: Tensor) -> Tensor:
+def normalise(colours: Tensor) -> Tensor:
     """Colours in [0, 1], (*, 3, height, width), to zero mean and unit variance of each channel."""
     mean, std = (torch.tensor(values, device=colours.device)[:, None, None] for values in (MEAN, STD))
     return (colours - mean) / std

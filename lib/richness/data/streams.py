@@ -129,7 +129,7 @@ _memory: ContextVar[_Memory | None] = ContextVar("batches", default=None)
 
 
 @contextmanager
-def remembered(limit: int = 2**28) -> Iterator[None]:
+def remember_batches(limit: int = 2**28) -> Iterator[None]:
     """While it lasts, batches once drawn are kept, ``limit`` bytes of them at most: for work that trains on the same
     stream again and again. It changes no number."""
     before = _memory.set(_Memory(limit))

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from richness import rng
-from richness.data.arrays import shipped
+from richness.data.arrays import load_shipped
 
 SHA256 = "b9c5cbdfd6afa102974eefaa257c53a29fc0f2d37431e099de5d6c9c1fa0dc57"
 ALPHABET = " " + string.ascii_lowercase
@@ -40,7 +40,7 @@ def load() -> Tensor:
     Raises:
         RuntimeError: the file in the package is missing or is not the one this code was written for.
     """
-    return torch.from_numpy(shipped("alice.npz", SHA256)["characters"].astype(np.int64))
+    return torch.from_numpy(load_shipped("alice.npz", SHA256)["characters"].astype(np.int64))
 
 
 def part(held_out: bool) -> Tensor:

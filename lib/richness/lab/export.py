@@ -34,7 +34,7 @@ from richness.data.streams import TEST_SAMPLES, Analytic, digits_stream
 from richness.measure import curvature
 from richness.networks import LOSSES, MLP, OPTIMIZERS
 from richness.networks.optimizers import Step, stability_line
-from richness.networks.parameterization import FLOAT64_BELOW, centred
+from richness.networks.parameterization import FLOAT64_BELOW, centre_output
 from richness.runs.experiment import Experiment
 from richness.runs.probes import KERNEL_SAMPLES
 
@@ -86,7 +86,7 @@ class Programs:
         return [of[f"{letter}{layer}"] for layer in range(self.network.depth)]
 
     def _outputs(self, weights: list[Tensor], of: Tensors) -> Tensor:
-        return centred(self.network.forward(weights, of["x"]), of["raw0"], of["gamma"])
+        return centre_output(self.network.forward(weights, of["x"]), of["raw0"], of["gamma"])
 
     def _loss_of(self, outputs: Tensor, of: Tensors) -> Tensor:
         return LOSSES[self.loss](outputs, of["labels" if self.loss == "cross_entropy" else "targets"])
@@ -119,7 +119,7 @@ class Programs:
     def product(self, of: Tensors) -> Tensors:
         """The Hessian of the loss times v, (1, P)."""
         product = self.network.hessian_vector_product(
-            self._weights(of), of["x"], lambda raw: self._loss_of(centred(raw, of["raw0"], of["gamma"]), of)
+            self._weights(of), of["x"], lambda raw: self._loss_of(centre_output(raw, of["raw0"], of["gamma"]), of)
         )
         return {"product": product(of["v"])}
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.data.streams import remembered
+from richness.data.streams import remember_batches
 from richness.networks.optimizers import stability_line
 from richness.runs.experiment import Experiment
 from richness.runs.live import Live, Moment
@@ -220,7 +220,7 @@ class Trainer:
     # The thread's own.
 
     def _work(self) -> None:
-        with remembered(REMEMBERED):
+        with remember_batches(REMEMBERED):
             while True:
                 with self._wake:
                     self._wake.wait_for(lambda: self._closed or (self._latest and self._latest.state == "loading"))

@@ -2,7 +2,7 @@
 
 from richness.measure.curvature import (
     along_gradient,
-    binned,
+    bin_density,
     gauss_newton_vector_product,
     sharpest_direction,
     sharpness,
@@ -20,7 +20,7 @@ from richness.measure.step import overshoot, taylor
 __all__ = [
     "alignment",
     "along_gradient",
-    "binned",
+    "bin_density",
     "cka",
     "drift",
     "feature_rank",

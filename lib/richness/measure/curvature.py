@@ -284,7 +284,7 @@ def spectral_density(
     return Density(*(torch.from_numpy(np.concatenate(part, axis=1)).to(weights[0]) for part in (nodes, masses)))
 
 
-def smoothed(density: Density, grid: Tensor, width: float) -> Tensor:
+def smooth_density(density: Density, grid: Tensor, width: float) -> Tensor:
     """A density of points on a grid, each point spread to a Gaussian.
 
     Args:
@@ -310,7 +310,7 @@ def symmetric_log_edges(smallest: float, largest: float, a_decade: int) -> np.nd
     return np.concatenate([-side[::-1], side])
 
 
-def binned(density: Density, edges: np.ndarray) -> Tensor:
+def bin_density(density: Density, edges: np.ndarray) -> Tensor:
     """The weight of a density's points between neighbouring edges; points beyond the outermost count in the last bin there.
 
     Args:

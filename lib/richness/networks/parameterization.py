@@ -67,7 +67,7 @@ def dtype_for(gamma: float, asked: str = "auto") -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[asked]
 
 
-def centred(raw: Tensor, raw_at_start: Tensor, gamma: Tensor) -> Tensor:
+def centre_output(raw: Tensor, raw_at_start: Tensor, gamma: Tensor) -> Tensor:
     """f = (f̃ − f̃₀)/γ for a stack of networks.
 
     Args:

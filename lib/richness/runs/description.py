@@ -42,7 +42,7 @@ def canonical(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(f"{value:.12g}") for value in values)
 
 
-def listed(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
     """Any sequence, range or array to a tuple of plain values; one item stands for a list of one."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         value = (value,)
@@ -52,7 +52,7 @@ def listed(value: Any) -> Any:
 def _grid(value: Any) -> Any:
     """Numbers, ``1e-3`` strings, ``start:stop:points`` strings, or a list of any of these, to a flat tuple."""
     flat: list[Any] = []
-    for item in listed(value):
+    for item in as_tuple(value):
         if isinstance(item, str) and ":" in item:
             flat.extend(log_grid(item))
         else:
@@ -63,7 +63,7 @@ def _grid(value: Any) -> Any:
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Grid = Annotated[tuple[Positive, ...], BeforeValidator(_grid), Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(listed), Field(min_length=1)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
 
 def log_steps(last: int, points: int) -> list[int]:

@@ -13,7 +13,7 @@ import torch
 from richness.runs import shards as work
 from richness.runs import store as storage
 from richness.runs.experiment import Experiment
-from richness.runs.registered import packed, unpacked
+from richness.runs.registered import pack_registered, unpack_registered
 from richness.runs.results import ResultError
 from richness.runs.shards import Arrays, Cell, Shard
 from richness.runs.training import cores
@@ -23,7 +23,7 @@ PULSE = 2.0  # seconds between two looks at whether the executor still lives, wh
 Tick = Callable[[int], None]
 
 
-def finished(
+def run_cells(
     experiment: Experiment,
     cells: Iterable[Cell],
     executor: Executor | None = None,
@@ -58,13 +58,13 @@ def finished(
     wanted = dict.fromkeys(cells)
     folder = storage.folder_of(store, experiment) if store is not None else None
     if folder is not None:
-        yield from storage.kept(folder, wanted)
-    todo = work.cut(experiment, wanted, workers_of(executor))
+        yield from storage.read_cells(folder, wanted)
+    todo = work.cut_shards(experiment, wanted, workers_of(executor))
     trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)
     try:
         for shard, arrays in trained:
             if folder is not None:
-                storage.keep(folder, shard, arrays)
+                storage.write_shard(folder, shard, arrays)
             yield shard, arrays
     except _Stopped as stop:
         kept = "nothing is kept, since no store was named"
@@ -109,7 +109,7 @@ def _away(
     experiment: Experiment, todo: list[Shard], executor: Executor, tick: Tick | None
 ) -> Iterator[tuple[Shard, Arrays]]:
     """The shards, trained by an executor's workers; those of a lost worker are given out again."""
-    recipe, parcel = experiment.model_dump_json(), packed(experiment)
+    recipe, parcel = experiment.model_dump_json(), pack_registered(experiment)
     waiting: dict[Future, Shard] = {}
     tries, silent = dict.fromkeys(todo, 0), 0
 
@@ -155,7 +155,7 @@ def _away(
 
 def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, _try: int) -> Arrays:
     """What a worker runs, given the experiment as JSON: a second thread would only take a core from its neighbour."""
-    unpacked(parcel)
+    unpack_registered(parcel)
     torch.set_num_threads(1)
     return work.run_shard(Experiment.model_validate_json(recipe), shard)
 

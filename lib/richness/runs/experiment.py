@@ -13,7 +13,7 @@ from richness.data import TASKS, Task
 from richness.networks import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, Architecture, Network, build
 from richness.networks.parameterization import natural_eta, reach, readout_scale
 from richness.registry import Registry
-from richness.runs.description import Description, Grid, Positive, Seeds, listed, log_steps, no_twins
+from richness.runs.description import Description, Grid, Positive, Seeds, as_tuple, log_steps, no_twins
 from richness.runs.probes import PROBES
 
 #: What a description names, and a reader may add to: kind → table.
@@ -52,7 +52,7 @@ class Experiment(Description):
     gammas: Grid = Field(description="richness γ: the centred output is divided by it")
     etas: Grid = Field(description="step sizes η")
     seeds: Seeds = Field((0,), description="each seeds both the initial weights and the stream")
-    probes: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+    probes: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
         ("loss",), description="what to record: " + ", ".join(("loss", *PROBES))
     )
     dtype: Literal["auto", "float32", "float64"] = Field(
@@ -63,7 +63,7 @@ class Experiment(Description):
         None,
         description="run only cells with low ≤ η/natural η ≤ high, times 1 + 1/γ under cross_entropy; the others are not_run",
     )
-    budgets: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(listed)] = Field(
+    budgets: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)] = Field(
         (), description="shorter step counts at which the late loss is taken too"
     )
     record_points: int = Field(40, ge=2, le=100_000, description="log-spaced steps at which the loss is kept")

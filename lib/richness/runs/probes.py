@@ -17,7 +17,7 @@ from richness import measure
 from richness.data import Task
 from richness.data.streams import TEST_SAMPLES, UNSEEN_SAMPLES
 from richness.networks import LOSSES, MLP, Architecture, at_start
-from richness.networks.parameterization import centred
+from richness.networks.parameterization import centre_output
 from richness.registry import Registry
 
 LARGEST = 10  # singular values that are kept
@@ -132,14 +132,14 @@ class Snapshot:
 
     def outputs(self, weights: list[Tensor], x: Tensor) -> Tensor:
         """f = (f̃ − f̃₀)/γ of these networks at any ``weights``, (cells, batch, K)."""
-        return centred(self.network.forward(weights, x), self.setting.raw_at_start(x), self.gamma)
+        return centre_output(self.network.forward(weights, x), self.setting.raw_at_start(x), self.gamma)
 
     def loss(self, weights: list[Tensor]) -> Tensor:
         """The loss as trained, on the fixed probe set, as a function of ``weights``: (cells,)."""
         return self._loss_of(self.network.forward(weights, self.inputs))
 
     def _loss_of(self, raw: Tensor) -> Tensor:
-        return LOSSES[self.setting.loss](centred(raw, self.setting.probe_at_start, self.gamma), self.targets)
+        return LOSSES[self.setting.loss](centre_output(raw, self.setting.probe_at_start, self.gamma), self.targets)
 
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor] | None:
@@ -212,7 +212,7 @@ def _accuracy(now: Snapshot) -> Tensor:
 def _test_loss(now: Snapshot) -> Tensor:
     x, targets = now.setting.test_set
     with torch.no_grad():
-        f = centred(now.network.forward(now.weights, x), now.setting.test_at_start, now.gamma)
+        f = centre_output(now.network.forward(now.weights, x), now.setting.test_at_start, now.gamma)
         return LOSSES[now.setting.loss](f, targets)
 
 
@@ -222,7 +222,7 @@ def _unseen_accuracy(now: Snapshot) -> Tensor:
 
 def _share_right(now: Snapshot, x: Tensor, labels: Tensor, at_start: Tensor) -> Tensor:
     with torch.no_grad():
-        f = centred(now.network.forward(now.weights, x), at_start, now.gamma)
+        f = centre_output(now.network.forward(now.weights, x), at_start, now.gamma)
     return (f.argmax(dim=-1) == labels).to(torch.float64).mean(dim=1)
 
 
@@ -238,7 +238,7 @@ def _spectral_density(now: Snapshot) -> Tensor:
     density = measure.spectral_density(now.loss, now.weights, DENSITY_STEPS, DENSITY_DIRECTIONS, product=now.product)
     largest = density.nodes.amax(dim=1, keepdim=True)
     largest = torch.where(largest > 0, largest, torch.nan)  # nothing to measure by, where no direction curves upwards
-    return measure.binned(density._replace(nodes=density.nodes / largest), DENSITY_EDGES)
+    return measure.bin_density(density._replace(nodes=density.nodes / largest), DENSITY_EDGES)
 
 
 def _spectra(now: Snapshot) -> Tensor:
@@ -453,7 +453,7 @@ def register_probe(
     PROBES.add(name, Probe(measure, about or name, dims, units, tuple(needs)), measure, version)
 
 
-def taken(name: str, now: Snapshot) -> Tensor:
+def take_probe(name: str, now: Snapshot) -> Tensor:
     """One probe's values, float64 (cells, ...) on the CPU.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from richness.runs.experiment import REGISTRIES, Experiment
 
 
-def packed(experiment: Experiment) -> bytes:
+def pack_registered(experiment: Experiment) -> bytes:
     """What of an experiment a reader has registered; empty where there is nothing.
 
     Raises:
@@ -35,7 +35,7 @@ def packed(experiment: Experiment) -> bytes:
     return cloudpickle.dumps(things)
 
 
-def unpacked(parcel: bytes) -> None:
+def unpack_registered(parcel: bytes) -> None:
     """Take in what another process has packed; what is here already, with the same fingerprint, stays.
 
     Raises:

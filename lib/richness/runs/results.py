@@ -96,16 +96,16 @@ def read_sealed(path: Path) -> bytes:
 # Datasets.
 
 
-def rounded(values: np.ndarray, bits: int = CURVE_BITS) -> np.ndarray:
+def round_mantissa(values: np.ndarray, bits: int = CURVE_BITS) -> np.ndarray:
     """float32 with the mantissa rounded (to nearest) to so many bits, so that it compresses; NaN and inf as they were."""
-    single = narrowed(values)
+    single = narrow_to_float32(values)
     drop = 23 - bits
     nearest = ((single.view(np.int32) + (1 << (drop - 1))) >> drop) << drop
     # The largest numbers would round up to infinity: they stay as they are.
     return np.where(np.isfinite(nearest.view(np.float32)), nearest.view(np.float32), single)
 
 
-def narrowed(values: np.ndarray) -> np.ndarray:
+def narrow_to_float32(values: np.ndarray) -> np.ndarray:
     """float32; what is finite stays finite (a float64 loss on its way up may be past float32's range)."""
     limit = np.finfo(np.float32).max
     return np.where(np.isfinite(values), np.clip(values, -limit, limit), values).astype(np.float32)

@@ -34,9 +34,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from richness.data.streams import remembered
+from richness.data.streams import remember_batches
 from richness.runs.bracketing import Grid, Line, Seen, Target, bracket, next_places
-from richness.runs.execution import finished
+from richness.runs.execution import run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.outcomes import APPROACHES
 from richness.runs.progress import Progress, progress_bar
@@ -164,7 +164,7 @@ def search(
     stages = list(state.stages(experiment.seeds))
     expected: dict[Unit, dict[Target, float]] = {}
     still_open: list[Unit] = []
-    with remembered():  # a round is short, and every round draws the same batches
+    with remember_batches():  # a round is short, and every round draws the same batches
         for number, stage in enumerate(stages, 1):
             expected |= state.expectations(stage, pilot=experiment.seeds[0])
             patience = len(stage) // 4 if number < len(stages) else 0  # the last few go on with the next stage
@@ -174,9 +174,9 @@ def search(
                     for unit, ks in places.items()
                     for k in sorted(ks)
                 }
-                for shard, arrays in finished(experiment, cells, executor, store, meter.tick):
+                for shard, arrays in run_cells(experiment, cells, executor, store, meter.tick):
                     where = [cells[shard.seed, gamma, eta] for gamma, eta in shard.cells]
-                    state.learn(where, seen_by(experiment, arrays, targets))
+                    state.learn(where, read_events(experiment, arrays, targets))
                     done.append((shard, arrays))
                     meter.count(arrays)
             still_open = list(places)
@@ -216,7 +216,7 @@ def _checked(experiment: Experiment, boundaries: Sequence[str], per_decade: int,
     return asked
 
 
-def seen_by(experiment: Experiment, arrays: Arrays, targets: Sequence[Target]) -> dict[Target, list[Seen]]:
+def read_events(experiment: Experiment, arrays: Arrays, targets: Sequence[Target]) -> dict[Target, list[Seen]]:
     """What the cells of a finished shard say, one by one, about each boundary."""
     diverged = arrays["diverged_at"] >= 0
     runs = xr.Dataset(

@@ -60,7 +60,7 @@ def cells_of(experiment: Experiment) -> list[Cell]:
     return [(seed, gamma, eta) for seed in experiment.seeds for gamma, eta in grid]
 
 
-def cut(experiment: Experiment, cells: Iterable[Cell], workers: int = 1) -> list[Shard]:
+def cut_shards(experiment: Experiment, cells: Iterable[Cell], workers: int = 1) -> list[Shard]:
     """Cells to shards, so that so many workers, each training one shard at a time, are done together and soon.
 
     One size is chosen for all, within the device's limit. The cells of each seed and dtype are then dealt out like cards: so

@@ -37,7 +37,7 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     return Path(store) / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def keep(folder: Path, shard: Shard, arrays: Arrays) -> None:
+def write_shard(folder: Path, shard: Shard, arrays: Arrays) -> None:
     """Write a finished shard, whole or not at all.
 
     Raises:
@@ -48,7 +48,7 @@ def keep(folder: Path, shard: Shard, arrays: Arrays) -> None:
     write_sealed(folder / shard.name, buffer.getvalue())
 
 
-def kept(folder: Path, wanted: dict[Cell, None]) -> Iterator[tuple[Shard, Arrays]]:
+def read_cells(folder: Path, wanted: dict[Cell, None]) -> Iterator[tuple[Shard, Arrays]]:
     """The wanted cells that the folder holds, each once; they are taken out of ``wanted``.
 
     A damaged file is named in a warning and removed: its cells are computed again.

@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 
 from richness.runs.engines import engine_for
-from richness.runs.execution import finished
+from richness.runs.execution import run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES
 from richness.runs.progress import Progress, progress_bar
-from richness.runs.results import STATUS, narrowed, provenance, rounded, with_coordinates
+from richness.runs.results import STATUS, narrow_to_float32, provenance, round_mantissa, with_coordinates
 from richness.runs.shards import Arrays, Shard, cells_of, cost_of
 
 
@@ -32,7 +32,7 @@ def sweep(
 
     Args:
         experiment: what to run.
-        executor: any ``concurrent.futures.Executor``; in this process if None. See :func:`~richness.runs.execution.finished`.
+        executor: any ``concurrent.futures.Executor``; in this process if None. See :func:`~richness.runs.execution.run_cells`.
         store: a folder where finished cells are kept; running the same experiment again, or one whose grid shares cells
             with it, goes on from them.
         progress: called with a :class:`Progress` as cells advance; True draws a bar.
@@ -54,7 +54,7 @@ def sweep(
             tell(state)
 
     done = []
-    for shard, arrays in finished(experiment, cells, executor, store, tick):
+    for shard, arrays in run_cells(experiment, cells, executor, store, tick):
         done.append((shard, arrays))
         state.cells += len(shard.cells)
         state.diverged += int((arrays["diverged_at"] >= 0).sum())
@@ -119,7 +119,7 @@ def assemble(
     def kept(key: str, values: np.ndarray) -> np.ndarray:
         if exact:
             return values
-        return rounded(values) if key in curves else narrowed(values)
+        return round_mantissa(values) if key in curves else narrow_to_float32(values)
 
     own_dims, sizes = _own_dims(curves)
     data: dict = {

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from richness.networks import OPTIMIZERS
 from richness.networks.optimizers import schedule
-from richness.networks.parameterization import centred, dtype_for
+from richness.networks.parameterization import centre_output, dtype_for
 from richness.runs.engines import Block, Engine, Stack, engine_for
 from richness.runs.experiment import Experiment
-from richness.runs.probes import Setting, Snapshot, taken
+from richness.runs.probes import Setting, Snapshot, take_probe
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
 BLOCK_STEPS = 32  # and at most so many steps: what a block needs is memory beside the networks
@@ -189,7 +189,7 @@ class Trainer:
 
     def outputs(self, stack: Stack, weights: list[Tensor], x: Tensor) -> Tensor:
         """The centred networks' outputs, (cells, batch, K)."""
-        return centred(self.network.forward(weights, x), self.setting.raw_at_start(x), stack.gamma)
+        return centre_output(self.network.forward(weights, x), self.setting.raw_at_start(x), stack.gamma)
 
     def probe(self, name: str) -> Tensor:
         """A measurement of every cell in training, float64 (cells, ...)."""
@@ -217,7 +217,7 @@ class Trainer:
         clock = time.thread_time if self.device == "cpu" else time.perf_counter
         for name in names:
             begun = clock()
-            values[name] = taken(name, now)[: len(part)]
+            values[name] = take_probe(name, now)[: len(part)]
             cost[name] = torch.full((len(part),), (clock() - begun) / len(part), dtype=torch.float64)
         return values, cost
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from richness.data.fetch import DataError, Progress, Source, fetch, located
+from richness.data.fetch import DataError, Progress, Source, fetch, locate
 from richness.data.order import Samples
 
 HELD_OUT = 2_000  # samples on which accuracy is measured, of those that no training batch holds
@@ -65,7 +65,7 @@ class FileSet:
         Raises:
             DataError: a file is not here, or is not what it should be.
         """
-        paths = [self._elsewhere(source) or located(source) for source in self.sources]
+        paths = [self._elsewhere(source) or locate(source) for source in self.sources]
         return opened_once(self.name, self.opened_by, tuple(paths), tuple(stamp(path) for path in paths))
 
     def _elsewhere(self, source: Source) -> Path | None:

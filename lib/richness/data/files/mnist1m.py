@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from richness.data import arrays
-from richness.data.fetch import DataError, Progress, cache_folder, digests, locked
+from richness.data.fetch import DataError, Progress, cache_folder, digests, lock
 from richness.data.files.common import FileSet, Opened, check, opened_once, stamp
 from richness.data.order import Samples
 
@@ -35,7 +35,7 @@ class Imported(FileSet):
                 "label" in their names. Images are 28×28 in any of the usual layouts, bytes or grey levels in [0, 1].
         """
         if folder is not None:
-            with locked(record_path()):
+            with lock(record_path()):
                 _import(Path(folder).expanduser(), progress)
         self.opened()
         return [record_path()]
@@ -94,7 +94,7 @@ def _import(folder: Path, progress: Progress | None) -> None:
         "chunks": counts,
         "sha256": digests(images_path)["sha256"],
     }
-    with arrays.written(record, 4096) as file:
+    with arrays.open_for_writing(record, 4096) as file:
         file.write(json.dumps(described, indent=1).encode() + b"\n")
     for old in record.parent.glob("*.npy"):  # of an import before this one
         if old.name not in (images_path.name, labels_path.name):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from richness import rng
 from richness.data import arrays
-from richness.data.fetch import DataError, Source, locked
+from richness.data.fetch import DataError, Source, lock
 from richness.data.files.common import FileSet, Opened, check
 from richness.data.order import Samples
 
@@ -116,7 +116,7 @@ def _luma(x: Tensor) -> Tensor:
 
 def _opened(paths: Sequence[Path]) -> Opened:
     (path,) = paths
-    with locked(path.with_suffix(".decoded")):
+    with lock(path.with_suffix(".decoded")):
         sets = [_decoded(path, part) for part in ("train", "val")]
     (x, y), (x_held, y_held) = sets
     return Samples("TinyImageNet", [x], [y]), Samples("TinyImageNet's validation set", [x_held], [y_held])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from richness.networks import LOSSES, at_start
-from richness.networks.parameterization import centred
+from richness.networks.parameterization import centre_output
 from richness.runs.engines.stack import Block, Engine
 from richness.runs.experiment import Experiment
 
@@ -31,7 +31,7 @@ class Autograd(Engine):
             moves = k < block.updates
             with torch.set_grad_enabled(moves):
                 leaves = [w.requires_grad_(moves) for w in self.weights]
-                losses = loss(centred(self.network.forward(leaves, x), raw_at_start, self._gamma), y)
+                losses = loss(centre_output(self.network.forward(leaves, x), raw_at_start, self._gamma), y)
             rows.append(losses.detach().double())
             if moves:
                 gradients = torch.autograd.grad(losses.sum(), leaves)

@@ -44,7 +44,7 @@ def whole_vectors(count: int, dtype: torch.dtype) -> int:
     return -(-count // lanes) * lanes
 
 
-def padded(rows: Tensor) -> Tensor:
+def pad_rows(rows: Tensor) -> Tensor:
     """Rows filled up with zeros to whole vectors, each on a vector's boundary; as they are, where they are so already."""
     width = whole_vectors(rows.shape[-1], rows.dtype)
     if width == rows.shape[-1] and rows.is_contiguous() and rows.data_ptr() % 64 == 0:
@@ -108,7 +108,7 @@ class Compiled(Engine):
     def __init__(self, experiment: Experiment, start: Sequence[Tensor], gamma: Tensor, eta: Tensor):
         super().__init__(experiment, start, gamma, eta)
         self._shape = _Shape(experiment, start[0].dtype)
-        self.weights = [padded(w) for w in self.weights]  # rows filled up, and the diverged stay where they are
+        self.weights = [pad_rows(w) for w in self.weights]  # rows filled up, and the diverged stay where they are
         self.memory = [[torch.zeros_like(w) for w in self.weights] for _ in range(self.optimizer.memories)]
         self._alive = torch.arange(len(gamma))
         self._all = (gamma.contiguous(), eta.contiguous(), adam_epsilon(experiment, gamma).contiguous())
@@ -136,8 +136,8 @@ class Compiled(Engine):
     @staticmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> _Prepared:
         shape = _Shape(experiment, block.x.dtype)
-        x, transposed, target = padded(block.columns), padded(block.x), padded(block.targets)
-        at_start, rows = torch.empty_like(target), [padded(w) for w in start]
+        x, transposed, target = pad_rows(block.columns), pad_rows(block.x), pad_rows(block.targets)
+        at_start, rows = torch.empty_like(target), [pad_rows(w) for w in start]
         arguments = (_pointers(rows), ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(at_start.data_ptr()))
         _call("outputs", block.x.dtype, ctypes.byref(shape.plan), ctypes.c_long(len(block)), *arguments)
         kept = (x, transposed, target, at_start, block.factor)

@@ -19,7 +19,7 @@ from torch import Tensor
 from richness.networks import MLP
 from richness.networks.losses import RESIDUALS
 from richness.networks.optimizers import Step
-from richness.networks.parameterization import centred
+from richness.networks.parameterization import centre_output
 from richness.runs.engines.stack import Block, Engine, not_among
 from richness.runs.experiment import Experiment
 
@@ -58,7 +58,7 @@ class Fused(Engine):
         rows, steps = [], self.steps(block)
         for k, (x, target, at_start) in enumerate(zip(block.columns, block.targets, prepared, strict=True)):
             a = _activations(self.network, self.weights, x)
-            f = centred(a[-1], at_start, self._gamma)
+            f = centre_output(a[-1], at_start, self._gamma)
             loss, delta = RESIDUALS[self.experiment.loss](f, target)
             rows.append(loss.double())
             if k < block.updates:

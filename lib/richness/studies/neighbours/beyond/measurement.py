@@ -15,8 +15,8 @@ from richness import measure
 from richness.data import TASKS
 from richness.measure.features import RANKS
 from richness.networks import LOSSES, homogeneous
-from richness.runs.description import Measurement, canonical, listed, log_steps, no_twins
-from richness.runs.results import narrowed, rounded
+from richness.runs.description import Measurement, as_tuple, canonical, log_steps, no_twins
+from richness.runs.results import narrow_to_float32, round_mantissa
 
 ORDERS = 3  # coefficients of the loss along a step that are kept, after the loss itself
 PROBED = 256  # samples of the fixed probe set on which curvature is measured
@@ -70,10 +70,10 @@ class BeyondTheEdge(Measurement):
 
     title = "Steps beyond the edge of stability"
 
-    cases: Annotated[tuple[Case, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
+    cases: Annotated[tuple[Case, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
         description="networks and kinds of steps"
     )
-    etas: Annotated[tuple[float, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
+    etas: Annotated[tuple[float, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
         description="step sizes η: W ← W − η·ξ·∂loss/∂W"
     )
     task: Literal["digits8"] = "digits8"
@@ -82,7 +82,7 @@ class BeyondTheEdge(Measurement):
     batch_size: int = Field(64, ge=1)
     steps: int = Field(300, ge=1)
     record_points: int = Field(60, ge=2, description="log-spaced steps that are kept")
-    probed: Annotated[tuple[int, ...], BeforeValidator(listed)] = Field(
+    probed: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field(
         (), description="steps before which curvature, ranks and held-out loss are measured, besides the end"
     )
     fractions: int = Field(0, ge=0, description="points along each probed step at which the loss is computed")
@@ -153,7 +153,7 @@ class BeyondTheEdge(Measurement):
                 self._look(case, now, close, (x, loss, taken))
             now = self._moved(case, now, step, x, loss, taken)
         self._look(case, now, close, None)
-        looked = {name: (LOOKED[name], narrowed(np.stack(values))) for name, values in close.items()}
+        looked = {name: (LOOKED[name], narrow_to_float32(np.stack(values))) for name, values in close.items()}
         kept = self.kept_steps
         first, beyond = now.losses[:, :1], now.series[..., 1] > np.abs(now.series[..., 0])
         gone = ~np.isfinite(now.losses) | ~np.isfinite(now.after)
@@ -165,14 +165,14 @@ class BeyondTheEdge(Measurement):
             ratio = np.where(gone.any(1), np.nan, half[..., 1].sum(1) / np.abs(half[..., 0]).sum(1))
             peak = np.where(gone.any(1), np.inf, np.fmax(now.losses, now.after).max(1) / first[:, 0])
         return looked | {
-            "batch_loss": (("eta", "step"), rounded(now.losses[:, kept])),
-            "batch_loss_after": (("eta", "step"), rounded(now.after[:, kept])),
-            "series": (("eta", "step", "order"), rounded(now.series[:, kept])),
-            "peak": (("eta",), narrowed(peak)),
-            "beyond": (("eta",), narrowed(np.where(gone.any(1), np.nan, beyond.mean(1)))),
-            "beyond_fell": (("eta",), narrowed(np.where(gone.any(1), np.nan, share_fell))),
-            "late_overshoot": (("eta",), narrowed(late)),
-            "late_ratio": (("eta",), narrowed(ratio)),
+            "batch_loss": (("eta", "step"), round_mantissa(now.losses[:, kept])),
+            "batch_loss_after": (("eta", "step"), round_mantissa(now.after[:, kept])),
+            "series": (("eta", "step", "order"), round_mantissa(now.series[:, kept])),
+            "peak": (("eta",), narrow_to_float32(peak)),
+            "beyond": (("eta",), narrow_to_float32(np.where(gone.any(1), np.nan, beyond.mean(1)))),
+            "beyond_fell": (("eta",), narrow_to_float32(np.where(gone.any(1), np.nan, share_fell))),
+            "late_overshoot": (("eta",), narrow_to_float32(late)),
+            "late_ratio": (("eta",), narrow_to_float32(ratio)),
             "width": (("layer",), np.array(hidden, np.int32)),
         }
 

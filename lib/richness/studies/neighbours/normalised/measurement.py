@@ -16,8 +16,8 @@ from richness import rng
 from richness.data import TASKS
 from richness.measure import isometry_gap
 from richness.networks import normalised
-from richness.runs.description import Measurement, listed, log_steps, no_twins
-from richness.runs.results import narrowed
+from richness.runs.description import Measurement, as_tuple, log_steps, no_twins
+from richness.runs.results import narrow_to_float32
 
 SHARED = 0.9  # of every correlated sample's variance, how much is common to all
 NEAR = 0.05  # of an orthogonal matrix's entries, how much noise makes it nearly orthogonal
@@ -50,10 +50,10 @@ class NormalisedDepth(Measurement):
 
     title = "Normed networks in depth"
 
-    cases: Annotated[tuple[Case, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
+    cases: Annotated[tuple[Case, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
         description="networks, each with its batch"
     )
-    depths: Annotated[tuple[int, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
+    depths: Annotated[tuple[int, ...], BeforeValidator(as_tuple), Field(min_length=1)] = Field(
         description="numbers of layers, ascending: the gradient is taken in a network of each"
     )
     layer_points: int = Field(50, ge=2, description="log-spaced layers of the deepest network that are kept")
@@ -86,7 +86,10 @@ class NormalisedDepth(Measurement):
         own = {name: ("case", [getattr(case, name) for case in self.cases]) for name in Case.model_fields}
         axes = {"gap": "layer", "log_gradient": "layer", "first_gradient": "depth"}
         data = {
-            key: (("case", axes[key]) if key in axes else ("case",), narrowed(np.array([one[key] for one in found])))
+            key: (
+                ("case", axes[key]) if key in axes else ("case",),
+                narrow_to_float32(np.array([one[key] for one in found])),
+            )
             for key in found[0]
         }
         return xr.Dataset(data, own | {"layer": self.kept_layers, "depth": list(self.depths)})
