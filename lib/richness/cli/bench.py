@@ -26,7 +26,7 @@ def bench(words: Sequence[str]) -> int:
     text = json.dumps(report, ensure_ascii=False, indent=1)
     if place:
         place.write_text(text + "\n")
-    print(text if options.json else _tabulate(report["rows"]))
+    print(text if options.json else _tabulate_rows(report["rows"]))
     broken = [f"{row['name']}: {row['failed']}" for row in report["rows"] if row["failed"]]
     if broken:
         raise Failure(f"not everything could be measured. {'; '.join(broken)}.")
@@ -63,15 +63,15 @@ def _run_benchmarks(clone: Path, options: Namespace) -> subprocess.CompletedProc
     return subprocess.CompletedProcess(command, program.returncode, report)
 
 
-def _tabulate(rows: Sequence[dict[str, Any]]) -> str:
+def _tabulate_rows(rows: Sequence[dict[str, Any]]) -> str:
     """One line a comparison, and beneath it what could not be measured."""
     columns = ("name", "peer", "ours", "theirs", "unit", "ratio", "spread", "target", "reached", "difference")
-    table = format_table([_describe(row) for row in rows if row["ratio"] is not None], columns)
+    table = format_table([_describe_row(row) for row in rows if row["ratio"] is not None], columns)
     rest = [f"{row['name']}: {row['missing'] or row['failed']}" for row in rows if row["missing"] or row["failed"]]
     return "\n".join([table, *rest])
 
 
-def _describe(row: dict[str, Any]) -> dict[str, Any]:
+def _describe_row(row: dict[str, Any]) -> dict[str, Any]:
     """The row with its spread and target in words."""
     spread = "{:.3g} to {:.3g}".format(*row["spread"]) if row["spread"] else ""
     goal = "" if row["target"] is None else f"{'≥' if row['sense'] == 'at least' else '≤'} {row['target']:g}"

@@ -20,7 +20,7 @@ def fetch(words: Sequence[str]) -> int:
 
     from richness.data import task
 
-    _check(options)
+    _check_tasks(options)
     for name in options.tasks:
         told: dict[str, Any] = {"verify": options.verify}
         if options.folder is not None:
@@ -57,7 +57,7 @@ def _tabulate_files() -> str:
     return format_table(rows, ("task", "size", "here", "terms"), widest=80)
 
 
-def _check(options: Namespace) -> None:
+def _check_tasks(options: Namespace) -> None:
     from richness.data import TASKS
     from richness.data.files import FILE_SETS, file_set
 

@@ -23,12 +23,12 @@ def add_experiment_options(parser: Parser) -> None:
     for name, field in Experiment.model_fields.items():
         many = any(tuple in (kind, get_origin(kind)) for kind in (field.annotation, *get_args(field.annotation)))
         parser.add_argument(
-            name_option(name), nargs="*" if many else None, help=_describe(field),
+            name_option(name), nargs="*" if many else None, help=_describe_field(field),
             metavar=METAVARS.get(name, (name.removesuffix("s") if many else name).upper()),
         )  # fmt: skip
 
 
-def _describe(field: FieldInfo) -> str:
+def _describe_field(field: FieldInfo) -> str:
     """The field's description and default, for argparse, in whose texts % has a meaning."""
     default = field.default
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
