@@ -13,7 +13,9 @@ from richness.studies.setting.samples import digit_samples
 @pytest.fixture
 def tiny(monkeypatch, tmp_path, small):
     """A recipe that takes no time, and empty folders to keep it in."""
-    monkeypatch.setitem(recipes.all_recipes(), "tiny", lambda scale: small(steps=5 if scale == "smoke" else 6, seeds=[0, 1]))
+    monkeypatch.setitem(
+        recipes.all_recipes(), "tiny", lambda scale: small(steps=5 if scale == "smoke" else 6, seeds=[0, 1])
+    )
     monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(places, "runs_folder", lambda: tmp_path / "runs")
     return tmp_path

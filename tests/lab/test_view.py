@@ -355,7 +355,7 @@ def test_the_command_is_read_by_the_command_line(node, change, monkeypatch):
     ask = ASK | change
     words = shlex.split(node("return address.commandOf(args.ask, args.ask.task !== 'teacher')", ask=ask))
     met: list[Experiment] = []
-    monkeypatch.setattr(train, "carry_out_and_save", lambda experiment, *rest: met.append(experiment))
+    monkeypatch.setattr(train, "run_job", lambda experiment, *rest: met.append(experiment))
     assert words[0] == "richness"
     assert cli.main(words[1:]) == 0
     (experiment,) = met

@@ -47,7 +47,7 @@ def _bench_options() -> Parser:
 
 
 def _find_clone() -> Path:
-    from richness.runs.results import checkout
+    from richness.runs.places import checkout
 
     root = checkout()
     if root is None or not (root / "benchmarks").is_dir():

@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 
 from richness.cli.errors import Usage, explain_validation
 from richness.cli.options import Parser, name_option
+from richness.runs.description import Measurement
 from richness.runs.experiment import Experiment
-from richness.runs.measurement import Measurement
 
 MAX_POINTS = 10_000
 METAVARS = {"gammas": "X|A:B:N", "etas": "X|A:B:N", "band": "LOW HIGH"}

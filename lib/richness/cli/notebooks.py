@@ -49,7 +49,7 @@ def _rerun_options() -> Parser:
 def _rerun_chapters(options: Namespace) -> list[Report]:
     from pydantic import ValidationError
 
-    from richness.runs.results import SCALES
+    from richness.runs.places import SCALES
     from richness.site.notebooks import rerun as rerun_notebooks
     from richness.site.parameters import FIELDS, BadParameter
 
@@ -75,7 +75,7 @@ def status(words: Sequence[str]) -> int:
     parser.add_argument("logs", metavar="LOG", nargs="*", help="files that `richness rerun` wrote (log.jsonl)")
     logs = parser.read(words).logs
 
-    from richness.runs.results import SCALES
+    from richness.runs.places import SCALES
     from richness.site.status import COLAB, record
     from richness.site.status import status as read_status
 

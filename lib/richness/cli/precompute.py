@@ -7,15 +7,15 @@ from pathlib import Path
 
 from richness.cli.errors import Failure, Usage, join_lines
 from richness.cli.options import Parser, read_choice
-from richness.cli.saving import carry_out_and_save
+from richness.cli.saving import run_job
 from richness.cli.workers import add_worker_options, read_workers
 
 
 def precompute(words: Sequence[str]) -> int:
     options = _precompute_options().read(words)
     from richness.cli.experiments import move_to_device
+    from richness.runs.places import SCALES
     from richness.runs.recipes import all_recipes, recipe
-    from richness.runs.results import SCALES
 
     scale = read_choice(options.scale, "--scale", SCALES)
     workers = read_workers(options)
@@ -32,7 +32,7 @@ def precompute(words: Sequence[str]) -> int:
         stale += 1
         print(f"{name} at {scale}: {reason}{'' if options.dry_run else '; computing'}", flush=True)
         if not options.dry_run:
-            carry_out_and_save(described, path, workers, name, scale)
+            run_job(described, path, workers, name, scale)
     print(f"{stale} stale" if options.dry_run else f"{stale} computed")
     return 0
 
@@ -61,7 +61,7 @@ def _check_recipe(name: str, scale: str) -> None:
 
 def _find_place(name: str, scale: str) -> Path:
     """Where a recipe's result belongs: smoke never goes under precomputed/."""
-    from richness.runs.results import checkout, precomputed_path, runs_folder
+    from richness.runs.places import checkout, precomputed_path, runs_folder
 
     if scale == "smoke":
         return runs_folder() / "smoke" / f"{name}.nc"

@@ -17,8 +17,8 @@ from richness.cli.workers import Workers, open_executor
 if TYPE_CHECKING:
     import xarray as xr
 
+    from richness.runs.description import Measurement
     from richness.runs.experiment import Experiment
-    from richness.runs.measurement import Measurement
 
 
 def holds_recipe(path: Path, recipe_hash: str) -> bool:
@@ -38,20 +38,18 @@ def holds_recipe(path: Path, recipe_hash: str) -> bool:
     return True
 
 
-def carry_out_and_save(
-    described: Experiment | Measurement, path: Path, workers: Workers, name: str = "", scale: str = ""
-) -> None:
+def run_job(described: Experiment | Measurement, path: Path, workers: Workers, name: str = "", scale: str = "") -> None:
     """Runs every cell of a sweep, or every seed of a measurement, and writes the result."""
+    from richness.runs import jobs
     from richness.runs.experiment import Experiment
-    from richness.runs.recipes import carry_out
 
     about = f"{described.title}, {len(described.seeds)} seeds"
     if isinstance(described, Experiment):
         about = f"{len(described.cells())} cells × {len(described.seeds)} seeds × {described.steps} steps"
-    run_and_save(functools.partial(carry_out, name=name, scale=scale), described, about, path, workers)
+    save_result_of(functools.partial(jobs.run, name=name, scale=scale), described, about, path, workers)
 
 
-def run_and_save(
+def save_result_of(
     run: Callable[..., xr.Dataset], described: Experiment | Measurement, about: str, path: Path, workers: Workers
 ) -> xr.Dataset:
     """Calls ``run`` with finished shards kept beside ``path``, writes ``path`` whole, then drops the shards."""
@@ -106,7 +104,7 @@ def lock_result(store: Path, path: Path) -> Iterator[None]:
 def _open_progress(name: str) -> Iterator[Callable[[Any], None]]:
     """A bar where someone is looking; in a log, a line every tenth."""
     if sys.stderr.isatty():
-        from richness.runs.sweep import progress_bar
+        from richness.runs.progress import progress_bar
 
         yield progress_bar(name)
         return

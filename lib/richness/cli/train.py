@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from richness.cli.experiments import add_experiment_options, read_experiment
 from richness.cli.options import Parser, read_choice, read_output, read_whole
-from richness.cli.saving import carry_out_and_save, holds_recipe, run_and_save
+from richness.cli.saving import holds_recipe, run_job, save_result_of
 from richness.cli.tables import format_table
 from richness.cli.workers import add_worker_options, read_workers
 
@@ -25,7 +25,7 @@ def sweep(words: Sequence[str]) -> int:
     if holds_recipe(path, experiment.hash):
         print(f"{path} holds this experiment already; nothing to do.")
         return 0
-    carry_out_and_save(experiment, path, workers)
+    run_job(experiment, path, workers)
     return 0
 
 
@@ -53,7 +53,7 @@ def search(words: Sequence[str]) -> int:
         print(f"{path} holds this search already; nothing to do.")
         return 0
     about = f"boundaries at {len(experiment.gammas)} γ × {len(experiment.seeds)} seeds, {experiment.steps} steps"
-    runs = run_and_save(functools.partial(search_plane, **sought), experiment, about, path, workers)
+    runs = save_result_of(functools.partial(search_plane, **sought), experiment, about, path, workers)
     print(f"{runs.cells_run} of {runs.cells_full_grid} cells were run.")
     print(_tabulate_boundaries(runs, sought["boundaries"]))
     return 0
