@@ -6,6 +6,7 @@ import base64
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 from richness.lab import widget
+from richness.site import bundling
+from richness.site.places import SiteError
 
 # A model as anywidget shows it, timers that go off when they are told to, and a backend over both.
 STAGE = """
@@ -107,29 +110,42 @@ def test_a_closed_view_says_nothing_and_hears_nothing(node):
     assert node(body) == [1, [], 0]
 
 
-def test_the_modules_are_one_for_jupyter(tmp_path: Path):
-    """A module from a blob can import nothing beside it: no import is left, no export but the default, and node reads it."""
-    one = widget.one_module()
-    assert widget.View._esm is not None
-    assert re.findall(r"^(?:import|export)\b.*", one, re.MULTILINE) == ["export default { render };"]
-    assert "import.meta" not in one
-    script = tmp_path / "one.mjs"
-    script.write_text(one + "\nexport { kernelBackend, instrument, networkKey };\n")
+def test_the_modules_are_one_for_jupyter():
+    """Jupyter's module comes from a blob, which can import nothing beside it; nor can one from a data address, in node."""
+    address = "data:text/javascript;base64," + base64.b64encode(widget.View._esm.encode()).decode()
+    call = f"import('{address}').then((m) => console.log(Object.keys(m).sort().join(), typeof m.default.render, typeof m.boot))"
     program = Path(sys.executable).parent / "node"
-    key = "m.networkKey({depth: 3, loss: 'mse', task: 'a'})"
-    call = f"import('./one.mjs').then((m) => console.log(typeof m.default.render, {key}))"
-    done = subprocess.run([program, "-e", call], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.split() == ["function", "mlp3_mse_a"], done.stderr
+    done = subprocess.run([program, "-"], input=call, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["boot,default", "function", "function"], done.stderr
+    assert "import.meta" not in widget.View._esm
 
 
-def test_every_module_imports_only_from_those_before_it():
-    seen: set[str] = set()
-    for name in widget.MODULES:
-        text = (widget.HERE / f"{name}.js").read_text(encoding="utf-8")
-        needs = set(re.findall(r'^import\b[^;]*from "\./([\w-]+)\.js";', text, re.MULTILINE))
-        assert needs <= seen, f"{name}.js needs {needs - seen}"
-        assert " as " not in "".join(re.findall(r"^import\b[^;]*;", text, re.MULTILINE))
-        seen.add(name)
+def test_the_bundle_is_that_of_its_modules():
+    try:
+        fresh = bundling.bundle_laboratory()
+    except SiteError as error:
+        pytest.skip(str(error))
+    assert bundling.BUNDLE.read_text(encoding="utf-8") == widget.View._esm
+    assert bundling.BUNDLE.read_bytes() == fresh, (
+        "lab.bundle.js is not that of the modules beside it: run `python -m richness.site bundle`, and commit it"
+    )
+
+
+def test_a_module_that_cannot_be_bundled_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "lab.js").write_text('import { nothing } from "./missing.js";\nnothing();\n')
+    monkeypatch.setattr(bundling, "LABORATORY", tmp_path)
+    with pytest.raises(SiteError, match=r'could not bundle .*lab\.js(.|\n)*"\./missing\.js"|make setup'):
+        bundling.bundle_laboratory()
+
+
+def test_no_modules_import_one_another():
+    needs = {
+        path.name: re.findall(r'^import\b[^;]*from "\./([\w.-]+)";', path.read_text(encoding="utf-8"), re.MULTILINE)
+        for path in widget.HERE.glob("*.js")
+        if path != bundling.BUNDLE
+    }
+    assert needs["lab.js"] == ["instrument.js", "kernel.js"]
+    assert len(list(TopologicalSorter(needs).static_order())) == len(needs)  # a CycleError names a circle
 
 
 def test_it_trains_on_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):

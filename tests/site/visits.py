@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from richness.site.weighing import site_pages
+from richness.site.places import site_pages
 
 SITE = Path(__file__).parents[2] / "_build" / "html"
 

@@ -3,7 +3,7 @@
 const engine = new URL("./engine/", import.meta.url).href;
 
 for (const root of document.querySelectorAll("[data-richness-lab]")) {
-  const open = () => import("./lab.js").then(({ boot }) => boot(root, engine));
+  const open = () => import("./lab.bundle.js").then(({ boot }) => boot(root, engine));
   for (const event of ["focusin", "pointerenter", "touchstart"]) root.addEventListener(event, open, { once: true, passive: true });
   new IntersectionObserver((seen, watch) => {
     if (seen.some((entry) => entry.isIntersecting)) { watch.disconnect(); open(); }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -27,8 +26,6 @@ from richness.runs.results import ResultError, device_here, load
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
-#: The view's modules, each after those it imports from. What trains on a page (engine/) is not among them.
-MODULES = ("numbers", "runs", "plane", "panels", "address", "instrument", "kernel", "lab")
 RANGES = {"gamma": (-4.0, 4.0), "eta": (-9.0, 5.0)}  # log10, the headline portrait's
 NOTCH = 0.05  # of a slider, log10
 #: What the controls offer; Python takes any other value too.
@@ -39,23 +36,11 @@ OFFERED: dict[str, list[Any]] = {
     "steps": [300, 1000, 3000, 10000, 30000],
 }
 
-_IMPORT = re.compile(r"^import\s*\{[^}]*\}\s*from\s*\"\./[\w-]+\.js\";[^\n]*\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
-
-
-def one_module(names: tuple[str, ...] = MODULES) -> str:
-    """The modules as one, which is what Jupyter wants: a module from a blob can import nothing beside it.
-
-    Their imports from one another and the word ``export`` are dropped; so no two may give one name to two things.
-    """
-    parts = ((HERE / f"{name}.js").read_text(encoding="utf-8") for name in names)
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", part)) for part in parts)
-
 
 class View(anywidget.AnyWidget):
     """The instrument. It is born with ``setup``; asks and reports travel as custom messages (see ``kernel.js``)."""
 
-    _esm = one_module()
+    _esm = (HERE / "lab.bundle.js").read_text(encoding="utf-8")
     _css = (HERE / "lab.css").read_text(encoding="utf-8")
     setup = traitlets.Dict().tag(sync=True)
 

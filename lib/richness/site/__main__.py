@@ -1,4 +1,4 @@
-"""``python -m richness.site build | serve | weigh | print | policy | pack``: make the website, look at it, guard it."""
+"""``python -m richness.site build | bundle | serve | weigh | print | policy | pack``: make the website, and guard it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="execute the chapters and write the website to _build/html")
     build.add_argument("--strict", action="store_true", help="every warning and every dangling reference is an error")
     build.add_argument("--clean", action="store_true", help="forget everything built before")
+    commands.add_parser("bundle", help="the laboratory's modules as the one that Jupyter and the pages load; commit it")
     serve = commands.add_parser("serve", help="serve _build/html on localhost")
     serve.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
     commands.add_parser("print", help="the whole book as one PDF, _build/book.pdf")
@@ -33,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from richness.site.building import build
 
             return build(strict=options.strict, clean=options.clean)
+        if options.command == "bundle":
+            from richness.site.bundling import write_bundle
+
+            print(f"wrote {write_bundle()}")
+            return 0
         if options.command == "serve":
             from richness.site.serving import serve
 
@@ -42,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return bind()
         if options.command == "policy":
+            from richness.site.places import built_site
             from richness.site.policy import site_policy
-            from richness.site.serving import built_site
 
             print(site_policy(built_site()))
             return 0

@@ -145,12 +145,15 @@ def copy_assets(book: Path) -> None:
     (book / "icons.css").touch()  # written at the end, when the pages tell which icons they use
     formulas.copy_katex(book / "katex")
     copy_vega(book / "vega")
-    if LABORATORY.is_dir():
-        for path in LABORATORY.rglob("*"):
-            if path.suffix in {".js", ".mjs", ".css", ".wasm", ".onnx", ".json"}:
-                target = book / "lab" / path.relative_to(LABORATORY)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+    copy_laboratory(book / "lab")
+
+
+def copy_laboratory(target: Path) -> None:
+    """Copy what a page loads of the laboratory: its opener, the bundle, the style, and the modules of what trains."""
+    (target / "engine").mkdir(parents=True, exist_ok=True)
+    shell = (LABORATORY / name for name in ("boot.js", "lab.bundle.js", "lab.css"))
+    for path in (*shell, *(LABORATORY / "engine").glob("*.js")):
+        shutil.copyfile(path, target / path.relative_to(LABORATORY))
 
 
 def copy_vega(target: Path) -> None:

@@ -53,3 +53,24 @@ def node_package(name: str) -> Path:
     if not (folder / "package.json").is_file():
         raise SiteError(f"node_modules/{name} is missing: run `make setup`, which installs it (`npm ci`).")
     return folder
+
+
+def built_site() -> Path:
+    """The folder of the built website.
+
+    Raises:
+        SiteError: if it was not built yet.
+    """
+    site = repository() / "_build" / "html"
+    if not (site / "index.html").is_file():
+        raise SiteError("There is no website yet: run `make book`, which writes it to _build/html.")
+    return site
+
+
+def site_pages(site: Path) -> list[str]:
+    """Addresses of all pages, relative to the site's root; redirects and Sphinx's own indices too."""
+    return sorted(
+        path.relative_to(site).as_posix()
+        for path in site.rglob("*.html")
+        if not {"_static", "_book"} & set(path.relative_to(site).parts)
+    )

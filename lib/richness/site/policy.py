@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from richness.site.places import site_pages
+
 # Vega and KaTeX set styles within elements; the laboratory's runtime is WebAssembly in a worker of our own.
 _DIRECTIVES = (
     "default-src 'self'",
@@ -43,8 +45,6 @@ def script_hashes(html: str) -> list[str]:
 
 def site_policy(site: Path) -> str:
     """One policy for every page of the built website, to be sent as a header by whoever serves it."""
-    from richness.site.weighing import site_pages
-
     return policy((site / page).read_text(encoding="utf-8") for page in site_pages(site))
 
 

@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from richness.site.places import SiteError, repository
-from richness.site.serving import background, built_site
+from richness.site.places import SiteError, built_site, repository
+from richness.site.serving import background
 from richness.site.weighing import BROWSER_FLAGS, chromium
 
 MARGIN = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}

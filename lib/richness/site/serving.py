@@ -10,7 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from richness.site.places import SiteError, repository
+from richness.site.places import SiteError, built_site
 from richness.site.policy import site_policy
 
 
@@ -53,18 +53,6 @@ class Server(ThreadingHTTPServer):
         """Say nothing where the other side closed the connection; else what the class above says."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
-def built_site() -> Path:
-    """The folder of the built website.
-
-    Raises:
-        SiteError: if it was not built yet.
-    """
-    site = repository() / "_build" / "html"
-    if not (site / "index.html").is_file():
-        raise SiteError("There is no website yet: run `make book`, which writes it to _build/html.")
-    return site
 
 
 def server(site: Path, port: int = 0, prefix: str = "", policy: str = "") -> ThreadingHTTPServer:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from richness.site.serving import background, built_site
+from richness.site.places import built_site, site_pages
+from richness.site.serving import background
 
 BROWSER_FLAGS = (
     "--no-sandbox",
@@ -31,15 +32,6 @@ def chromium() -> str | None:
     """The path of a Chromium: the environment variable CHROMIUM, else the first found on the PATH; None if none."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-def site_pages(site: Path) -> list[str]:
-    """Addresses of all pages, relative to the site's root; redirects and Sphinx's own indices too."""
-    return sorted(
-        path.relative_to(site).as_posix()
-        for path in site.rglob("*.html")
-        if not {"_static", "_book"} & set(path.relative_to(site).parts)
-    )
 
 
 def weight(path: Path) -> int:
