@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CELLS = [
     "import richness\n\nlab = richness.Lab(gamma=1.0, eta=2.0, width=32, batch_size=16, steps=200_000)\nlab",
     "1 + 1",
-    "run = lab._trainer.run\nprint(run.ask, run.eta, lab.eta, run.state)",
+    "from richness.lab.settings import settings_of\n\nrun = lab._training_thread.training\n"
+    "print(settings_of(run.experiment), run.eta, lab.eta, run.state)",
     "lab.close()",
 ]
 IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from richness.lab import widget
+from richness.lab import reports, widget
 from richness.site import bundling
 from richness.site.places import SiteError
 
@@ -38,7 +38,7 @@ def test_a_report_arrives_as_it_was_sent(node):
         "kind": "curve", "number": 3, "from": 2, "step": np.arange(2, 5, dtype=np.int32),
         "loss": np.array([0.5, 1e-30, 2.0]), "inputs": np.array([0.25, -1.0], np.float32), "bad": float("inf"),
     }  # fmt: skip
-    content, buffers = widget.packed(report)
+    content, buffers = reports.pack_report(report)
     body = """const parts = args.buffers.map((text) => {
       const raw = Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), padded = new Uint8Array(raw.length + 3);
       padded.set(raw, 3);  // as a view into a larger message, not aligned
@@ -112,12 +112,12 @@ def test_a_closed_view_says_nothing_and_hears_nothing(node):
 
 def test_the_modules_are_one_for_jupyter():
     """Jupyter's module comes from a blob, which can import nothing beside it; nor can one from a data address, in node."""
-    address = "data:text/javascript;base64," + base64.b64encode(widget.View._esm.encode()).decode()
+    address = "data:text/javascript;base64," + base64.b64encode(widget.InstrumentView._esm.encode()).decode()
     call = f"import('{address}').then((m) => console.log(Object.keys(m).sort().join(), typeof m.default.render, typeof m.boot))"
     program = Path(sys.executable).parent / "node"
     done = subprocess.run([program, "-"], input=call, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.split() == ["boot,default", "function", "function"], done.stderr
-    assert "import.meta" not in widget.View._esm
+    assert "import.meta" not in widget.InstrumentView._esm
 
 
 def test_the_bundle_is_that_of_its_modules():
@@ -125,7 +125,7 @@ def test_the_bundle_is_that_of_its_modules():
         fresh = bundling.bundle_laboratory()
     except SiteError as error:
         pytest.skip(str(error))
-    assert bundling.BUNDLE.read_text(encoding="utf-8") == widget.View._esm
+    assert bundling.BUNDLE.read_text(encoding="utf-8") == widget.InstrumentView._esm
     assert bundling.BUNDLE.read_bytes() == fresh, (
         "lab.bundle.js is not that of the modules beside it: run `python -m richness.site bundle`, and commit it"
     )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.lab import Lab, html, pack, widget
-from richness.lab.trainer import experiment_of
+from richness.lab import Lab, html, measured, pack
+from richness.lab.settings import experiment_of
 from richness.runs.results import ResultError
 from richness.site import pages
 
@@ -117,14 +117,14 @@ def test_runs_that_are_missing_are_named(on_page, monkeypatch):
     def nothing(name: str) -> xr.Dataset:
         raise ResultError(f"no precomputed result {name}")
 
-    monkeypatch.setattr(widget, "_loaded", nothing)
+    monkeypatch.setattr(measured, "load_once", nothing)
     text = Lab().html()
     assert "The measured runs are missing here: no precomputed result laboratory_mlp3_mse" in text
     assert "trains this network once scripts run" in text
 
 
 def test_a_network_without_measured_runs_is_named(on_page, monkeypatch, runs):
-    monkeypatch.setattr(widget, "_loaded", lambda name: runs)
+    monkeypatch.setattr(measured, "load_once", lambda name: runs)
     assert "No runs have been measured for depth 4" in Lab(depth=4).html()
     with pytest.raises(ValueError, match="expected measured runs"):
         Lab(depth=4, precomputed=runs)
@@ -154,7 +154,7 @@ def test_the_headline_portrait_fits_in_250_kilobytes(runs):
         coords={"gamma": gamma, "eta": eta, "seed": [0], "step": step},
         attrs=runs.attrs,
     )
-    packed = pack.pack(big)
+    packed = pack.pack_runs(big)
     assert 900 < packed["outcome"].count("0") < 1300
     assert len(json.dumps(packed, separators=(",", ":"))) < 250_000
     assert len(packed["step"]) >= 40

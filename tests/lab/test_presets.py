@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from richness.lab.presets import PRESETS, preset_of
-from richness.lab.trainer import experiment_of
+from richness.lab.settings import experiment_of
 from richness.runs.live import Live
 from richness.runs.training import History, train
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from richness import sweep
-from richness.lab import trainer as module
-from richness.lab import widget
+from richness.lab import measured, settings, widget
 from richness.lab.presets import preset_of
-from richness.lab.trainer import Trainer, ask_of, experiment_of
+from richness.lab.settings import experiment_of, settings_of
+from richness.lab.thread import TrainingThread
 from richness.runs.experiment import Experiment
 from richness.runs.live import Live
 from richness.runs.results import ResultError
@@ -34,7 +34,7 @@ ENDLESS = SMALL | {"steps": 10_000_000}
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probe sets of 64: these are tests of the thread."""
     monkeypatch.delenv("RICHNESS_BOOK", raising=False)
-    monkeypatch.setattr(module, "PROBE_SAMPLES", 64)
+    monkeypatch.setattr(settings, "PROBE_SAMPLES", 64)
     torch.set_num_threads(1)
 
 
@@ -72,8 +72,8 @@ def told() -> Told:
 
 
 @pytest.fixture
-def trainer(told: Told) -> Iterator[Trainer]:
-    trainer = Trainer(told.append)
+def trainer(told: Told) -> Iterator[TrainingThread]:
+    trainer = TrainingThread(told.append)
     yield trainer
     trainer.close()
 
@@ -136,7 +136,7 @@ def test_rapid_moves_train_only_what_was_asked_for_last(told):
         made.append(experiment.gammas[0])
         return Live(experiment)
 
-    trainer = Trainer(told.append, live)
+    trainer = TrainingThread(told.append, live)
     for i in range(100):
         trainer.start(experiment_of(ENDLESS | {"gamma": 1.0 + i}))
     until(lambda: told.of("curve", 100))
@@ -172,7 +172,7 @@ def test_a_pause_holds_and_a_run_that_trains_can_be_stepped(trainer, told):
     trainer.pause()
     until(lambda: told.states()[-1] == "paused")
     held = told.of("state")[-1]["step"]
-    assert len(told.curve(1)["loss"]) == held == trainer.run.step
+    assert len(told.curve(1)["loss"]) == held == trainer.training.step
     trainer.resume()
     until(lambda: len(told.curve(1)["loss"]) > held)
     trainer.step(3)
@@ -216,7 +216,7 @@ def test_an_error_in_the_thread_is_told_and_the_next_run_works(told):
             raise RuntimeError("the disk is full")
         return Live(experiment)
 
-    trainer = Trainer(told.append, live)
+    trainer = TrainingThread(told.append, live)
     trainer.start(experiment_of(SMALL | {"gamma": 13.0}))
     until(lambda: told.states() == ["error"])
     assert told.of("state")[0]["message"] == "RuntimeError: the disk is full" and told.of("run", 1)
@@ -240,14 +240,14 @@ def test_a_view_that_comes_late_is_told_the_run_whole(trainer, told):
 
 
 def test_curves_are_throttled_but_nothing_is_left_out(told):
-    trainer = Trainer(told.append, frame=1e6)
+    trainer = TrainingThread(told.append, frame=1e6)
     trainer.start(experiment_of(SMALL)).done.wait(60)
     assert len(told.of("curve")) <= 3 and len(told.curve(1)["loss"]) == 61
     trainer.close()
 
 
 def test_closing_ends_the_thread_and_refuses_more(told):
-    trainer = Trainer(told.append)
+    trainer = TrainingThread(told.append)
     trainer.start(experiment_of(ENDLESS))
     until(lambda: told.of("curve"))
     trainer.close()
@@ -258,15 +258,15 @@ def test_closing_ends_the_thread_and_refuses_more(told):
 
 
 def test_a_paused_run_ends_with_the_trainer(told):
-    trainer = Trainer(told.append)
+    trainer = TrainingThread(told.append)
     trainer.start(experiment_of(SMALL), paused=True)
     until(lambda: told.states() == ["paused"])
     trainer.close()
     assert not any(thread.name == "richness-lab" for thread in threading.enumerate())
 
 
-def test_an_ask_is_an_experiment_and_back():
-    assert ask_of(experiment_of(SMALL)) == SMALL
+def test_run_settings_are_an_experiment_and_back():
+    assert settings_of(experiment_of(SMALL)) == SMALL
     assert experiment_of(SMALL | {"optimizer": "adam"}).kept_probes == (
         "sharpness", "along_gradient", "accuracy", "test_loss", "ntk_alignment", "drift",
     )  # fmt: skip
@@ -428,7 +428,7 @@ def test_the_runs_that_ended_are_results(make):
     lab.gamma = 4.0
     until(lambda: heard.states(2)[-1:] == ["finished"])
     assert [run.gamma.item() for run in lab.runs] == [1.0, pytest.approx(4.0)]
-    first, swept = lab.runs[0], sweep(experiment_of(lab._ask | {"gamma": 1.0}))
+    first, swept = lab.runs[0], sweep(experiment_of(settings_of(lab._experiment) | {"gamma": 1.0}))
     np.testing.assert_array_equal(first.loss, swept.loss)
     np.testing.assert_array_equal(first.drift, swept.drift)
     assert first.attrs["recipe_hash"] == swept.attrs["recipe_hash"] and lab.run.gamma.item() == lab.gamma
@@ -436,7 +436,7 @@ def test_the_runs_that_ended_are_results(make):
 
 def test_a_preset_gives_what_is_not_given(make):
     lab, _ = make(preset="catapult", seed=7)
-    assert lab._ask == preset_of("catapult")["ask"] | {"seed": 7}
+    assert settings_of(lab._experiment) == preset_of("catapult")["ask"] | {"seed": 7}
     assert lab._view.setup["preset"] == "catapult"
     with pytest.raises(ValueError, match="unknown preset 'cat'"):
         make(preset="cat")
@@ -483,7 +483,7 @@ def test_the_measured_runs_of_this_network_come_along(make, runs):
 
 
 def test_the_books_own_runs_are_taken_only_where_they_are_the_same(make, runs, monkeypatch):
-    monkeypatch.setattr(widget, "_loaded", lambda name: runs)
+    monkeypatch.setattr(measured, "load_once", lambda name: runs)
     same, _ = make(task="digits", width=64, batch_size=64, steps=1000)
     other, _ = make(task="digits", width=32)
     assert same._view.setup["runs"] and not other._view.setup["runs"]

@@ -29,7 +29,7 @@ MEASURED = "const measured = runs.openRuns(args.packed);"
 
 @pytest.fixture(scope="module")
 def packed(runs):
-    return pack.pack(runs, seed=1)
+    return pack.pack_runs(runs, seed=1)
 
 
 # -- numbers
@@ -106,7 +106,7 @@ def test_another_format_is_refused(node, packed):
 
 
 def test_a_large_result_is_thinned_to_its_limit(runs):
-    small = pack.pack(runs, limit=9_000)
+    small = pack.pack_runs(runs, limit=9_000)
     assert len(json.dumps(small, separators=(",", ":"))) <= 9_000
     assert (small["step"][0], small["step"][-1]) == (0, 1000)
 
@@ -177,13 +177,13 @@ def drawn(node, key="loss", **args: Any) -> str:
 
 
 def test_a_path_breaks_where_numbers_end(node):
-    body = "const y = [5, NaN, 6, 7]; return panels.thinned(4, (i) => 10 * i, (i) => y[i]);"
+    body = "const y = [5, NaN, 6, 7]; return panels.thinCurve(4, (i) => 10 * i, (i) => y[i]);"
     assert node(body) == "M0.0 5.0M20.0 6.0L30.0 7.0"
 
 
 def test_a_long_curve_is_thinned_to_pixels_and_keeps_its_spikes(node):
     body = """const y = (i) => (i === 5123 ? 1000 : i % 7);
-    return panels.thinned(10000, (i) => 300 * i / 10000, y);"""
+    return panels.thinCurve(10000, (i) => 300 * i / 10000, y);"""
     path = node(body)
     points = [tuple(map(float, p.split())) for p in re.findall(r"[ML]([\d.]+ [\d.]+)", path)]
     assert len(points) <= 4 * 301
@@ -298,9 +298,9 @@ def test_theorys_shape_is_placed_through_what_was_measured(node):
 @pytest.mark.parametrize(
     "state",
     [
-        {"ask": ASK, "axis": "t", "scale": "log", "plane": "straight", "changes": []},
+        {"settings": ASK, "axis": "t", "scale": "log", "plane": "straight", "changes": []},
         {
-            "ask": ASK | {"gamma": 1.25e-4, "eta": 3e5, "loss": "cross_entropy", "seed": 2**32 - 1},
+            "settings": ASK | {"gamma": 1.25e-4, "eta": 3e5, "loss": "cross_entropy", "seed": 2**32 - 1},
             "axis": "tau",
             "scale": "linear",
             "plane": "raw",
@@ -310,9 +310,9 @@ def test_theorys_shape_is_placed_through_what_was_measured(node):
 )
 def test_a_link_restores_the_whole_state(node, state):
     query = node("return address.writeAddress(2, args.state)", state=state)
-    assert dict(parse_qsl(query[1:]))["gamma"] == str(node("return args.g", g=state["ask"]["gamma"]))
-    assert node("return address.readAddress(args.q, 2, address.DEFAULT_ASK)", q=query) == state | {"problems": []}
-    assert node("return address.readAddress(args.q, 1, address.DEFAULT_ASK)", q=query) is None
+    assert dict(parse_qsl(query[1:]))["gamma"] == str(node("return args.g", g=state["settings"]["gamma"]))
+    assert node("return address.readAddress(args.q, 2, address.DEFAULT_SETTINGS)", q=query) == state | {"problems": []}
+    assert node("return address.readAddress(args.q, 1, address.DEFAULT_SETTINGS)", q=query) is None
 
 
 BAD = [
@@ -338,7 +338,7 @@ def test_a_bad_link_keeps_the_defaults_and_says_why(node):
     for got, (query, said) in zip(node(body, queries=[query for query, _ in BAD], ask=ASK), BAD, strict=True):
         assert len(got["problems"]) == 1, query
         assert said in got["problems"][0]
-        assert got["ask"] == ASK | {"steps": 300}
+        assert got["settings"] == ASK | {"steps": 300}
 
 
 def test_steps_are_free_up_to_the_largest_on_offer(node):
@@ -387,7 +387,7 @@ def test_beyond_the_edge_is_the_curvature_along_the_gradient(node):
     """c₂/|c₁| is the curvature over 2/lr_raw, follows an eta changed by hand, and is SGD's alone."""
     body = """const gauge = { along: 3 }; run.line = 2 / run.lr;
     const sgd = [runs.beyond(run, gauge, run.eta), runs.beyond(run, gauge, run.eta / 10), gauge.along / run.line];
-    const adam = runs.beyond({ ...run, ask: { ...run.ask, optimizer: 'adam' } }, gauge, run.eta);
+    const adam = runs.beyond({ ...run, settings: { ...run.settings, optimizer: 'adam' } }, gauge, run.eta);
     return [...sgd, Number.isNaN(adam), Number.isNaN(runs.beyond(run, {}, run.eta))];"""
     whole, tenth, expected, adam, unknown = node(RUN + body)
     assert whole == pytest.approx(expected) and tenth == pytest.approx(expected / 10) and adam and unknown

@@ -16,7 +16,7 @@ from richness.site import access, docstrings, icons, pages, styles
 from richness.site.__main__ import main
 from richness.site.extension import digest, drop_unused_data
 from richness.site.serving import background
-from richness.site.weighing import followed, weight
+from richness.site.weighing import follow_tags, weight
 
 
 @pytest.fixture(autouse=True)
@@ -154,10 +154,10 @@ def test_what_the_themes_markup_lacks_is_mended_once() -> None:
         '<summary aria-label="Toggle hidden content">Show</summary><div role="doc-biblioentry">A paper</div>'
         '<table><tr><th class="blank level0" >&nbsp;</th><th>a</th></tr></table>'
     )
-    mended = access.mended(html)
+    mended = access.mend_markup(html)
     assert mended.count("aria-label") == 0 and "doc-biblioentry" not in mended and mended.count("<th") == 1
     assert 'role="banner"' in mended and 'role="search"' in mended and 'role="listitem"' in mended
-    assert access.mended(mended) == mended
+    assert access.mend_markup(mended) == mended
 
 
 def test_styles_keep_what_can_match_and_nothing_else() -> None:
@@ -187,7 +187,7 @@ def test_icons_are_cut_out_by_name_alias_and_glyph(tmp_path: Path) -> None:
     ],
 )
 def test_docstrings_are_no_markup(written: str, safe: str) -> None:
-    assert docstrings.plain(written) == safe
+    assert docstrings.escape_line(written) == safe
 
 
 def test_the_hash_sees_names_and_contents_and_no_caches(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_what_is_missing_is_said_in_a_sentence(
 def test_followed_tags_are_weighed_where_no_browser_is(tmp_path: Path) -> None:
     (tmp_path / "a.js").write_text("x" * 1000)
     (tmp_path / "index.html").write_text('<script src="a.js?v=1"></script>')
-    view = followed(tmp_path, "index.html")
+    view = follow_tags(tmp_path, "index.html")
     assert view.drawn == {"index.html": weight(tmp_path / "index.html"), "a.js": weight(tmp_path / "a.js")}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from visits import built_pages
 
-from richness.site.policy import policy, script_hashes, site_policy, with_policy
+from richness.site.policy import add_policy, policy, script_hashes, site_policy
 from richness.site.serving import background
 
 EXAMPLE = "alert('Hello, world.');"  # and its hash, of the Content Security Policy's own specification
@@ -28,10 +28,10 @@ def test_a_script_is_known_by_the_hash_of_its_text() -> None:
 
 def test_a_page_carries_its_policy_ahead_of_its_scripts_and_once() -> None:
     page = f'<html><head>\n<meta charset="utf-8" /><script>{EXAMPLE}</script></head></html>'
-    html = with_policy(with_policy(page))
+    html = add_policy(add_policy(page))
     assert html.count("Content-Security-Policy") == 1 and EXAMPLE_HASH in html
     assert html.index("Content-Security-Policy") < html.index("<script>")
-    assert with_policy("<meta http-equiv='Refresh'>") == "<meta http-equiv='Refresh'>"
+    assert add_policy("<meta http-equiv='Refresh'>") == "<meta http-equiv='Refresh'>"
 
 
 @pytest.mark.site

@@ -3,12 +3,12 @@
 import { number } from "./numbers.js";
 
 export const FIELDS = ["gamma", "eta", "depth", "width", "loss", "task", "optimizer", "batch_size", "steps", "seed"];
-export const DEFAULT_ASK = { gamma: 1, eta: 0.1, depth: 3, width: 64, loss: "mse", task: "digits8", optimizer: "sgd", batch_size: 64, steps: 1000, seed: 0 };
+export const DEFAULT_SETTINGS = { gamma: 1, eta: 0.1, depth: 3, width: 64, loss: "mse", task: "digits8", optimizer: "sgd", batch_size: 64, steps: 1000, seed: 0 };
 const WHOLE = { depth: [2, 64], width: [1, 65536], batch_size: [1, 65536], steps: [1, 1e7], seed: [0, 2 ** 32 - 1] };
 const VIEWS = { axis: ["t", "tau"], scale: ["log", "linear"], plane: ["straight", "raw"] };
 
 /** Whether two asks describe the same run. */
-export const sameAsk = (a, b) => FIELDS.every((key) => a[key] === b[key] || Math.abs(a[key] / b[key] - 1) < 1e-9);
+export const sameSettings = (a, b) => FIELDS.every((key) => a[key] === b[key] || Math.abs(a[key] / b[key] - 1) < 1e-9);
 
 const positive = (text) => { const x = Number(text); return text.trim() !== "" && x > 0 && x < Infinity ? x : NaN; };
 
@@ -36,18 +36,18 @@ function readChanges(text) {
 }
 
 /** What a page's query says about laboratory number `lab` of the page.
- *  Returns null if it speaks of none, or of another; else {ask, axis?, scale?, plane?, changes, problems}: what cannot be
+ *  Returns null if it speaks of none, or of another; else {settings, axis?, scale?, plane?, changes, problems}: what cannot be
  *  read stands as a sentence in `problems`, and the default stays. */
 export function readAddress(query, lab, defaults, choices = {}) {
   const given = new URLSearchParams(query);
   const ours = given.has("lab") ? given.get("lab") === String(lab) : lab === 1 && (given.has("gamma") || given.has("eta"));
   if (!ours) return null;
-  const state = { ask: { ...defaults }, changes: [], problems: [] };
+  const state = { settings: { ...defaults }, changes: [], problems: [] };
   for (const [key, text] of given) {
     if (FIELDS.includes(key)) {
       const [value, problem] = readField(key, text, choices);
       if (problem) state.problems.push(problem);
-      else state.ask[key] = value;
+      else state.settings[key] = value;
     } else if (key in VIEWS) {
       if (VIEWS[key].includes(text)) state[key] = text;
       else state.problems.push(`${key} must be ${VIEWS[key].join(" or ")}, not “${text}”`);
@@ -61,20 +61,20 @@ export function readAddress(query, lab, defaults, choices = {}) {
 }
 
 /** The query that readAddress reads: the whole state. */
-export function writeAddress(lab, { ask, axis, scale, plane, changes }) {
+export function writeAddress(lab, { settings, axis, scale, plane, changes }) {
   const query = new URLSearchParams({ lab });
-  for (const key of FIELDS) query.set(key, ask[key]);
+  for (const key of FIELDS) query.set(key, settings[key]);
   for (const [key, value] of Object.entries({ axis, scale, plane })) query.set(key, value);
   if (changes.length) query.set("change", changes.map((c) => `${c.step}:${c.eta}`).join(","));
   return `?${query}`.replace(/%3A/g, ":").replace(/%2C/g, ",");
 }
 
 /** The command line that trains the same run. `classes`: whether the task has labels, so that accuracy can be measured. */
-export function commandOf(ask, classes) {
+export function commandOf(settings, classes) {
   const probes = ["loss", "sharpness", "along_gradient", ...(classes ? ["accuracy"] : []), "test_loss", "ntk_alignment", "drift"];
   const words = ["richness sweep --network mlp"];
-  for (const key of ["depth", "width", "loss", "task", "optimizer", "batch_size", "steps"]) words.push(`--${key.replace("_", "-")} ${ask[key]}`);
-  words.push(`--gammas ${ask.gamma} --etas ${ask.eta} --seeds ${ask.seed} --probes ${probes.join(" ")}`);
+  for (const key of ["depth", "width", "loss", "task", "optimizer", "batch_size", "steps"]) words.push(`--${key.replace("_", "-")} ${settings[key]}`);
+  words.push(`--gammas ${settings.gamma} --etas ${settings.eta} --seeds ${settings.seed} --probes ${probes.join(" ")}`);
   words.push("--probe-points 16 --out laboratory.nc"); // the same steps at which the laboratory measures
   return words.join(" ");
 }
@@ -88,7 +88,7 @@ export function downloadOf(run, { page, command, hash, commit, backend, made }) 
   const rows = (values) => Array.from(values, (v) => (Number.isFinite(v) ? v : null));
   return {
     format: "richness laboratory run, version 1",
-    ask: run.ask, lr_raw: run.lr, stability_line: Number.isFinite(run.line) ? run.line : null,
+    ask: run.settings, lr_raw: run.lr, stability_line: Number.isFinite(run.line) ? run.line : null,
     state: run.state, diverged_at: run.died >= 0 ? run.died : null,
     eta_changes: run.changes, note: byHand(run),
     curve: { step: rows(run.curve.step), loss: rows(run.curve.loss), eta: rows(run.curve.eta), tau: rows(run.curve.tau) },

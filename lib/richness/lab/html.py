@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.data import TASKS
 from richness.lab import pack
-from richness.lab.trainer import ask_of
+from richness.lab.settings import labelled_tasks, settings_of
 from richness.networks.optimizers import stability_line
 from richness.plots.theme import GAMMA_LIMIT, LAZY, MIDDLE, RICH, STABILITY
 from richness.runs.experiment import Experiment
-from richness.runs.results import ResultError, git_state, load, scales_of
+from richness.runs.results import ResultError, git_state, load, recipe_of, scales_of
 
 DEPTHS, LOSSES = (2, 3, 4), ("mse", "cross_entropy")  # of the networks that a page trains
 STORED = "stored:"  # before the name of a result that the site's build puts beside its pages
@@ -96,13 +95,13 @@ def setup(
     """
     measured: dict[str, Any] = {key: f"{STORED}{name}" for key, name in stored_runs().items()}
     if runs is not None:
-        measured[pack.network_key(pack.recipe(runs))] = pack.pack(runs, experiment.seeds[0])
+        measured[pack.network_key(recipe_of(runs))] = pack.pack_runs(runs, experiment.seeds[0])
     return {
-        "ask": ask_of(experiment),
+        "ask": settings_of(experiment),
         "presets": [dict(preset) for preset in presets],
         "runs": measured,
         "boundaries": stored_boundaries(),
-        "classes": [name for name in TASKS if TASKS[name].classification],
+        "classes": labelled_tasks(),
         "about": about(runs) if runs is not None else "",
         "hash": experiment.hash,
         "commit": git_state()[0],
@@ -123,7 +122,7 @@ def stored_runs() -> dict[str, str]:
 def stored_boundaries() -> dict[str, Any]:
     """{network's key: its measured boundaries} of the portraits that lie in precomputed/."""
     portraits = [_load(f"portrait_mlp{depth}_{loss}") for depth in DEPTHS for loss in LOSSES]
-    return {pack.network_key(pack.recipe(runs)): pack.boundaries(runs) for runs in portraits if runs is not None}
+    return {pack.network_key(recipe_of(runs)): pack.boundaries(runs) for runs in portraits if runs is not None}
 
 
 def _load(name: str) -> xr.Dataset | None:
@@ -135,12 +134,12 @@ def _load(name: str) -> xr.Dataset | None:
 
 def about(runs: xr.Dataset) -> str:
     """Under what the runs were measured."""
-    made = pack.recipe(runs)
+    made = recipe_of(runs)
     losses = {"mse": "MSE (mean over batch and outputs)", "cross_entropy": "cross-entropy"}
     return (
-        f"Precomputed on {made['task']}: {made['network'].upper()} of {made['depth']} weight layers, "
-        f"width {made['width']}, {losses.get(made['loss'], made['loss'])}, {made['optimizer'].upper()}, "
-        f"batch {made['batch_size']}, {int(runs['step'].values[-1])} steps, one seed; lr_raw = {made['width']}·eta."
+        f"Precomputed on {made.task}: {made.network.upper()} of {made.depth} weight layers, "
+        f"width {made.width}, {losses.get(made.loss, made.loss)}, {made.optimizer.upper()}, "
+        f"batch {made.batch_size}, {int(runs['step'].values[-1])} steps, one seed; lr_raw = {made.width}·eta."
     )
 
 

@@ -1,7 +1,7 @@
 // The instrument: controls, state, and the wiring to a backend, in Jupyter and on a page alike.
 
 import { BOUNDARIES, plane, planeAt, planePoint, planeScales, theoryFactor } from "./plane.js";
-import { DEFAULT_ASK, byHand, commandOf, downloadOf, readAddress, sameAsk, writeAddress } from "./address.js";
+import { DEFAULT_SETTINGS, byHand, commandOf, downloadOf, readAddress, sameSettings, writeAddress } from "./address.js";
 import { panel, scatter } from "./panels.js";
 import { addCurve, addGauges, beyond, describe, difference, measuredRun, nearest, networkKey, newRun, openRuns } from "./runs.js";
 import { abs, atLog, colour, log10, max, megabytes, min, natural, number, regime, round } from "./numbers.js";
@@ -43,7 +43,7 @@ function segmented(label, options, current, change) {
 }
 
 /** Calls `work` at once, then at most every `apart` ms, the last call always. */
-function spaced(work, apart) {
+function spaceOut(work, apart) {
   let timer = 0, due = false;
   const run = () => {
     timer = 0;
@@ -63,14 +63,14 @@ function painter(work) {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let frame = 0, timer = 0, last = -Infinity;
   const paint = () => { frame = 0; last = performance.now(); work(); };
-  const ask = () => {
+  const request = () => {
     if (frame || timer) return;
     const wait = still.matches ? last + 500 - performance.now() : 0;
-    if (wait > 0) timer = setTimeout(() => { timer = 0; ask(); }, wait);
+    if (wait > 0) timer = setTimeout(() => { timer = 0; request(); }, wait);
     else frame = requestAnimationFrame(paint);
   };
-  ask.stop = () => { cancelAnimationFrame(frame); clearTimeout(timer); };
-  return ask;
+  request.stop = () => { cancelAnimationFrame(frame); clearTimeout(timer); };
+  return request;
 }
 
 /** Fills a list with samples of lines (SVG text) and what they mean. */
@@ -82,7 +82,7 @@ function explain(list, items) {
   }));
 }
 
-function savedAs(name, text) {
+function saveFile(name, text) {
   const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
   document.body.append(link);
   link.click();
@@ -105,7 +105,7 @@ class Laboratory {
     this.root = root;
     this.setup = setup;
     this.id = `rl${++labs}`;
-    this.ask = { ...DEFAULT_ASK, ...setup.ask };
+    this.settings = { ...DEFAULT_SETTINGS, ...setup.ask };
     this.limits = setup.engine?.limits || null;
     this.reasons = setup.engine?.reasons || {};
     Object.assign(this, { axis: "t", scale: "log", view: "straight", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
@@ -116,17 +116,17 @@ class Laboratory {
     if (born && !problems) this.take(born);
     this.build();
     this.paint = painter(() => this.draw());
-    this.train = spaced(() => this.start(), APART);
-    this.turn = spaced(() => this.backend.change({ eta: this.ask.eta }), APART);
-    this.remember = spaced(() => this.writeUrl(), 300);
-    this.tellNear = spaced(() => this.say(this.nearWords()), 400);
+    this.train = spaceOut(() => this.start(), APART);
+    this.turn = spaceOut(() => this.backend.change({ eta: this.settings.eta }), APART);
+    this.remember = spaceOut(() => this.writeUrl(), 300);
+    this.tellNear = spaceOut(() => this.say(this.nearWords()), 400);
     this.backend = makeBackend((message) => this.report(message));
     this.live = this.backend.kind === "kernel"; // a page trains once its reader has asked for it
     if (this.live) this.queue = []; // Python starts the first run, and that alone
     this.root.classList.add(`rl-${this.backend.kind}`);
-    this.watch = new ResizeObserver(() => { this.sized(); this.paint(); });
+    this.watch = new ResizeObserver(() => { this.measureWidths(); this.paint(); });
     this.watch.observe(this.parts.body);
-    this.sized();
+    this.measureWidths();
     this.lookUp();
     this.refresh();
     this.parts.problem.textContent = problems?.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
@@ -146,21 +146,21 @@ class Laboratory {
 
   choices() {
     const all = {};
-    for (const key of Object.keys(CHOICES)) all[key] = this.limits?.[key] || [...new Set([...CHOICES[key], this.ask[key]])];
+    for (const key of Object.keys(CHOICES)) all[key] = this.limits?.[key] || [...new Set([...CHOICES[key], this.settings[key]])];
     return all;
   }
 
   /** Takes the state from the page's address; returns what could not be read, null if it does not speak of this one. */
   restore() {
     if (!this.setup.lab) return null;
-    const state = readAddress(location.search, this.setup.lab, this.ask, this.choices());
+    const state = readAddress(location.search, this.setup.lab, this.settings, this.choices());
     if (!state) return null;
-    const { ask, changes, problems, axis, scale, plane: view } = state;
-    if (!this.lossesOf(ask.task).includes(ask.loss)) {
-      problems.push(`${ask.task} cannot be trained with ${SAID[ask.loss] || ask.loss}`);
-      [ask.loss] = this.lossesOf(ask.task);
+    const { settings, changes, problems, axis, scale, plane: view } = state;
+    if (!this.lossesOf(settings.task).includes(settings.loss)) {
+      problems.push(`${settings.task} cannot be trained with ${SAID[settings.loss] || settings.loss}`);
+      [settings.loss] = this.lossesOf(settings.task);
     }
-    Object.assign(this, { ask, replay: changes, axis: axis || this.axis, scale: scale || this.scale, view: view || this.view });
+    Object.assign(this, { settings, replay: changes, axis: axis || this.axis, scale: scale || this.scale, view: view || this.view });
     return problems;
   }
 
@@ -169,16 +169,16 @@ class Laboratory {
   }
 
   query() {
-    const { run, ask } = this;
-    const changes = [...(run && sameAsk(run.ask, this.asked()) ? run.changes : []), ...this.replay];
+    const { run, settings } = this;
+    const changes = [...(run && sameSettings(run.settings, this.settingsAtStart()) ? run.changes : []), ...this.replay];
     // A change that was asked for while the run stands still is made at its next step.
-    if (this.turned && ask.eta !== (changes[changes.length - 1]?.eta ?? run.eta)) changes.push({ step: run.step, eta: ask.eta });
-    return writeAddress(this.setup.lab, { ask: this.asked(), axis: this.axis, scale: this.scale, plane: this.view, changes });
+    if (this.turned && settings.eta !== (changes[changes.length - 1]?.eta ?? run.eta)) changes.push({ step: run.step, eta: settings.eta });
+    return writeAddress(this.setup.lab, { settings: this.settingsAtStart(), axis: this.axis, scale: this.scale, plane: this.view, changes });
   }
 
-  /** The ask that the present run began with: eta as it stood then. */
-  asked() {
-    return this.run && this.turned ? this.run.ask : this.ask;
+  /** The settings that the present run began with: eta as it stood then. */
+  settingsAtStart() {
+    return this.run && this.turned ? this.run.settings : this.settings;
   }
 
   link() {
@@ -188,7 +188,7 @@ class Laboratory {
   /** Another gamma, eta or network: the nearest measured run at once, then a run of its own. */
   move(change) {
     const onlyEta = Object.keys(change).every((key) => key === "eta");
-    Object.assign(this.ask, change);
+    Object.assign(this.settings, change);
     this.queue = [];
     this.replay = [];
     if (this.mode === "on" && onlyEta && this.running()) {
@@ -233,7 +233,7 @@ class Laboratory {
 
   start() {
     this.rewound = false;
-    this.backend.start({ ...(this.queue[0] || this.ask) });
+    this.backend.start({ ...(this.queue[0] || this.settings) });
   }
 
   press() {
@@ -244,8 +244,8 @@ class Laboratory {
 
   /** A preset's state: what it asks, how it is seen, and its companions, to be trained before it. */
   take({ ask, also = [], axis = "t", scale = "log", about }) {
-    Object.assign(this.ask, DEFAULT_ASK, ask);
-    const queue = also.length ? [...also.map((other) => ({ ...this.ask, ...other })), { ...this.ask }] : [];
+    Object.assign(this.settings, DEFAULT_SETTINGS, ask);
+    const queue = also.length ? [...also.map((other) => ({ ...this.settings, ...other })), { ...this.settings }] : [];
     Object.assign(this, { axis, scale, about, queue, replay: [] });
   }
 
@@ -268,7 +268,7 @@ class Laboratory {
     if (!run || this.traces.some((t) => t.kept === run && t.count === run.count)) return;
     const free = [...LETTERS].find((letter) => !this.traces.some((t) => t.letter === letter)) || this.traces[0].letter;
     this.traces = [...this.traces.filter((t) => t.letter !== free), { ...run, role: "trace", letter: free, paths: {}, kept: run, companion }];
-    this.say(`Kept as ${free}: ${this.named(run)}.`);
+    this.say(`Kept as ${free}: ${this.describeSettings(run)}.`);
     this.update();
   }
 
@@ -305,12 +305,12 @@ class Laboratory {
     this.run = newRun(message);
     this.run.role = "now";
     this.samples = null;
-    if (this.backend.kind === "kernel" && !this.queue.some((ask) => sameAsk(ask, message.ask))) {
+    if (this.backend.kind === "kernel" && !this.queue.some((settings) => sameSettings(settings, message.ask))) {
       this.queue = [];
-      Object.assign(this.ask, message.ask);
+      Object.assign(this.settings, message.ask);
     }
     if (this.turned) { // rewound: eta is again what it was at the start
-      this.ask.eta = message.ask.eta;
+      this.settings.eta = message.ask.eta;
       this.turned = false;
     }
     this.lookUp();
@@ -409,16 +409,16 @@ class Laboratory {
 
   /** The nearest measured run of this network; its runs are opened when first needed. */
   lookUp() {
-    const key = networkKey(this.ask), there = this.setup.runs?.[key];
+    const key = networkKey(this.settings), there = this.setup.runs?.[key];
     this.near = null;
     if (there === undefined || String(there).startsWith("stored:")) return;
     if (!(key in this.opened)) { this.open(key, there); return; }
     const runs = this.opened[key];
-    if (!runs || runs.optimizer !== this.ask.optimizer) return;
-    const hit = nearest(runs, this.ask.gamma, this.ask.eta);
+    if (!runs || runs.optimizer !== this.settings.optimizer) return;
+    const hit = nearest(runs, this.settings.gamma, this.settings.eta);
     if (hit.e < 0) return;
     const cell = runs.cell(hit.g, hit.e);
-    this.near = Object.assign(measuredRun(runs, cell), { role: "near", cell, off: hit.off, other: difference(runs, this.ask) });
+    this.near = Object.assign(measuredRun(runs, cell), { role: "near", cell, off: hit.off, other: difference(runs, this.settings) });
   }
 
   async open(key, there) {
@@ -442,21 +442,21 @@ class Laboratory {
 
   // -- words
 
-  named(run) {
+  describeSettings(run) {
     return `gamma = ${number(run.gamma)} (${regime(run.gamma)}), eta = ${number(run.eta)}`;
   }
 
   nearWords() {
     const { near } = this;
     if (!near) {
-      const measured = this.setup.runs && networkKey(this.ask) in this.setup.runs && this.opened[networkKey(this.ask)] === null;
-      return measured ? "" : `${this.named(this.ask)}: nothing was measured for this network${this.live ? "" : "; train it here"}.`;
+      const measured = this.setup.runs && networkKey(this.settings) in this.setup.runs && this.opened[networkKey(this.settings)] === null;
+      return measured ? "" : `${this.describeSettings(this.settings)}: nothing was measured for this network${this.live ? "" : "; train it here"}.`;
     }
-    let words = `Measured at ${this.named(near)}${near.other}: ${describe(near.cell)}.`;
-    const runs = this.opened[networkKey(this.ask)];
+    let words = `Measured at ${this.describeSettings(near)}${near.other}: ${describe(near.cell)}.`;
+    const runs = this.opened[networkKey(this.settings)];
     const apart = runs.eta.length > 1 ? log10(runs.eta[1] / runs.eta[0]) : 1;
     if (abs(near.off) > apart / 2 + 0.02) {
-      words = `eta = ${number(this.ask.eta)} was not run at gamma = ${number(near.gamma)}; shown is the ${near.off > 0 ? "largest" : "smallest"} that was. ${words}`;
+      words = `eta = ${number(this.settings.eta)} was not run at gamma = ${number(near.gamma)}; shown is the ${near.off > 0 ? "largest" : "smallest"} that was. ${words}`;
     }
     return words;
   }
@@ -473,7 +473,7 @@ class Laboratory {
     const held = Number.isFinite(end?.accuracy) ? `, held-out accuracy ${number(end.accuracy)}` : "";
     const over = end ? beyond(run, end, run.count ? run.curve.eta[run.count - 1] : run.eta) : NaN;
     const edge = Number.isFinite(over) ? `, c₂/|c₁| ${number(over)}` : "";
-    return `${this.named(run)}: ${said[run.state] || run.state}${held}${edge}.`;
+    return `${this.describeSettings(run)}: ${said[run.state] || run.state}${held}${edge}.`;
   }
 
   /** Into the polite live region. */
@@ -547,7 +547,7 @@ class Laboratory {
     if (x === undefined) return;
     event.preventDefault();
     const by = 10 ** (event.shiftKey ? 0.5 : 0.05);
-    const { gamma, eta, depth, optimizer } = this.ask;
+    const { gamma, eta, depth, optimizer } = this.settings;
     const moved = min(1e4, max(1e-4, gamma * by ** x));
     // On the straightened plane a step across keeps its height.
     const bent = this.view === "straight" ? natural(moved, depth, optimizer) / natural(gamma, depth, optimizer) : 1;
@@ -606,7 +606,7 @@ class Laboratory {
     seed.addEventListener("change", () => {
       const value = Number(seed.value);
       if (seed.value !== "" && Number.isInteger(value) && value >= 0 && value < 2 ** 32) this.move({ seed: value });
-      else { seed.value = this.ask.seed; this.say(`seed must be a whole number from 0 to ${2 ** 32 - 1}; it stays ${this.ask.seed}.`); }
+      else { seed.value = this.settings.seed; this.say(`seed must be a whole number from 0 to ${2 ** 32 - 1}; it stays ${this.settings.seed}.`); }
     });
     row.append(make("div", { class: "rl-field" }, make("label", { for: seed.id }, "seed"), seed));
     parts.why = make("p", { class: "rl-note", id: `${this.id}-why` });
@@ -615,16 +615,16 @@ class Laboratory {
 
   choose(key, text) {
     const value = typeof CHOICES[key][0] === "number" ? Number(text) : text;
-    const change = { [key]: value }, losses = this.lossesOf(key === "task" ? value : this.ask.task);
-    if (key === "task" && !losses.includes(this.ask.loss)) change.loss = losses[0];
+    const change = { [key]: value }, losses = this.lossesOf(key === "task" ? value : this.settings.task);
+    if (key === "task" && !losses.includes(this.settings.loss)) change.loss = losses[0];
     this.move(change);
   }
 
   lossesOf(task) {
-    return this.limits?.losses_of?.[task] || (this.labelled(task) ? CHOICES.loss : ["mse"]);
+    return this.limits?.losses_of?.[task] || (this.hasLabels(task) ? CHOICES.loss : ["mse"]);
   }
 
-  labelled(task) {
+  hasLabels(task) {
     return (this.setup.classes || ["digits8", "digits"]).includes(task);
   }
 
@@ -633,7 +633,7 @@ class Laboratory {
     parts.said = make("input", { class: "rl-said", readonly: true, hidden: true, "aria-label": "copied text" });
     const row = make("div", { class: "rl-buttons" });
     if (this.setup.lab) row.append(button("Copy link", () => this.copy("link", this.link())));
-    row.append(button("Copy command", () => this.copy("command", commandOf(this.asked(), this.labelled(this.ask.task)))));
+    row.append(button("Copy command", () => this.copy("command", commandOf(this.settingsAtStart(), this.hasLabels(this.settings.task)))));
     if (this.setup.colab) row.append(make("a", { class: "rl-link", href: this.setup.colab, rel: "noopener" }, "Open in Colab"));
     row.append(button("Download this run", () => this.download()));
     return make("div", { class: "rl-share" }, row, parts.said);
@@ -657,27 +657,27 @@ class Laboratory {
   download() {
     const run = this.run || this.near;
     if (!run) { this.say("There is no run yet to download."); return; }
-    const runs = this.opened[networkKey(this.ask)];
-    const command = commandOf(run.ask, this.labelled(run.ask.task));
-    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : sameAsk(run.ask, this.setup.ask) && this.setup.hash,
+    const runs = this.opened[networkKey(this.settings)];
+    const command = commandOf(run.settings, this.hasLabels(run.settings.task));
+    const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : sameSettings(run.settings, this.setup.ask) && this.setup.hash,
       commit: this.setup.commit, backend: this.backend.kind, made: new Date().toISOString() });
-    savedAs(`richness-gamma${run.gamma}-eta${run.eta}.json`, JSON.stringify(data, null, 1));
-    this.say(`Downloaded the run at ${this.named(run)}. ${byHand(run)}`);
+    saveFile(`richness-gamma${run.gamma}-eta${run.eta}.json`, JSON.stringify(data, null, 1));
+    this.say(`Downloaded the run at ${this.describeSettings(run)}. ${byHand(run)}`);
   }
 
   // -- what stands on the controls
 
   refresh() {
-    const { parts, ask, run } = this;
+    const { parts, settings, run } = this;
     if (this.sliders) {
-      const share = `${number(ask.eta / natural(ask.gamma, ask.depth, ask.optimizer))} times natural`;
-      for (const [key, more] of [["gamma", regime(ask.gamma)], ["eta", share]]) {
+      const share = `${number(settings.eta / natural(settings.gamma, settings.depth, settings.optimizer))} times natural`;
+      for (const [key, more] of [["gamma", regime(settings.gamma)], ["eta", share]]) {
         const { input, output } = parts[key];
-        input.value = log10(ask[key]);
-        input.setAttribute("aria-valuetext", `${key} = ${number(ask[key])}, ${more}`);
-        output.textContent = number(ask[key]);
+        input.value = log10(settings[key]);
+        input.setAttribute("aria-valuetext", `${key} = ${number(settings[key])}, ${more}`);
+        output.textContent = number(settings[key]);
       }
-      parts.gamma.input.style.setProperty("--rl-thumb", colour(ask.gamma));
+      parts.gamma.input.style.setProperty("--rl-thumb", colour(settings.gamma));
     }
     const busy = this.backendState === "loading", active = this.running();
     const size = this.setup.engine?.bytes ? ` (${megabytes(this.setup.engine.bytes)}, once)` : "";
@@ -695,24 +695,24 @@ class Laboratory {
   }
 
   refreshFields() {
-    const { parts, ask, limits } = this;
-    const token = JSON.stringify([limits, { ...ask, gamma: 0, eta: 0 }]);
+    const { parts, settings, limits } = this;
+    const token = JSON.stringify([limits, { ...settings, gamma: 0, eta: 0 }]);
     if (token === this.fieldsToken) return;
     this.fieldsToken = token;
     const why = [];
     for (const [key, select] of Object.entries(parts.fields)) {
-      const allowed = (key === "loss" ? (limits?.loss || CHOICES.loss).filter((l) => this.lossesOf(ask.task).includes(l)) : limits?.[key]) || null;
-      const values = [...new Set([...CHOICES[key], ...(limits?.[key] || []), ask[key]])];
+      const allowed = (key === "loss" ? (limits?.loss || CHOICES.loss).filter((l) => this.lossesOf(settings.task).includes(l)) : limits?.[key]) || null;
+      const values = [...new Set([...CHOICES[key], ...(limits?.[key] || []), settings[key]])];
       if (typeof values[0] === "number") values.sort((a, b) => a - b);
-      select.replaceChildren(...values.map((value) => make("option", { value, disabled: allowed && !allowed.includes(value) && value !== ask[key] }, SAID[value] || String(value))));
-      select.value = ask[key];
+      select.replaceChildren(...values.map((value) => make("option", { value, disabled: allowed && !allowed.includes(value) && value !== settings[key] }, SAID[value] || String(value))));
+      select.value = settings[key];
       const shut = allowed && values.some((value) => !allowed.includes(value));
-      select.disabled = Boolean(allowed && allowed.length === 1 && allowed[0] === ask[key]);
+      select.disabled = Boolean(allowed && allowed.length === 1 && allowed[0] === settings[key]);
       select.title = shut && this.reasons[key] ? this.reasons[key] : "";
       if (select.title) why.push(select.title);
     }
-    if (!this.lossesOf(ask.task).includes("cross_entropy")) why.push(`${ask.task} has real-valued targets: MSE only.`);
-    parts.seed.value = ask.seed;
+    if (!this.lossesOf(settings.task).includes("cross_entropy")) why.push(`${settings.task} has real-valued targets: MSE only.`);
+    parts.seed.value = settings.seed;
     parts.why.textContent = [...new Set(why)].join(" ");
   }
 
@@ -731,7 +731,7 @@ class Laboratory {
 
   // -- drawing
 
-  sized() {
+  measureWidths() {
     const { parts } = this;
     this.widths = { plane: parts.map.clientWidth || 300, top: parts.top.clientWidth || 480 };
     this.widths.low = parts.pictures.accuracy.clientWidth || 240;
@@ -745,18 +745,18 @@ class Laboratory {
   }
 
   drawPlane() {
-    const { ask, parts, traces } = this, key = networkKey(ask);
-    const runs = this.opened[key] && this.opened[key].optimizer === ask.optimizer ? this.opened[key] : null;
-    const boundary = ask.optimizer === "sgd" ? this.setup.boundaries?.[key] || null : null;
-    const token = [key, ask.optimizer, this.view, this.widths.plane, Boolean(runs)].join();
-    const world = { depth: ask.depth, optimizer: ask.optimizer, runs, boundary, straight: this.view === "straight", width: this.widths.plane };
+    const { settings, parts, traces } = this, key = networkKey(settings);
+    const runs = this.opened[key] && this.opened[key].optimizer === settings.optimizer ? this.opened[key] : null;
+    const boundary = settings.optimizer === "sgd" ? this.setup.boundaries?.[key] || null : null;
+    const token = [key, settings.optimizer, this.view, this.widths.plane, Boolean(runs)].join();
+    const world = { depth: settings.depth, optimizer: settings.optimizer, runs, boundary, straight: this.view === "straight", width: this.widths.plane };
     if (token !== this.planeKey) {
       this.planeKey = token;
       this.scales = planeScales(world);
       parts.map.innerHTML = plane(world);
       this.drawKey(boundary, runs);
     }
-    const [x, y] = planePoint(this.scales, ask.gamma, ask.eta).map((v) => v.toFixed(1));
+    const [x, y] = planePoint(this.scales, settings.gamma, settings.eta).map((v) => v.toFixed(1));
     let marks = traces.map((t) => {
       const [tx, ty] = planePoint(this.scales, t.gamma, t.eta).map((v) => v.toFixed(1));
       return `<circle cx="${tx}" cy="${ty}" r="7.5" class="rl-mark-ground"/><text x="${tx}" y="${Number(ty) + 4}" text-anchor="middle" class="rl-letter">${t.letter}</text>`;
@@ -768,7 +768,7 @@ class Laboratory {
   drawKey(boundary, runs) {
     const line = (kind, dash) => `<svg width="26" height="10" aria-hidden="true"><path d="M1 5h24" class="rl-${kind}" stroke-dasharray="${dash || "none"}"/></svg>`;
     const items = BOUNDARIES.filter(([key]) => boundary?.[key]).map(([, words, dash]) => [line("measured", dash), words]);
-    const factor = theoryFactor(boundary, this.ask.depth);
+    const factor = theoryFactor(boundary, this.settings.depth);
     items.push([line("theory", "6 4"), factor === 1 ? "theory: natural eta" : `theory: natural eta × ${number(factor)}`]);
     if (runs) items.push(["", "dark: learned · dots: not converged · strokes: diverged"]);
     explain(this.parts.key, items);
@@ -779,7 +779,7 @@ class Laboratory {
     const { parts, traces } = this;
     const runs = [...traces, ...(this.near ? [this.near] : []), ...(this.run ? [this.run] : [])];
     const narrow = this.widths.top < 420;
-    const shown = { loss: "loss", sharpness: "sharpness", accuracy: this.labelled(this.ask.task) ? "accuracy" : "test_loss", alignment: "alignment", drift: "drift" };
+    const shown = { loss: "loss", sharpness: "sharpness", accuracy: this.hasLabels(this.settings.task) ? "accuracy" : "test_loss", alignment: "alignment", drift: "drift" };
     for (const [place, key] of Object.entries(shown)) {
       const high = place === "loss" || place === "sharpness";
       const view = { width: high ? this.widths.top : this.widths.low, height: high ? (narrow ? 170 : 205) : 150, below: place !== "loss", axis: this.axis, scale: this.scale, runs };

@@ -44,7 +44,7 @@ export function kernelBackend(model, report) {
   send({ do: "shown" });
   return {
     kind: "kernel",
-    start: (ask) => send({ do: "start", ask }),
+    start: (settings) => send({ do: "start", ask: settings }),
     change: ({ eta }) => send({ do: "change", eta }),
     pause: () => send({ do: "pause" }),
     resume: () => send({ do: "resume" }),

@@ -21,7 +21,7 @@ export async function boot(root, engine) {
   const inline = root.querySelector("script[type='application/json']"), { src, missing } = root.dataset;
   try {
     if (!inline && !src) throw new Error(missing || "what it needs is not on this page");
-    const [setup, manifest] = await Promise.all([inline ? JSON.parse(inline.textContent) : fetched(src), fetched(`${engine}manifest.json`).catch(() => null)]);
+    const [setup, manifest] = await Promise.all([inline ? JSON.parse(inline.textContent) : fetchJson(src), fetchJson(`${engine}manifest.json`).catch(() => null)]);
     const base = new URL(inline ? "" : src, root.ownerDocument.baseURI).href;
     const labs = [...root.ownerDocument.querySelectorAll("[data-richness-lab]")];
     root.querySelector("[data-fallback]")?.remove();
@@ -32,7 +32,7 @@ export async function boot(root, engine) {
   }
 }
 
-async function fetched(address) {
+async function fetchJson(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`${address} answered ${answer.status} ${answer.statusText}`);
   return answer.json();

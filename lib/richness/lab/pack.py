@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,17 @@ import xarray as xr
 
 from richness.analysis import boundaries as found
 from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW
+from richness.runs.experiment import Experiment
+from richness.runs.results import STATUS, recipe_of
 
-OK, DIVERGED, NOT_RUN = 0, 1, 2  # a result's status flags
 LIMIT = 240_000  # bytes of JSON; the curves are thinned in time until they fit
 _LAST = 65_535
 _DIMS = ("gamma", "eta", "seed")
 
 
-def recipe(runs: xr.Dataset) -> dict[str, Any]:
-    """The experiment behind a result, from its attributes."""
-    return dict(json.loads(runs.attrs["recipe"]))
-
-
-def network_key(made: Mapping[str, Any]) -> str:
+def network_key(made: Experiment) -> str:
     """Under which a network's runs and boundaries stand in a laboratory's setup: ``mlp<depth>_<loss>_<task>``."""
-    return f"mlp{made['depth']}_{made['loss']}_{made['task']}"
+    return f"mlp{made.depth}_{made.loss}_{made.task}"
 
 
 def boundaries(runs: xr.Dataset) -> dict[str, Any]:
@@ -36,15 +31,15 @@ def boundaries(runs: xr.Dataset) -> dict[str, Any]:
         depth, width, steps, ``about`` (a sentence), ``gamma`` and one list each for ``eta_max``, ``eta_crit``,
         ``eta_min``; None where no seed saw the boundary.
     """
-    made = recipe(runs)
+    made = recipe_of(runs)
     measured = {"eta_max": found.eta_max(runs), "eta_crit": found.eta_crit(runs), "eta_min": found.eta_min(runs)}
     measured["eta_min"] = measured["eta_min"].isel(budget=-1)
     seeds = runs.sizes["seed"]
     return {
-        "depth": made["depth"],
-        "width": made["width"],
+        "depth": made.depth,
+        "width": made.width,
         "steps": int(runs["step"].values[-1]),
-        "about": f"Boundaries measured at width {made['width']}, batch {made['batch_size']}, "
+        "about": f"Boundaries measured at width {made.width}, batch {made.batch_size}, "
         f"{int(runs['step'].values[-1])} steps, {seeds} seed{'s' if seeds > 1 else ''}.",
         "gamma": [float(f"{g:.4g}") for g in runs["gamma"].values],
         **{name: _medians(array) for name, array in measured.items()},
@@ -82,7 +77,7 @@ def nearest(runs: xr.Dataset, gamma: float, eta: float, seed: int) -> tuple[int,
     Raises:
         ValueError: no cell of that seed was run.
     """
-    ran = runs["status"].transpose(*_DIMS).values[:, :, seed_index(runs, seed)] != NOT_RUN
+    ran = runs["status"].transpose(*_DIMS).values[:, :, seed_index(runs, seed)] != STATUS["not_run"]
     if not ran.any():
         raise ValueError("expected at least one cell that was run; every status is not_run")
     far_gamma = np.abs(np.log10(runs["gamma"].values / gamma))
@@ -94,12 +89,12 @@ def nearest(runs: xr.Dataset, gamma: float, eta: float, seed: int) -> tuple[int,
 def one_run(runs: xr.Dataset, g: int, e: int, seed: int) -> dict[str, Any]:
     """The curves of one cell as plain arrays: gamma, eta, lr, steps, step, loss, sharpness, status, died."""
     cell = runs.isel(gamma=g, eta=e, seed=seed_index(runs, seed))
-    made, step = recipe(runs), runs["step"].values
+    made, step = recipe_of(runs), runs["step"].values
     sharpness = cell["sharpness"].values if "sharpness" in cell else np.full(len(step), np.nan)
     return {
         "gamma": float(cell["gamma"]),
         "eta": float(cell["eta"]),
-        "lr": float(cell["eta"]) * int(made.get("width", 1)),
+        "lr": float(cell["eta"]) * made.width,
         "steps": int(step[-1]),
         "step": step,
         "loss": cell["loss"].values,
@@ -116,10 +111,10 @@ def outcomes(runs: xr.Dataset, seed: int) -> np.ndarray:
     status = cell["status"].transpose("gamma", "eta").values
     share = (cell["late_loss"] / cell["initial_loss"]).transpose("gamma", "eta").values
     finite = np.select([share < LEARNED_BELOW, share < CONVERGED_BELOW], [0, 1], 2)
-    return np.select([status == OK, status == DIVERGED], [finite, 3], 4).astype(np.int8)
+    return np.select([status == STATUS["ok"], status == STATUS["diverged"]], [finite, 3], 4).astype(np.int8)
 
 
-def pack(runs: xr.Dataset, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
+def pack_runs(runs: xr.Dataset, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
     """A result as JSON for the page: one seed, cells that were run only, numbers as 16 bits in log10, base64.
 
     0 stands for "not there"; 1 … 65535 spread over ``range`` (log10), so a value is right to about 1e-3 of itself.
@@ -130,7 +125,7 @@ def pack(runs: xr.Dataset, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
         seed: the seed to show; the first there is if it was not run.
         limit: bytes; the loss is kept at fewer steps, the first and last among them, until the JSON fits.
     """
-    made, at = recipe(runs), seed_index(runs, seed)
+    made, at = recipe_of(runs), seed_index(runs, seed)
     outcome = outcomes(runs, seed)
     ran = np.nonzero(outcome != 4)
     steps = runs["step"].values
@@ -152,7 +147,7 @@ def pack(runs: xr.Dataset, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
 
     packed: dict[str, Any] = {
         "version": 1,
-        **{k: made.get(k) for k in ("network", "depth", "width", "loss", "task", "optimizer", "batch_size")},
+        **{k: getattr(made, k) for k in ("network", "depth", "width", "loss", "task", "optimizer", "batch_size")},
         "steps": int(steps[-1]),
         "seed": int(runs["seed"].values[at]),
         "hash": runs.attrs.get("recipe_hash"),
@@ -164,11 +159,11 @@ def pack(runs: xr.Dataset, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
         "range": {},
     }
     for name, array in (("loss", values("loss")[:, keep]), ("sharpness", sharpness), ("late", values("late_loss"))):
-        packed[name], packed["range"][name] = _quantised(array)
-    packed["died"] = _base64(np.clip(values("diverged_at") + 1, 0, _LAST))
+        packed[name], packed["range"][name] = _quantise(array)
+    packed["died"] = _encode(np.clip(values("diverged_at") + 1, 0, _LAST))
     if "accuracy" in runs:
         accuracy = values("accuracy")[:, -1]
-        packed["accuracy"] = _base64(np.where(np.isfinite(accuracy), 1 + np.rint(accuracy * (_LAST - 1)), 0))
+        packed["accuracy"] = _encode(np.where(np.isfinite(accuracy), 1 + np.rint(accuracy * (_LAST - 1)), 0))
     return packed
 
 
@@ -177,16 +172,16 @@ def _thin(total: int, most: int) -> np.ndarray:
     return np.unique(np.rint(np.linspace(0, total - 1, min(total, most))).astype(int))
 
 
-def _quantised(values: np.ndarray) -> tuple[str, list[float]]:
+def _quantise(values: np.ndarray) -> tuple[str, list[float]]:
     """(base64 of uint16, [low, high] in log10); what is not positive and finite becomes 0."""
     there = np.isfinite(values) & (values > 0)
     if not there.any():
-        return _base64(np.zeros(values.shape)), [0.0, 1.0]
+        return _encode(np.zeros(values.shape)), [0.0, 1.0]
     logs = np.log10(np.where(there, values, 1.0).astype(float))
     low, high = float(logs[there].min()), float(logs[there].max())
     high = max(high, low + 1e-6)
-    return _base64(np.where(there, 1 + np.rint((logs - low) / (high - low) * (_LAST - 1)), 0)), [low, high]
+    return _encode(np.where(there, 1 + np.rint((logs - low) / (high - low) * (_LAST - 1)), 0)), [low, high]
 
 
-def _base64(values: np.ndarray) -> str:
+def _encode(values: np.ndarray) -> str:
     return base64.b64encode(values.astype("<u2").tobytes()).decode()

@@ -19,7 +19,7 @@ export const PANELS = {
 
 /** An SVG path through n points (x rising), at most four a pixel: each column's first, lowest, highest and last.
  *  A gap in the numbers is a gap in the line. */
-export function thinned(n, x, y) {
+export function thinCurve(n, x, y) {
   let out = "", pen = "M", column = NaN, held = [];
   const put = ([px, py]) => { out += `${pen}${px.toFixed(1)} ${py.toFixed(1)}`; pen = "L"; };
   const flush = () => {
@@ -50,7 +50,7 @@ function rowsOf(run, key, line) {
 }
 
 /** Where on the x axis a row lies, before any scaling; on a log axis step 0 stands half a step from the edge. */
-function placed(run, axis, scale, step, tau) {
+function placeInTime(run, axis, scale, step, tau) {
   const rate = run.eta / run.gamma;
   if (axis === "t") return scale === "log" ? log10(max(step, 0.5)) : step;
   return scale === "log" ? log10(max(tau, rate / 2)) : tau;
@@ -60,8 +60,8 @@ function placed(run, axis, scale, step, tau) {
 export function xSpan(runs, { axis, scale }) {
   let low = Infinity, high = -Infinity;
   for (const run of runs) {
-    low = min(low, placed(run, axis, scale, 0, 0));
-    high = max(high, placed(run, axis, scale, run.steps, tauAt(run, run.steps)));
+    low = min(low, placeInTime(run, axis, scale, 0, 0));
+    high = max(high, placeInTime(run, axis, scale, run.steps, tauAt(run, run.steps)));
   }
   if (low > high) return scale === "log" ? [-0.3, 3] : [0, 1000];
   return [low, max(high, low + 1e-9)];
@@ -108,7 +108,7 @@ function axesOf({ box, xr, yr, sx, sy }, { title, log }, { axis, scale, below })
 
 /** The stability line of a run: it moves when eta is changed by hand. */
 function stabilityPath(run, { box, sx, sy }, view) {
-  const at = (step) => sx(placed(run, view.axis, view.scale, step, tauAt(run, step)));
+  const at = (step) => sx(placeInTime(run, view.axis, view.scale, step, tauAt(run, step)));
   let line = run.line, d = `M${box.x} ${sy(log10(line)).toFixed(1)}`;
   for (const change of run.changes) {
     line = (run.line * run.eta) / change.eta;
@@ -126,11 +126,11 @@ function pathOf(run, key, line, { sx, sy, xr, yr, box }, view) {
   if (run.paths[name]?.token !== token) {
     const rows = rowsOf(run, key, line), { log } = PANELS[key];
     const y = (i) => { const v = rows.value(i); return sy(log ? (v > 0 ? log10(v) : NaN) : v); };
-    const x = (i) => sx(placed(run, view.axis, view.scale, rows.step(i), rows.time(i)));
+    const x = (i) => sx(placeInTime(run, view.axis, view.scale, rows.step(i), rows.time(i)));
     let last = rows.n - 1;
     while (last >= 0 && !Number.isFinite(y(last))) last--;
     const dots = key !== "loss" ? Array.from({ length: rows.n }, (_, i) => [x(i), y(i)]).filter((p) => p.every(Number.isFinite)) : [];
-    run.paths[name] = { token, d: thinned(rows.n, x, y), end: last >= 0 ? [x(last), y(last)] : null, dots };
+    run.paths[name] = { token, d: thinCurve(rows.n, x, y), end: last >= 0 ? [x(last), y(last)] : null, dots };
   }
   return run.paths[name];
 }
@@ -154,7 +154,7 @@ function drawRun(run, key, scales, view) {
 }
 
 function divergence(run, { box, sx, sy }, view) {
-  const last = run.paths?.loss0?.end, x = sx(placed(run, view.axis, view.scale, run.died, tauAt(run, run.died)));
+  const last = run.paths?.loss0?.end, x = sx(placeInTime(run, view.axis, view.scale, run.died, tauAt(run, run.died)));
   const y = last ? last[1] : box.y, left = x > box.x + box.w / 2;
   return `<path d="M${(x - 5).toFixed(1)} ${(y - 5).toFixed(1)}l10 10m0-10l-10 10" class="rl-died" stroke="currentColor" stroke-width="2"/>`
     + `<text class="rl-died-text" x="${(left ? x - 9 : x + 9).toFixed(1)}" y="${(y + 4).toFixed(1)}" text-anchor="${left ? "end" : "start"}">diverged at step ${run.died}</text>`;
@@ -176,7 +176,7 @@ export function panel(key, view) {
   let svg = axesOf(scales, spec, view);
   if (line) {
     const { d, end } = stabilityPath(line, scales, view);
-    const words = line.ask.optimizer === "sgd" ? "stable below 2 / lr_raw" : "stability line";
+    const words = line.settings.optimizer === "sgd" ? "stable below 2 / lr_raw" : "stability line";
     // Its words stand at the end where the curve is further from it.
     const rows = rowsOf(line, key, 0), off = (i) => (rows.n ? abs(log10(rows.value(i) / line.line)) : 1);
     const [at, side] = off(rows.n - 1) >= off(0) ? [box.x + box.w, "end"] : [box.x + 4, "start"];
@@ -186,11 +186,11 @@ export function panel(key, view) {
   const order = ["trace", "near", "now"];
   for (const run of [...runs].sort((a, b) => order.indexOf(a.role) - order.indexOf(b.role))) svg += drawRun(run, key, scales, view);
   if (key === "loss" && lead && lead.died >= 0) svg += divergence(lead, scales, view);
-  return `<svg viewBox="0 0 ${W.toFixed(0)} ${H}" width="${W.toFixed(0)}" height="${H}" role="img" fill="currentColor" aria-label="${safe(spoken(key, runs))}">${svg}</svg>`;
+  return `<svg viewBox="0 0 ${W.toFixed(0)} ${H}" width="${W.toFixed(0)}" height="${H}" role="img" fill="currentColor" aria-label="${safe(describePanel(key, runs))}">${svg}</svg>`;
 }
 
 /** A panel in a sentence. */
-function spoken(key, runs) {
+function describePanel(key, runs) {
   const lead = runs.find((r) => r.role === "now") || runs.find((r) => r.role === "near");
   const title = PANELS[key].title;
   if (!lead) return `${title}: no run yet`;

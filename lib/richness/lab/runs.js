@@ -5,14 +5,14 @@ import { abs, floor, log10, max, number } from "./numbers.js";
 export const DEAD = 2, DIVERGED = 3, NOT_RUN = 4; // outcomes of measured cells; 0 learned, 1 converged
 const NAMES = ["learned", "converged, but short of learned", "not converged (finite, but dead or too slow for these steps)"];
 
-export const networkKey = (ask) => `mlp${ask.depth}_${ask.loss}_${ask.task}`;
+export const networkKey = (settings) => `mlp${settings.depth}_${settings.loss}_${settings.task}`;
 
 // ---- a run as it trains
 
 /** A run without points. `curve` holds `count` rows of step, loss, eta and tau = the sum of eta/gamma over the steps before. */
-export function newRun({ number: id, ask, lr, line }) {
+export function newRun({ number: id, ask: settings, lr, line }) {
   const curve = { step: [], loss: [], eta: [], tau: [] };
-  return { number: id, ask, gamma: ask.gamma, eta: ask.eta, steps: ask.steps, lr, line, count: 0, curve, gauges: [], changes: [],
+  return { number: id, settings, gamma: settings.gamma, eta: settings.eta, steps: settings.steps, lr, line, count: 0, curve, gauges: [], changes: [],
     state: "training", step: 0, died: -1, message: "" };
 }
 
@@ -39,7 +39,7 @@ export function addGauges(run, row) {
 
 /** c₂/|c₁| of a full step of SGD with this eta: the curvature along the gradient in units of 2/lr_raw. Beyond 1 the loss's
  *  parabola along the step ends higher than it began. NaN for other optimizers, whose steps are not along the gradient. */
-export const beyond = (run, gauge, eta) => (run.ask.optimizer === "sgd" && Number.isFinite(gauge.along)
+export const beyond = (run, gauge, eta) => (run.settings.optimizer === "sgd" && Number.isFinite(gauge.along)
   ? (gauge.along * run.lr * eta) / run.eta / 2 : NaN);
 
 /** tau at a step: the sum of eta/gamma over the updates before it. */
@@ -53,7 +53,7 @@ export function tauAt(run, step) {
 
 // ---- measured runs
 
-function unpacked(text) {
+function unpackNumbers(text) {
   const raw = atob(text || "");
   return new Uint16Array(Uint8Array.from(raw, (c) => c.charCodeAt(0)).buffer);
 }
@@ -67,7 +67,7 @@ export function openRuns(packed) {
   let count = 0;
   outcomes.forEach((o, i) => { if (o !== NOT_RUN) place[i] = count++; });
   const store = {};
-  for (const key of ["loss", "sharpness", "late", "accuracy", "died"]) store[key] = unpacked(packed[key]);
+  for (const key of ["loss", "sharpness", "late", "accuracy", "died"]) store[key] = unpackNumbers(packed[key]);
   const value = (key, i) => {
     const [low, high] = packed.range[key];
     const q = store[key][i];
@@ -104,9 +104,9 @@ export function nearest(runs, gamma, eta) {
 
 /** A measured cell in the shape of a run that trained; the sharpness's line is that of SGD. */
 export function measuredRun(runs, cell) {
-  const ask = { gamma: cell.gamma, eta: cell.eta, depth: runs.depth, width: runs.width, loss: runs.loss, task: runs.task,
+  const settings = { gamma: cell.gamma, eta: cell.eta, depth: runs.depth, width: runs.width, loss: runs.loss, task: runs.task,
     optimizer: runs.optimizer, batch_size: runs.batch_size, steps: cell.steps, seed: runs.seed };
-  const run = newRun({ number: 0, ask, lr: cell.lr, line: runs.optimizer === "sgd" ? 2 / cell.lr : NaN });
+  const run = newRun({ number: 0, ask: settings, lr: cell.lr, line: runs.optimizer === "sgd" ? 2 / cell.lr : NaN });
   const seen = cell.loss.map((_, i) => i).filter((i) => Number.isFinite(cell.loss[i]));
   addCurve(run, { from: 0, step: seen.map((i) => cell.step[i]), loss: seen.map((i) => cell.loss[i]), eta: seen.map(() => cell.eta) });
   run.gauges = cell.probed.map((step, i) => ({ step, sharpness: cell.sharpness[i], accuracy: NaN }));
@@ -114,10 +114,10 @@ export function measuredRun(runs, cell) {
   return Object.assign(run, { state: cell.outcome === DIVERGED ? "diverged" : "finished", died: cell.died, measured: true });
 }
 
-/** In what measured runs differ from the ask, for a label: "" where they do not. */
-export function difference(runs, ask) {
+/** In what measured runs differ from the settings, for a label: "" where they do not. */
+export function difference(runs, settings) {
   const told = [["width", "width"], ["batch_size", "batch"], ["steps", "steps"], ["optimizer", "optimizer"]]
-    .filter(([key]) => runs[key] !== ask[key]).map(([key, word]) => `${word} ${runs[key]}`);
+    .filter(([key]) => runs[key] !== settings[key]).map(([key, word]) => `${word} ${runs[key]}`);
   return told.length ? ` (with ${told.join(", ")})` : "";
 }
 

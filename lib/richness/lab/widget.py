@@ -6,23 +6,24 @@ import inspect
 import math
 import os
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import ipywidgets
-import numpy as np
 import traitlets
 import xarray as xr
 
 from richness.data import TASKS
-from richness.lab import html, pack
+from richness.lab import html
+from richness.lab.measured import find_measured
 from richness.lab.presets import PRESETS, preset_of
-from richness.lab.trainer import FIELDS, UNDER_WAY, Trainer, ask_of, experiment_of
+from richness.lab.reports import pack_report
+from richness.lab.settings import FIELDS, experiment_of, settings_of
+from richness.lab.thread import TrainingThread
 from richness.networks import LOSSES, OPTIMIZERS
 from richness.runs.experiment import Experiment
-from richness.runs.results import ResultError, device_here, load
+from richness.runs.results import device_here
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 HERE = Path(__file__).parent
@@ -37,8 +38,8 @@ OFFERED: dict[str, list[Any]] = {
 }
 
 
-class View(anywidget.AnyWidget):
-    """The instrument. It is born with ``setup``; asks and reports travel as custom messages (see ``kernel.js``)."""
+class InstrumentView(anywidget.AnyWidget):
+    """The instrument. It is born with ``setup``; requests and reports travel as custom messages (see ``kernel.js``)."""
 
     _esm = (HERE / "lab.bundle.js").read_text(encoding="utf-8")
     _css = (HERE / "lab.css").read_text(encoding="utf-8")
@@ -102,41 +103,43 @@ class Lab:
         preset: str | None = None,
         device: str = "auto",
     ):
-        ask = {
+        settings = {
             "gamma": gamma, "eta": eta, "depth": depth, "width": width, "loss": loss, "task": task,
             "optimizer": optimizer, "batch_size": batch_size, "steps": steps, "seed": seed,
         }  # fmt: skip
         if preset is not None:
             wanted = preset_of(preset)["ask"]
-            ask = {name: wanted[name] if value == DEFAULT[name] else value for name, value in ask.items()}
+            settings = {name: wanted[name] if value == DEFAULT[name] else value for name, value in settings.items()}
         self._device = device_here(device) if device == "auto" else device
-        first = experiment_of(ask, self._device)
-        self._ask, self._preset = ask_of(first), preset
+        self._experiment, self._preset = experiment_of(settings, self._device), preset
         self.on_page = os.environ.get("RICHNESS_BOOK") == "1"
-        self._measured, self._missing = _measured(precomputed, first, self.on_page)
-        self._trainer: Trainer | None = None
+        self._measured, self._missing = find_measured(precomputed, self._experiment, self.on_page)
+        self._training_thread: TrainingThread | None = None
         self._quiet = False  # while a slider is moved to where a run is, not by a reader
         self._on_the_way = False  # whether a move of eta changes the run, or starts it anew
         if not self.on_page:
-            self._trainer = Trainer(self._tell)
-            self._sliders = {name: _slider(name, self._ask[name], span) for name, span in RANGES.items()}
-            self._numbers = {name: _number(name, self._ask[name]) for name in RANGES}
-            setup = html.setup(first, self._measured, presets=PRESETS, sliders=False, preset=preset)
-            # A page fetches the runs of other networks when they are needed; here they would all travel at once.
-            setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
-            self._view = View(setup=setup)
-            self._view.on_msg(self._heard)
-            for name in RANGES:
-                self._sliders[name].observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
-                self._numbers[name].observe(lambda change, name=name: self._typed(name, change["new"]), names="value")
-            rows = [ipywidgets.HBox([self._sliders[name], self._numbers[name]]) for name in RANGES]
-            #: What is displayed, to be placed in a layout of your own.
-            self.widget = ipywidgets.VBox([*rows, self._view])
+            self._training_thread = TrainingThread(self._tell)
+            self._build_widgets()
+
+    def _build_widgets(self) -> None:
+        setup = html.setup(self._experiment, self._measured, presets=PRESETS, sliders=False, preset=self._preset)
+        # A page fetches the runs of other networks when they are needed; here they would all travel at once.
+        setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
+        self._view = InstrumentView(setup=setup)
+        self._view.on_msg(self._heard)
+        self._sliders = {name: _slider(name, getattr(self, name), span) for name, span in RANGES.items()}
+        self._numbers = {name: _number(name, getattr(self, name)) for name in RANGES}
+        for name in RANGES:
+            self._sliders[name].observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
+            self._numbers[name].observe(lambda change, name=name: self._typed(name, change["new"]), names="value")
+        rows = [ipywidgets.HBox([self._sliders[name], self._numbers[name]]) for name in RANGES]
+        #: What is displayed, to be placed in a layout of your own.
+        self.widget = ipywidgets.VBox([*rows, self._view])
 
     @property
     def gamma(self) -> float:
         """γ of the next run; set it to move the slider and train."""
-        return float(self._ask["gamma"])
+        return self._experiment.gammas[0]
 
     @gamma.setter
     def gamma(self, value: float) -> None:
@@ -145,7 +148,7 @@ class Lab:
     @property
     def eta(self) -> float:
         """η of the next run; set it to move the slider and train."""
-        return float(self._ask["eta"])
+        return self._experiment.etas[0]
 
     @eta.setter
     def eta(self, value: float) -> None:
@@ -153,34 +156,34 @@ class Lab:
 
     def train(self) -> None:
         """Train at γ and η from the start, in the background; whatever was running stops."""
-        self._training().start(experiment_of(self._ask, self._device))
+        self._live_thread().start(self._experiment)
 
     def change(self, eta: float) -> None:
         """Another η from the next step on, while it trains or is paused."""
-        trainer = self._training()
-        self._ask = ask_of(experiment_of(self._ask | {"eta": eta}))
+        thread = self._live_thread()
+        self._choose(eta=eta)
         self._move()
-        trainer.change(self.eta)
+        thread.change(self.eta)
 
     def pause(self) -> None:
         """Wait after the step that is being taken."""
-        self._training().pause()
+        self._live_thread().pause()
 
     def resume(self) -> None:
         """Go on after a pause."""
-        self._training().resume()
+        self._live_thread().resume()
 
     def step(self, count: int = 1) -> None:
         """Take ``count`` updates, then pause."""
-        self._training().step(count)
+        self._live_thread().step(count)
 
     def rewind(self) -> None:
         """Back to step 0 of the same run, paused."""
-        self._training().rewind()
+        self._live_thread().rewind()
 
     def stop(self) -> None:
         """End the run where it is."""
-        self._training().stop()
+        self._live_thread().stop()
 
     @property
     def runs(self) -> list[xr.Dataset]:
@@ -189,7 +192,7 @@ class Lab:
         Where η was changed on the way, the attribute ``eta_changes``, JSON of [[step, η], …], says so: the recipe is then not
         all that made the run.
         """
-        return [run.result() for run in tuple(self._training().ended)]
+        return [training.result() for training in tuple(self._live_thread().ended)]
 
     @property
     def run(self) -> xr.Dataset:
@@ -198,7 +201,7 @@ class Lab:
         Raises:
             RuntimeError: none has ended yet.
         """
-        ended = tuple(self._training().ended)
+        ended = tuple(self._live_thread().ended)
         if not ended:
             raise RuntimeError(
                 "no run has ended yet: show the laboratory or call train(), and wait until it has finished"
@@ -207,26 +210,31 @@ class Lab:
 
     def close(self) -> None:
         """Stop the run and its thread, and take the widgets off the page."""
-        if self._trainer is None:
+        if self._training_thread is None:
             return
-        self._trainer.close()
+        self._training_thread.close()
         for part in (*self._sliders.values(), *self._numbers.values(), *self.widget.children, self.widget):
             part.close()
 
-    def _training(self) -> Trainer:
-        if self._trainer is None:
+    def _live_thread(self) -> TrainingThread:
+        if self._training_thread is None:
             raise RuntimeError("this laboratory stands on a built page, where no kernel trains: unset RICHNESS_BOOK")
-        return self._trainer
+        return self._training_thread
 
     def _begin(self) -> None:
-        if self._training().run is None:
+        if self._live_thread().training is None:
             self.train()
 
     # From the sliders, and from the view.
 
+    def _choose(self, **changes: float) -> None:
+        """Other settings from here on; a ValueError, and those before, where no experiment has them."""
+        self._experiment = experiment_of(settings_of(self._experiment) | changes, self._device)
+
     def _set(self, name: str, value: float) -> None:
-        before, self._ask = self._ask, ask_of(experiment_of(self._ask | {name: value}))
-        if not self.on_page and self._ask != before:
+        before = self._experiment
+        self._choose(**{name: value})
+        if not self.on_page and self._experiment != before:
             self._move()
             self._moved(name)
 
@@ -235,18 +243,18 @@ class Lab:
         self._quiet = True
         try:
             for name, number in self._numbers.items():
-                number.value = self._ask[name]
+                number.value = getattr(self, name)
             for name, slider in self._sliders.items() if sliders else ():
-                exponent = math.log10(self._ask[name])
+                exponent = math.log10(getattr(self, name))
                 slider.min, slider.max = min(slider.min, exponent), max(slider.max, exponent)
-                slider.value = self._ask[name]
+                slider.value = getattr(self, name)
         finally:
             self._quiet = False
 
     def _slid(self, name: str, value: float) -> None:
         """A slider has moved. In the browser it also puts itself on the nearest of its notches: that is no move."""
-        if not self._quiet and abs(math.log10(value / self._ask[name])) > NOTCH / 2 + 1e-9:
-            self._ask = self._ask | {name: float(f"{value:.3g}")}
+        if not self._quiet and abs(math.log10(value / getattr(self, name))) > NOTCH / 2 + 1e-9:
+            self._choose(**{name: float(f"{value:.3g}")})
             self._move(sliders=False)  # not the slider itself: a reader's hand is on it
             self._moved(name)
 
@@ -259,9 +267,9 @@ class Lab:
             self._move()
 
     def _moved(self, name: str) -> None:
-        run = self._training().run
-        if name == "eta" and self._on_the_way and run and run.state in UNDER_WAY:
-            self._training().change(self.eta)
+        thread = self._live_thread()
+        if name == "eta" and self._on_the_way and thread.training and thread.training.under_way:
+            thread.change(self.eta)
         else:
             self.train()
 
@@ -271,34 +279,33 @@ class Lab:
         try:
             self._obey(message)
         except Exception as error:  # what was asked cannot be done: the reader is told
-            run = self._training().run
-            number = run.number if run else 0
+            training = self._live_thread().training
+            number = training.number if training else 0
             self._tell({"kind": "state", "number": number, "state": "error", "step": 0, "message": str(error)})
 
     def _obey(self, message: Mapping[str, Any]) -> None:
-        trainer, what = self._training(), message.get("do")
+        thread, what = self._live_thread(), message.get("do")
         if what == "shown":
-            self._tell({"kind": "ready", **offers(self._ask)})
+            self._tell({"kind": "ready", **offers(self._experiment)})
             self._begin()
-            trainer.replay()
+            thread.replay()
         elif what == "start":
-            experiment = experiment_of(message["ask"], self._device)
-            self._ask = ask_of(experiment)
+            self._experiment = experiment_of(message["ask"], self._device)
             self._move()
-            trainer.start(experiment)
+            self.train()
         elif what == "change":
             self.change(message["eta"])
         elif what == "step":
-            trainer.step(int(message["count"]))
+            thread.step(int(message["count"]))
         elif what == "eta_mode":
             self._on_the_way = message["mode"] == "on"
         elif what in ("pause", "resume", "rewind"):
-            getattr(trainer, what)()
+            getattr(thread, what)()
         else:
             raise ValueError(f"the laboratory does not know what {what!r} is")
 
     def _tell(self, report: Mapping[str, Any]) -> None:
-        content, buffers = packed(report)
+        content, buffers = pack_report(report)
         self._view.send(content, buffers)
 
     # Shown.
@@ -315,10 +322,12 @@ class Lab:
 
     def html(self) -> str:
         """The page's laboratory: picture, summary, table, and the measured runs for ``lab.js`` to open."""
-        return html.page(experiment_of(self._ask), self._measured, self._missing, presets=PRESETS, preset=self._preset)
+        return html.page(self._experiment, self._measured, self._missing, presets=PRESETS, preset=self._preset)
 
     def __repr__(self) -> str:
-        network = ", ".join(f"{name}={self._ask[name]!r}" for name in ("depth", "width", "loss", "task"))
+        network = ", ".join(
+            f"{name}={getattr(self._experiment, name)!r}" for name in ("depth", "width", "loss", "task")
+        )
         return f"Lab(gamma={self.gamma:g}, eta={self.eta:g}, {network})"
 
 
@@ -329,25 +338,19 @@ DEFAULT: dict[str, Any] = {
 }
 
 
-def offers(ask: Mapping[str, Any]) -> dict[str, Any]:
-    """What can be asked of this kernel: ``limits``, field -> values (γ, η, seed are free), and ``reasons``, none here."""
+def offers(experiment: Experiment) -> dict[str, Any]:
+    """What can be asked of this kernel, the experiment at hand included.
+
+    Returns:
+        ``limits``, field -> values (γ, η and the seed are free), and ``reasons``, none here.
+    """
     lists = OFFERED | {"loss": list(LOSSES), "task": list(TASKS), "optimizer": list(OPTIMIZERS)}
     limits: dict[str, Any] = {
-        name: values if ask[name] in values else sorted([*values, ask[name]]) for name, values in lists.items()
+        name: values if (value := getattr(experiment, name)) in values else sorted([*values, value])
+        for name, values in lists.items()
     }
     limits["losses_of"] = {name: list(LOSSES) if task.classification else ["mse"] for name, task in TASKS.items()}
     return {"limits": limits, "reasons": {}}
-
-
-def packed(report: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    """A report as a message and its buffers: arrays travel little-endian, and ``arrays`` names them with their types."""
-    arrays = {name: value for name, value in report.items() if isinstance(value, np.ndarray)}
-    content = {name: value for name, value in report.items() if name not in arrays}
-    # What is not a number has no word in JSON.
-    content = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
-    if arrays:
-        content["arrays"] = [[name, value.dtype.name] for name, value in arrays.items()]
-    return content, [value.astype(value.dtype.newbyteorder("<")).tobytes() for value in arrays.values()]
 
 
 def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.FloatLogSlider:
@@ -367,70 +370,3 @@ def _slider(name: str, value: float, span: tuple[float, float]) -> ipywidgets.Fl
 def _number(name: str, value: float) -> ipywidgets.FloatText:
     layout = ipywidgets.Layout(width="6.5rem")
     return ipywidgets.FloatText(value=value, step=None, tooltip=f"{name}, as a number", layout=layout)
-
-
-def _measured(precomputed: Any, wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
-    """The measured runs, or None and a sentence that says what is missing.
-
-    Raises:
-        ValueError: runs that were named are of another network.
-        ResultError: a name that was never measured; a page only says so.
-    """
-    if precomputed is None:
-        return _house_runs(wanted, on_page)
-    try:
-        runs = _loaded(precomputed) if isinstance(precomputed, str) else precomputed
-    except ResultError as error:
-        if not on_page:
-            raise
-        return None, f"The measured runs are missing here: {error}."
-    asked, found = _mismatch(runs, wanted)
-    if asked:
-        raise ValueError(
-            f"expected measured runs with {asked}, as this Lab trains; got {found}. Choose other runs or arguments."
-        )
-    return runs, ""
-
-
-def _house_runs(wanted: Experiment, on_page: bool) -> tuple[xr.Dataset | None, str]:
-    """The book's own runs of this network, its task first; beside a live run only those of the same recipe."""
-    missing = ""
-    for name in _house(wanted):
-        try:
-            runs = _loaded(name)
-        except ResultError as error:
-            missing = missing or f"The measured runs are missing here: {error}."
-            continue
-        asked, found = _mismatch(runs, wanted)
-        if asked:
-            missing = missing or f"No runs have been measured for {asked} (those at hand have {found})."
-        elif on_page or not _difference(runs, wanted):
-            return runs, ""
-    return None, missing
-
-
-def _house(wanted: Experiment) -> list[str]:
-    """Names of the book's own runs of a network, those of its task first."""
-    tasks = {f"laboratory_mlp{wanted.depth}_{wanted.loss}": "digits8", "phase_portrait_mlp3_mse": "digits"}
-    return sorted(tasks, key=lambda name: tasks[name] != wanted.task)
-
-
-def _mismatch(runs: xr.Dataset, wanted: Experiment) -> tuple[str, str]:
-    """(what was asked for, what the measured runs have) where they are of another network; two empty strings if not."""
-    made = pack.recipe(runs)
-    other = [k for k in ("network", "depth", "loss", "activation") if made.get(k) != getattr(wanted, k)]
-    return ", ".join(f"{k} {getattr(wanted, k)!r}" for k in other), ", ".join(f"{k} {made.get(k)!r}" for k in other)
-
-
-@cache
-def _loaded(name: str) -> xr.Dataset:
-    """``richness.load`` once a name; a chapter may hold several laboratories."""
-    return load(name)
-
-
-def _difference(runs: xr.Dataset, wanted: Experiment) -> str:
-    """In what the measured runs differ from the live one, for a label."""
-    made = pack.recipe(runs)
-    names = ("task", "width", "batch_size", "steps")
-    told = [f"{k} {made[k]}" for k in names if k in made and made[k] != getattr(wanted, k)]
-    return f" (with {', '.join(told)})" if told else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_MENDED = (
+_REMEDIES = (
     # A name that differs from the words on the button cannot be said to it: the words are the name.
     (r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"', r"\1"),
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
@@ -22,11 +22,11 @@ _MENDED = (
     # An entry of the bibliography has a role that ARIA has given up, within a list whose members it should be.
     (r'role="doc-biblioentry"', 'role="listitem"'),
 )
-_PATTERNS = [(re.compile(pattern), replacement) for pattern, replacement in _MENDED]
+_PATTERNS = [(re.compile(pattern), replacement) for pattern, replacement in _REMEDIES]
 
 
-def mended(html: str) -> str:
-    """The page with these mended; a page that was mended before stays as it is."""
+def mend_markup(html: str) -> str:
+    """The page with what is lacking put in; a page that was mended before stays as it is."""
     for pattern, replacement in _PATTERNS:
         html = pattern.sub(replacement, html)
     return html

@@ -11,17 +11,17 @@ _STAR = re.compile(r"(?<!\*)\*(?!\*)")
 _REFERENCE = re.compile(r"(?<=\w)_(?!\w)")
 
 
-def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+def escape_docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Rewrite the lines of one docstring in place, before Napoleon reads its sections."""
-    lines[:] = [plain(line) for line in lines]
+    lines[:] = [escape_line(line) for line in lines]
 
 
-def plain(line: str) -> str:
+def escape_line(line: str) -> str:
     """One line with every letter that reStructuredText would take for markup escaped; bullets stay bullets."""
     bullet = re.match(r"\s*\* ", line)
     start = bullet.end() if bullet else 0
     parts = _SPAN.split(line[start:])
-    return line[:start] + "".join(_code(part) if i % 2 else _escaped(part) for i, part in enumerate(parts))
+    return line[:start] + "".join(_code(part) if i % 2 else _escape_text(part) for i, part in enumerate(parts))
 
 
 def _code(span: str) -> str:
@@ -30,7 +30,7 @@ def _code(span: str) -> str:
     return f"`{span}`"
 
 
-def _escaped(text: str) -> str:
+def _escape_text(text: str) -> str:
     text = text.replace("|", "\\|")
     text = (
         _STAR.sub(r"\\*", text) if text.count("*") % 2 or not re.search(r"(?<!\w)\*\w[^*]*\w\*(?!\w)", text) else text
@@ -38,7 +38,7 @@ def _escaped(text: str) -> str:
     return _REFERENCE.sub(r"\\_", text)
 
 
-def public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
+def resolve_public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     """Resolve a reference to a name of the package's map, as in ``richness.load``, to where it is documented."""
     import richness
 

@@ -33,9 +33,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _add_assets)
     app.connect("env-before-read-docs", executing.execute_chapters)
-    app.connect("autodoc-process-docstring", docstrings.process, priority=100)
-    app.connect("missing-reference", docstrings.public_name)
-    app.connect("html-page-context", _without_third_parties, priority=900)
+    app.connect("autodoc-process-docstring", docstrings.escape_docstring, priority=100)
+    app.connect("missing-reference", docstrings.resolve_public_name)
+    app.connect("html-page-context", _drop_third_parties, priority=900)
     app.connect("build-finished", _finish)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -84,7 +84,7 @@ def _configure(app: Sphinx, config: Config) -> None:
     caches = Path(app.outdir).parent / ".jupyter_cache"
     config.nb_execution_cache_path = str(caches / config.richness_sources)
     _forget_old_caches(caches, config.richness_sources)
-    _without_placeholder(config)
+    _hide_placeholder(config)
 
 
 def _forget_old_caches(caches: Path, current: str) -> None:
@@ -96,7 +96,7 @@ def _forget_old_caches(caches: Path, current: str) -> None:
         shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
 
 
-def _without_placeholder(config: Config) -> None:
+def _hide_placeholder(config: Config) -> None:
     """Show no button that would lead to a repository that has no address yet."""
     options = config.html_theme_options
     options.setdefault("navbar_persistent", [])  # the search field stands in the sidebar already
@@ -167,7 +167,7 @@ def copy_vega(target: Path) -> None:
     (target / "vega-interpreter.js").write_text(source, encoding="utf-8")
 
 
-def _without_third_parties(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+def _drop_third_parties(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Drop Thebe's script and its settings, which name a third party, from a page's list of scripts.
 
     And the page's name, which only a switch between versions reads: every page then has the same inline scripts.

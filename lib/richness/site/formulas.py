@@ -31,10 +31,10 @@ class Typesetter:
         """Return ``{"html": …}``, or ``{"error": …}`` where KaTeX cannot read `tex`."""
         key = (tex, display)
         if key not in self._known:
-            self._known[key] = self._ask(tex, display)
+            self._known[key] = self._typeset(tex, display)
         return self._known[key]
 
-    def _ask(self, tex: str, display: bool) -> dict[str, str]:
+    def _typeset(self, tex: str, display: bool) -> dict[str, str]:
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps({"tex": tex, "display": display}) + "\n")
@@ -88,11 +88,13 @@ def visit_block(translator: Any, node: nodes.math_block) -> None:
         translator.body.append(f'<span class="eqno">({number})')
         translator.add_permalink_ref(node, "Link to this equation")
         translator.body.append("</span>")
-    translator.body.append(render(node, aligned(node.astext(), bool(node.get("nowrap"))), display=True) + "</div>\n")
+    translator.body.append(
+        render(node, align_lines(node.astext(), bool(node.get("nowrap"))), display=True) + "</div>\n"
+    )
     raise nodes.SkipNode
 
 
-def aligned(tex: str, nowrap: bool) -> str:
+def align_lines(tex: str, nowrap: bool) -> str:
     r"""`tex`, in an ``aligned`` environment where it has several lines and none of its own (as Sphinx does)."""
     if nowrap or r"\begin{" in tex or r"\\" not in tex:
         return tex

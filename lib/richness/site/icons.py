@@ -66,7 +66,7 @@ def stylesheet(script: Path, theme_css: str, texts: Iterable[str]) -> str:
     """CSS that draws every icon in `texts` (pages), and every glyph that `theme_css` writes as generated content."""
     names, codes = read_icons(script)
     rules = [f".fa-{name}{{--icon:{names[name].url()}}}" for name in sorted(used_names(texts)) if name in names]
-    rules += [f"{selector}{_MASK.format(icon=icon.url())}" for selector, icon in _generated(theme_css, codes)]
+    rules += [f"{selector}{_MASK.format(icon=icon.url())}" for selector, icon in _list_generated(theme_css, codes)]
     return HEADER + BASE + "\n".join(rules) + "\n"
 
 
@@ -76,7 +76,7 @@ _MASK = (
 )
 
 
-def _generated(css: str, codes: dict[str, Icon]) -> list[tuple[str, Icon]]:
+def _list_generated(css: str, codes: dict[str, Icon]) -> list[tuple[str, Icon]]:
     """(selector, icon) of every rule of `css` whose content is one of the theme's icon variables."""
     glyphs = {name: _code(text) for name, text in _GLYPH.findall(css)}
     aliases = dict(_ALIAS.findall(css))

@@ -8,8 +8,8 @@ import re
 from html import unescape
 from pathlib import Path
 
-from richness.site.access import mended
-from richness.site.policy import with_policy
+from richness.site.access import mend_markup
+from richness.site.policy import add_policy
 
 FIGURES = "_figures"
 BOOK = "_book"
@@ -54,7 +54,7 @@ def finish_page(page: Path, site: Path) -> None:
     html = move_figure_data(html, site, root)
     for call, action in _ACTIONS.items():
         html = html.replace(f'onclick="{call}"', f'data-click="{action}"')
-    html = with_policy(add_scripts(mended(html), site, root))
+    html = add_policy(add_scripts(mend_markup(html), site, root))
     if html != before:
         page.write_text(html, encoding="utf-8")
 
@@ -98,9 +98,9 @@ def move_laboratory_data(html: str, site: Path, root: str, chapter: str) -> str:
         following = _LABORATORY.search(html, container.end())
         if script is None or (following is not None and following.start() < script.start()):
             continue
-        from richness.site.setups import spread  # and torch with it: only where there is a laboratory
+        from richness.site.setups import spread_setup  # and torch with it: only where there is a laboratory
 
-        data = spread(script["data"].strip(), chapter, lambda data, suffix: store(data, suffix, site))
+        data = spread_setup(script["data"].strip(), chapter, lambda data, suffix: store(data, suffix, site))
         name = store(data.encode(), ".json", site)
         tag = f'{container[0][:-1].rstrip("/")} data-src="{root}{name}">'
         parts += [html[position : container.start()], tag, html[container.end() : script.start()]]
@@ -114,9 +114,9 @@ def add_scripts(html: str, site: Path, root: str) -> str:
     if f"{BOOK}/favicon.svg" not in html:
         tags.append(f'<link rel="icon" type="image/svg+xml" href="{root}{BOOK}/favicon.svg">')
     if f"{BOOK}/page.js" not in html and "</head>" in html:
-        tags.append(f'<script defer src="{root}{BOOK}/{versioned(site, "page.js")}"></script>')
+        tags.append(f'<script defer src="{root}{BOOK}/{add_version(site, "page.js")}"></script>')
     if '"richness-figure"' in html and f"{BOOK}/figures.js" not in html:
-        tags.append(f'<script defer src="{root}{BOOK}/{versioned(site, "figures.js")}"></script>')
+        tags.append(f'<script defer src="{root}{BOOK}/{add_version(site, "figures.js")}"></script>')
     if _LABORATORY.search(html) and "data-richness-boot" not in html and (site / BOOK / "lab" / "boot.js").is_file():
         styles = sorted((site / BOOK / "lab").glob("*.css"))
         tags += [f'<link rel="stylesheet" href="{root}{BOOK}/lab/{style.name}">' for style in styles]
@@ -126,6 +126,6 @@ def add_scripts(html: str, site: Path, root: str) -> str:
     return html.replace("</head>", "\n".join([*tags, "</head>"]), 1) if tags else html
 
 
-def versioned(site: Path, name: str) -> str:
+def add_version(site: Path, name: str) -> str:
     """`name` with a digest of its content, so that a browser's cache never shows yesterday's script."""
     return f"{name}?v={hashlib.sha256((site / BOOK / name).read_bytes()).hexdigest()[:8]}"

@@ -48,7 +48,7 @@ def site_policy(site: Path) -> str:
     return policy((site / page).read_text(encoding="utf-8") for page in site_pages(site))
 
 
-def with_policy(html: str) -> str:
+def add_policy(html: str) -> str:
     """The page with its own policy in its head, ahead of every script, so that a plain file server is enough."""
     html = _META.sub("", html)
     head = re.search(r"<meta charset=[^>]*>", html)

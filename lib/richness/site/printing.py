@@ -39,7 +39,7 @@ def bind(target: Path | None = None) -> int:
     with sync_playwright() as playwright, background(site) as address:
         running = playwright.chromium.launch(executable_path=browser, headless=True, args=list(BROWSER_FLAGS))
         for page in contents():
-            title, pdf = printed(running, address + page)
+            title, pdf = print_page(running, address + page)
             book.append(io.BytesIO(pdf), outline_item=title)
             print(f"  {page}", flush=True)
         running.close()
@@ -68,7 +68,7 @@ def book_title() -> str:
     return str(yaml.safe_load((repository() / "_config.yml").read_text(encoding="utf-8"))["title"])
 
 
-def printed(browser: Any, address: str) -> tuple[str, bytes]:
+def print_page(browser: Any, address: str) -> tuple[str, bytes]:
     """(title, PDF) of one page, in the light theme; figures as the pictures that they are before a script wakes them."""
     context = browser.new_context(color_scheme="light", viewport={"width": 1100, "height": 1400})
     tab = context.new_page()

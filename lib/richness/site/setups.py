@@ -14,7 +14,7 @@ from richness.site.address import PLACEHOLDER, BadAddress, address_of
 from richness.site.places import SiteError
 
 
-def spread(data: str, chapter: str, store: Callable[[bytes, str], str]) -> str:
+def spread_setup(data: str, chapter: str, store: Callable[[bytes, str], str]) -> str:
     """The setup (JSON text) with its measured runs moved into files, and with what only the site knows.
 
     An entry of ``runs`` becomes a file's name, relative to the setup's own file; one that names a stored result is filled
@@ -28,28 +28,28 @@ def spread(data: str, chapter: str, store: Callable[[bytes, str], str]) -> str:
     setup = json.loads(data)
     if not isinstance(setup, dict) or "runs" not in setup:
         return data
-    packed = {key: _packed(entry) for key, entry in setup["runs"].items()}
+    packed = {key: _pack_entry(entry) for key, entry in setup["runs"].items()}
     setup["runs"] = {key: store(runs, ".json").rsplit("/", 1)[-1] for key, runs in packed.items() if runs is not None}
-    setup["chapter"], setup["colab"] = chapter, colab(chapter)
+    setup["chapter"], setup["colab"] = chapter, colab_address(chapter)
     return json.dumps(setup, separators=(",", ":"))
 
 
-def _packed(entry: Any) -> bytes | None:
+def _pack_entry(entry: Any) -> bytes | None:
     if isinstance(entry, str):
-        return _stored(entry.removeprefix(STORED)) if entry.startswith(STORED) else None
+        return _pack_stored(entry.removeprefix(STORED)) if entry.startswith(STORED) else None
     return json.dumps(entry, separators=(",", ":")).encode()
 
 
 @cache
-def _stored(name: str) -> bytes | None:
+def _pack_stored(name: str) -> bytes | None:
     try:
-        return json.dumps(pack.pack(load(name)), separators=(",", ":")).encode()
+        return json.dumps(pack.pack_runs(load(name)), separators=(",", ":")).encode()
     except ResultError:
         return None
 
 
 @cache
-def colab(chapter: str) -> str | None:
+def colab_address(chapter: str) -> str | None:
     """Where a chapter opens in Colab; None while the repository has no address yet."""
     try:
         address = address_of()

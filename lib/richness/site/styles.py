@@ -19,15 +19,15 @@ def words(texts: Iterable[str]) -> set[str]:
 def trim(css: str, known: set[str]) -> str:
     """`css` without comments, icon fonts, and the selectors that name a class or id which is not in `known`."""
     css = _FONT.sub("", _COMMENT.sub("", css))
-    return "".join(_trimmed(css, known))
+    return "".join(_trim_blocks(css, known))
 
 
-def _trimmed(css: str, known: set[str]) -> Iterator[str]:
+def _trim_blocks(css: str, known: set[str]) -> Iterator[str]:
     for prelude, body in _blocks(css):
         if body is None:
             yield prelude
         elif prelude.startswith(("@media", "@supports", "@layer")):
-            inner = "".join(_trimmed(body, known))
+            inner = "".join(_trim_blocks(body, known))
             if inner:
                 yield f"{prelude}{{{inner}}}"
         elif prelude.startswith("@"):

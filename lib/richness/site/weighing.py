@@ -23,7 +23,7 @@ BROWSER_FLAGS = (
     "--no-first-run",
 )
 _COMPRESSED = {".woff2", ".png", ".jpg", ".webp", ".gz"}
-_FOLLOWED = re.compile(r'<(?:script[^>]*\bsrc|link[^>]*\brel="stylesheet"[^>]*\bhref|img[^>]*\bsrc)="([^"]+)"')
+_TAGS = re.compile(r'<(?:script[^>]*\bsrc|link[^>]*\brel="stylesheet"[^>]*\bhref|img[^>]*\bsrc)="([^"]+)"')
 
 _DATA = re.compile(r'<script[^>]*richness-spec[^>]*\bdata-src="([^"]+)"')
 
@@ -69,14 +69,14 @@ def top(files: dict[str, int], count: int = 4) -> list[tuple[str, int]]:
 
 
 @dataclass(frozen=True)
-class View:
+class FirstView:
     """{file: gzip bytes} of a page's first view: once it is drawn, and once the figures in it are alive."""
 
     drawn: dict[str, int]
     alive: dict[str, int]
 
 
-def page_weights(site: Path) -> tuple[dict[str, View], str]:
+def page_weights(site: Path) -> tuple[dict[str, FirstView], str]:
     """({page: view}, how they were measured): by a browser where there is one, else by following tags."""
     browser = chromium()
     try:
@@ -84,15 +84,15 @@ def page_weights(site: Path) -> tuple[dict[str, View], str]:
     except ImportError:
         browser = None
     if browser is None:
-        return {page: followed(site, page) for page in site_pages(site)}, "by following tags: no Chromium here"
+        return {page: follow_tags(site, page) for page in site_pages(site)}, "by following tags: no Chromium here"
     with sync_playwright() as playwright, background(site) as address:
         running = playwright.chromium.launch(executable_path=browser, headless=True, args=list(BROWSER_FLAGS))
-        weights = {page: seen(running, site, address, page) for page in site_pages(site)}
+        weights = {page: watch_page(running, site, address, page) for page in site_pages(site)}
         running.close()
     return weights, "measured by Chromium, 1280 × 800"
 
 
-def seen(browser: Any, site: Path, address: str, page: str) -> View:
+def watch_page(browser: Any, site: Path, address: str, page: str) -> FirstView:
     """All that a browser fetches from the site for the first view of `page`, without scrolling."""
     fetched: dict[str, int] = {}
 
@@ -112,16 +112,16 @@ def seen(browser: Any, site: Path, address: str, page: str) -> View:
     tab.wait_for_load_state("networkidle")
     tab.wait_for_function("() => !document.querySelector('figure[data-state=loading]')", timeout=60_000)
     context.close()
-    return View(drawn, fetched)
+    return FirstView(drawn, fetched)
 
 
-def followed(site: Path, page: str) -> View:
+def follow_tags(site: Path, page: str) -> FirstView:
     """A page and the files that its tags name, with KaTeX's main fonts; alive: as if every figure were in view."""
     html = (site / page).read_text(encoding="utf-8")
-    addresses = [page, *(urljoin(page, unquote(found.split("?")[0])) for found in _FOLLOWED.findall(html))]
+    addresses = [page, *(urljoin(page, unquote(found.split("?")[0])) for found in _TAGS.findall(html))]
     if 'class="katex"' in html:
         addresses += [f"_book/katex/fonts/KaTeX_{name}.woff2" for name in ("Main-Regular", "Math-Italic")]
     late = [urljoin(page, found) for found in _DATA.findall(html)]
     late += ["_book/vega/vega.min.js", "_book/vega/vega-interpreter.js"] if late else []
     drawn = {address: weight(site / address) for address in addresses if (site / address).is_file()}
-    return View(drawn, drawn | {address: weight(site / address) for address in late if (site / address).is_file()})
+    return FirstView(drawn, drawn | {address: weight(site / address) for address in late if (site / address).is_file()})
