@@ -126,12 +126,12 @@ class Lab:
         # A page fetches the runs of other networks when they are needed; here they would all travel at once.
         setup["runs"] = {key: runs for key, runs in setup["runs"].items() if not isinstance(runs, str)}
         self._view = InstrumentView(setup=setup)
-        self._view.on_msg(self._heard)
+        self._view.on_msg(self._receive)
         self._sliders = {name: _slider(name, getattr(self, name), span) for name, span in RANGES.items()}
         self._numbers = {name: _number(name, getattr(self, name)) for name in RANGES}
         for name in RANGES:
-            self._sliders[name].observe(lambda change, name=name: self._slid(name, change["new"]), names="value")
-            self._numbers[name].observe(lambda change, name=name: self._typed(name, change["new"]), names="value")
+            self._sliders[name].observe(lambda change, name=name: self._take_slider(name, change["new"]), names="value")
+            self._numbers[name].observe(lambda change, name=name: self._take_number(name, change["new"]), names="value")
         rows = [ipywidgets.HBox([self._sliders[name], self._numbers[name]]) for name in RANGES]
         #: What is displayed, to be placed in a layout of your own.
         self.widget = ipywidgets.VBox([*rows, self._view])
@@ -143,7 +143,7 @@ class Lab:
 
     @gamma.setter
     def gamma(self, value: float) -> None:
-        self._set("gamma", value)
+        self._set_value("gamma", value)
 
     @property
     def eta(self) -> float:
@@ -152,38 +152,38 @@ class Lab:
 
     @eta.setter
     def eta(self, value: float) -> None:
-        self._set("eta", value)
+        self._set_value("eta", value)
 
     def train(self) -> None:
         """Train at γ and η from the start, in the background; whatever was running stops."""
-        self._live_thread().start(self._experiment)
+        self._require_thread().start(self._experiment)
 
     def change(self, eta: float) -> None:
         """Another η from the next step on, while it trains or is paused."""
-        thread = self._live_thread()
+        thread = self._require_thread()
         self._choose(eta=eta)
-        self._move()
+        self._move_controls()
         thread.change(self.eta)
 
     def pause(self) -> None:
         """Wait after the step that is being taken."""
-        self._live_thread().pause()
+        self._require_thread().pause()
 
     def resume(self) -> None:
         """Go on after a pause."""
-        self._live_thread().resume()
+        self._require_thread().resume()
 
     def step(self, count: int = 1) -> None:
         """Take ``count`` updates, then pause."""
-        self._live_thread().step(count)
+        self._require_thread().step(count)
 
     def rewind(self) -> None:
         """Back to step 0 of the same run, paused."""
-        self._live_thread().rewind()
+        self._require_thread().rewind()
 
     def stop(self) -> None:
         """End the run where it is."""
-        self._live_thread().stop()
+        self._require_thread().stop()
 
     @property
     def runs(self) -> list[xr.Dataset]:
@@ -192,7 +192,7 @@ class Lab:
         Where η was changed on the way, the attribute ``eta_changes``, JSON of [[step, η], …], says so: the recipe is then not
         all that made the run.
         """
-        return [training.result() for training in tuple(self._live_thread().ended)]
+        return [training.result() for training in tuple(self._require_thread().ended)]
 
     @property
     def run(self) -> xr.Dataset:
@@ -201,7 +201,7 @@ class Lab:
         Raises:
             RuntimeError: none has ended yet.
         """
-        ended = tuple(self._live_thread().ended)
+        ended = tuple(self._require_thread().ended)
         if not ended:
             raise RuntimeError(
                 "no run has ended yet: show the laboratory or call train(), and wait until it has finished"
@@ -216,13 +216,13 @@ class Lab:
         for part in (*self._sliders.values(), *self._numbers.values(), *self.widget.children, self.widget):
             part.close()
 
-    def _live_thread(self) -> TrainingThread:
+    def _require_thread(self) -> TrainingThread:
         if self._training_thread is None:
             raise RuntimeError("this laboratory stands on a built page, where no kernel trains: unset RICHNESS_BOOK")
         return self._training_thread
 
     def _begin(self) -> None:
-        if self._live_thread().training is None:
+        if self._require_thread().training is None:
             self.train()
 
     # From the sliders, and from the view.
@@ -231,14 +231,14 @@ class Lab:
         """Other settings from here on; a ValueError, and those before, where no experiment has them."""
         self._experiment = experiment_of(settings_of(self._experiment) | changes, self._device)
 
-    def _set(self, name: str, value: float) -> None:
+    def _set_value(self, name: str, value: float) -> None:
         before = self._experiment
         self._choose(**{name: value})
         if not self.on_page and self._experiment != before:
-            self._move()
-            self._moved(name)
+            self._move_controls()
+            self._retrain(name)
 
-    def _move(self, *, sliders: bool = True) -> None:
+    def _move_controls(self, *, sliders: bool = True) -> None:
         """Put the numbers, and the sliders, where the run is."""
         self._quiet = True
         try:
@@ -251,47 +251,47 @@ class Lab:
         finally:
             self._quiet = False
 
-    def _slid(self, name: str, value: float) -> None:
+    def _take_slider(self, name: str, value: float) -> None:
         """A slider has moved. In the browser it also puts itself on the nearest of its notches: that is no move."""
         if not self._quiet and abs(math.log10(value / getattr(self, name))) > NOTCH / 2 + 1e-9:
             self._choose(**{name: float(f"{value:.3g}")})
-            self._move(sliders=False)  # not the slider itself: a reader's hand is on it
-            self._moved(name)
+            self._move_controls(sliders=False)  # not the slider itself: a reader's hand is on it
+            self._retrain(name)
 
-    def _typed(self, name: str, value: float) -> None:
+    def _take_number(self, name: str, value: float) -> None:
         if self._quiet:
             return
         try:
-            self._set(name, value)
+            self._set_value(name, value)
         except ValueError:  # what cannot be trained is not kept
-            self._move()
+            self._move_controls()
 
-    def _moved(self, name: str) -> None:
-        thread = self._live_thread()
+    def _retrain(self, name: str) -> None:
+        thread = self._require_thread()
         if name == "eta" and self._on_the_way and thread.training and thread.training.under_way:
             thread.change(self.eta)
         else:
             self.train()
 
-    def _heard(self, _: Any, message: Mapping[str, Any], __: Any) -> None:
+    def _receive(self, _: Any, message: Mapping[str, Any], __: Any) -> None:
         """A message of the view: answered at once, so that it knows a live kernel from a dead one."""
         self._tell({"kind": "heard"})
         try:
             self._obey(message)
         except Exception as error:  # what was asked cannot be done: the reader is told
-            training = self._live_thread().training
+            training = self._require_thread().training
             number = training.number if training else 0
             self._tell({"kind": "state", "number": number, "state": "error", "step": 0, "message": str(error)})
 
     def _obey(self, message: Mapping[str, Any]) -> None:
-        thread, what = self._live_thread(), message.get("do")
+        thread, what = self._require_thread(), message.get("do")
         if what == "shown":
             self._tell({"kind": "ready", **offers(self._experiment)})
             self._begin()
             thread.replay()
         elif what == "start":
             self._experiment = experiment_of(message["ask"], self._device)
-            self._move()
+            self._move_controls()
             self.train()
         elif what == "change":
             self.change(message["eta"])

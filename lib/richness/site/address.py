@@ -14,9 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from richness.runs.places import checkout
-from richness.site.places import SiteError
-from richness.site.places import repository as book_here
+from richness.site.places import SiteError, repository
 
 __all__ = [
     "CELL_TAGS",
@@ -27,7 +25,6 @@ __all__ = [
     "colab_cell",
     "differences",
     "expected_minutes",
-    "repository",
     "set_address",
 ]
 
@@ -83,21 +80,6 @@ class Place:
     path: Path
     holds: str
     should_hold: str
-
-
-def repository() -> Path:
-    """The book around the working folder; failing that, the clone that this package is used from.
-
-    Raises:
-        SiteError: there is neither.
-    """
-    try:
-        return book_here()
-    except SiteError:
-        clone = checkout()
-        if clone is None or not (clone / "_config.yml").is_file():
-            raise
-        return clone
 
 
 def colab_cell(address: str, minutes: int = 1) -> str:

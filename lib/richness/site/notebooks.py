@@ -25,8 +25,9 @@ from typing import Any
 
 from richness.runs import places, results
 from richness.site.address import chapters as all_chapters
-from richness.site.address import colab_cell, repository, set_address
+from richness.site.address import colab_cell, set_address
 from richness.site.parameters import BadParameter, ParameterSet, defaults, first_line, pairs, read_set, values_for
+from richness.site.places import repository
 
 __all__ = ["BadParameter", "Report", "colab_cell", "rerun", "set_address"]
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from richness.runs.places import SCALES
 from richness.runs.results import device_here
 from richness.site.address import chapters as all_chapters
-from richness.site.address import repository
+from richness.site.places import repository
 
 __all__ = ["FIELDS", "BadParameter", "ParameterSet", "defaults", "pairs", "read_set", "values_for"]
 

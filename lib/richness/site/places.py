@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from richness.runs.places import checkout
+
 ASSETS = Path(__file__).parent / "assets"
 LABORATORY = Path(__file__).parent.parent / "lab"
 
@@ -16,18 +18,27 @@ class SiteError(Exception):
 
 
 def repository() -> Path:
-    """The book's root: the folder with ``_config.yml``, here or above.
+    """The book's root, the folder with ``_config.yml``: where ``RICHNESS_ROOT`` says; else here or above, or the clone that
+    this package is used from.
 
     Raises:
         SiteError: if there is none.
     """
-    here = Path(os.environ.get("RICHNESS_ROOT", Path.cwd())).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "_config.yml").is_file() and (folder / "_toc.yml").is_file():
-            return folder
-    raise SiteError(
-        f"Expected a book (_config.yml and _toc.yml) in {here} or above, found none: run this in the repository."
-    )
+    named = os.environ.get("RICHNESS_ROOT")
+    here = Path(named or Path.cwd()).resolve()
+    places = [here, *here.parents]
+    if not named and not any(map(_has_book, places)):
+        places += filter(None, [checkout()])
+    found = next(filter(_has_book, places), None)
+    if found is None:
+        raise SiteError(
+            f"Expected a book (_config.yml and _toc.yml) in {here} or above, found none: run this in the repository."
+        )
+    return found
+
+
+def _has_book(folder: Path) -> bool:
+    return (folder / "_config.yml").is_file() and (folder / "_toc.yml").is_file()
 
 
 def node_binary() -> str:
