@@ -32,9 +32,9 @@ def send(content, buffers):
 lab._view.send = send
 bundle, metadata = lab._repr_mimebundle_()
 lab._view._handle_custom_msg({"do": "shown"}, [])
-lab._trainer.run.done.wait()
+lab._training_thread.training.done.wait()
 lab._sliders["gamma"].value = 10.0
-lab._trainer.run.done.wait()
+lab._training_thread.training.done.wait()
 print(json.dumps({
     "versions": [ipywidgets.__version__, anywidget.__version__, altair.__version__],
     "bundle": list(bundle),
