@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import conditions, records
+from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure
 
 DASHES = [5, 3]  # theory, everywhere
@@ -25,6 +25,21 @@ Channel = Callable[[str], Any]  # a field's name → the channel that draws it o
 
 
 # -- data and axes -----------------------------------------------------------------------------------------------------
+
+
+def records(table: pd.DataFrame, digits: int = 4) -> list[dict[str, Any]]:
+    """Rows as plain JSON: floats to significant digits, what is no number as null."""
+    return [{key: _plain(value, digits) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any, digits: int) -> Any:
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item, digits) for item in value]
+    return theme.significant(value, digits)
 
 
 def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]]) -> alt.Chart:

@@ -12,19 +12,11 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis import boundaries as found
-from richness.analysis.exponents import predicted
+from richness.analysis.exponents import find_prediction
 from richness.analysis.theory import predicted_exponent
 from richness.plots import theme
-from richness.plots.cells import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    last_step,
-    natural,
-    recipe,
-    records,
-    theory_depth,
-)
-from richness.plots.parts import shape_legend
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, last_step, natural, recipe, theory_depth
+from richness.plots.parts import records, shape_legend
 
 HEIGHT = 300
 NAMES = {"eta_works": "η_works", "eta_max": "η_max", "eta_crit": "η_crit", "eta_star": "η*", "eta_min": "η_min"}
@@ -39,7 +31,7 @@ STRAIGHTENED = "view == 'straightened'"
 # -- boundaries as rows ------------------------------------------------------------------------------------------------
 
 
-def measured(runs: xr.Dataset, budget: int | None = None) -> xr.Dataset:
+def measure_boundaries(runs: xr.Dataset, budget: int | None = None) -> xr.Dataset:
     """The boundaries of a result, (gamma, seed); η_min at one budget (default: the whole run).
 
     η_works under cross-entropy only: under MSE it hardly differs from η_max.
@@ -130,7 +122,7 @@ def theory_lines(points: Mapping[str, pd.DataFrame], runs: xr.Dataset, count: in
     windows = {"lazy": (low, found.LAZY_WINDOWS[0][1]), "rich": found.RICH_WINDOWS[0]}
     lines = []
     for name, side in _DRAWN_LINES:
-        claimed = predicted(name, side, made.get("loss", "mse"), made.get("optimizer", "sgd"))
+        claimed = find_prediction(name, side, made.get("loss", "mse"), made.get("optimizer", "sgd"))
         if claimed is None or name not in points or ends[side][0] >= ends[side][1]:
             continue
         slope = predicted_exponent(claimed[0], L, claimed[1])
@@ -203,7 +195,7 @@ def view_param(view: str) -> alt.Parameter:
     return alt.param(name="view", value=view, bind=bind)
 
 
-def placed(chart: Any, *fields: str) -> Any:
+def place_on_view(chart: Any, *fields: str) -> Any:
     """Fields of η as drawn: `field_y`, raw or divided by natural η."""
     return chart.transform_calculate(
         **{f"{field}_y": f"{STRAIGHTENED} ? datum.{field} / datum.natural : datum.{field}" for field in fields}
@@ -221,7 +213,7 @@ def cell_layers(plane: Plane, tooltip: bool = True) -> tuple[alt.Chart, list[alt
         alt.Color("late:Q", scale=theme.late_loss_scale(), legend=legend),
     )
     cells_layer = (
-        placed(alt.Chart(CELLS), "eta_low", "eta_high")
+        place_on_view(alt.Chart(CELLS), "eta_low", "eta_high")
         .mark_rect(strokeWidth=0, invalid=None)
         .encode(
             x=plane.x_cell,
@@ -244,7 +236,7 @@ def _glyphs(plane: Plane, state: str) -> alt.Chart:
     marked = alt.Chart(CELLS).transform_filter(f"datum.state == '{state}' && ({STRAIGHTENED} || datum.hatch)")
     mark: dict[str, Any] = cross if state == "diverged" else dot
     opacity = 0.6 if state == "diverged" else 0.8
-    return placed(marked, "eta").mark_point(**mark, opacity=opacity).encode(x=plane.x, y=plane.y("eta_y"))
+    return place_on_view(marked, "eta").mark_point(**mark, opacity=opacity).encode(x=plane.x, y=plane.y("eta_y"))
 
 
 def _cell_tooltip() -> list[alt.Tooltip]:
@@ -262,7 +254,7 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
     """Measured boundaries as points with intervals over seeds, theory's slopes dashed."""
     layers: list[alt.Chart] = []
     if not lines.empty:
-        theory = placed(alt.Chart(alt.InlineData(values=records(lines))), "eta")
+        theory = place_on_view(alt.Chart(alt.InlineData(values=records(lines))), "eta")
         halo = {
             "stroke": "#808080",
             "strokeWidth": 3.4,
@@ -272,7 +264,7 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
             layers.append(theory.mark_line(clip=True, **style).encode(x=plane.x, y=plane.y("eta_y"), detail="line:N"))
     if not points.empty:
         data = alt.InlineData(values=records(points))
-        bars = placed(alt.Chart(data), "low", "high").mark_rule(strokeWidth=1.2, color=theme.MEASURED, clip=True)
+        bars = place_on_view(alt.Chart(data), "low", "high").mark_rule(strokeWidth=1.2, color=theme.MEASURED, clip=True)
         layers.append(bars.encode(x=plane.x, y=plane.y("low_y"), y2="high_y:Q"))
         drawn = [name for name in NAMES if name in set(points.boundary)]
         shape = alt.Shape(
@@ -281,7 +273,7 @@ def boundary_layers(plane: Plane, points: pd.DataFrame, lines: pd.DataFrame) -> 
             legend=shape_legend(theme.MEASURED),
         )
         named = points.assign(boundary=points.boundary.map(NAMES))
-        marks = placed(alt.Chart(alt.InlineData(values=records(named))), "eta")
+        marks = place_on_view(alt.Chart(alt.InlineData(values=records(named))), "eta")
         marks = marks.mark_point(size=32, filled=False, strokeWidth=0.7, clip=True)
         tooltip = [
             alt.Tooltip("boundary:N", title="boundary"),

@@ -12,8 +12,8 @@ import pandas as pd
 
 from richness.networks.parameterization import natural_eta
 from richness.plots import theme
-from richness.plots.cells import records
 from richness.plots.figure import Figure, figure, in_book, with_sources
+from richness.plots.parts import records
 from richness.plots.plane import STRAIGHTENED, view_param
 from richness.studies.adviser import analysis as found
 

@@ -10,15 +10,15 @@ import numpy as np
 import xarray as xr
 
 from richness.analysis import boundaries
-from richness.analysis.exponents import Source, new_source, source_rows
-from richness.analysis.ledger import Claim, Load, obtained, rounded, verdict
+from richness.analysis.exponents import BoundarySource, new_source, source_rows
+from richness.analysis.ledger import Claim, Load, load_or_reason, round_for_row, verdict
 
 #: The recipe from which the headline's C1, C2, C3 and C5 are computed, and the chapters that show portraits.
 PORTRAIT = "phase_portrait_mlp3_mse"
 CHAPTER, OPTIMIZERS_CHAPTER = "02-phase-portrait", "08-optimizers"
 
 
-def _depths(id: str, side: str, sentence: str) -> list[Source]:
+def _depths(id: str, side: str, sentence: str) -> list[BoundarySource]:
     """The largest convergent η at the other depths, on 8×8 digits."""
     return [
         new_source(id, f"{side} L={L}", "eta_max", side, f"{sentence}, L = {L}", f"portrait_mlp{L}_mse", L)
@@ -26,7 +26,7 @@ def _depths(id: str, side: str, sentence: str) -> list[Source]:
     ]
 
 
-def _networks(id: str, side: str, sentence: str) -> list[Source]:
+def _networks(id: str, side: str, sentence: str) -> list[BoundarySource]:
     """The largest convergent η of other architectures: the CNN's L is 4; with norms there are two factors, whatever L is."""
     return [
         new_source(id, f"{side} {name}", "eta_max", side, f"{sentence}, {words}", f"portrait_{recipe}", factors)
@@ -42,7 +42,7 @@ def _networks(id: str, side: str, sentence: str) -> list[Source]:
 _LARGEST, _LEARNS = "largest convergent η", "smallest η that learns within T steps, rich side"
 _ENTROPY = "portrait_mlp3_cross_entropy"
 
-SOURCES: tuple[Source, ...] = (
+SOURCES: tuple[BoundarySource, ...] = (
     new_source("C1", "lazy", "eta_max", "lazy", f"{_LARGEST}, lazy side, MSE", PORTRAIT),
     *_depths("C1", "lazy", f"{_LARGEST}, lazy side, MSE"),
     new_source("C2", "rich", "eta_max", "rich", f"{_LARGEST}, rich side", PORTRAIT),
@@ -85,7 +85,7 @@ def rows(load: Load, chapter: str | None = None) -> list[dict[str, Any]]:
 def _triangle(load: Load) -> list[dict[str, Any]]:
     depths: dict[int, xr.Dataset] = {}
     for L in (2, 3, 4, 6):
-        runs = obtained(load, f"portrait_mlp{L}_mse")
+        runs = load_or_reason(load, f"portrait_mlp{L}_mse")
         if isinstance(runs, str):
             return [TRIANGLE.row(reason=runs)]
         depths[L] = runs
@@ -103,8 +103,8 @@ def triangle_rows(depths: Mapping[int, xr.Dataset]) -> list[dict[str, Any]]:
         seen = four[np.isfinite(four)]
         known.append(
             {
-                "measured": rounded(np.exp(np.log(seen).mean())),
-                "interval": [rounded(seen.min()), rounded(seen.max())],
+                "measured": round_for_row(np.exp(np.log(seen).mean())),
+                "interval": [round_for_row(seen.min()), round_for_row(seen.max())],
                 "reason": "",
             }
             if seen.size

@@ -11,9 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import cells, conditions, natural, records
+from richness.plots.captions import conditions, natural
+from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import measured
+from richness.plots.parts import records
+from richness.plots.plane import measure_boundaries
 
 #: Of η_max, where a run is taken if none is named: far enough below to be calm, near enough to learn.
 SHARE = 0.25
@@ -61,7 +63,7 @@ def loss_curves(
 
 
 def _default(runs: xr.Dataset) -> list[tuple[float, float]]:
-    top = measured(runs)["eta_max"].median("seed")
+    top = measure_boundaries(runs)["eta_max"].median("seed")
     gammas = top["gamma"].values.astype(float)
     if not np.isfinite(top.values).any():  # nothing converged: natural η is still a run
         return [(float(g), float(natural(runs)(g))) for g in gammas[:: max(1, len(gammas) // 5)]]

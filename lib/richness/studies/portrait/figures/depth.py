@@ -11,18 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis import boundaries as found
-from richness.analysis.exponents import Exponent, predicted, slopes
+from richness.analysis.exponents import Exponent, find_prediction, fit_exponents
 from richness.plots import theme
-from richness.plots.cells import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    conditions,
-    depth,
-    records,
-    setting,
-)
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, depth, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.parts import records, say_nothing_drawn, shape_legend
 from richness.plots.plane import NAMES, boundary_rows, definitions
 
 _SPREAD = "Points: geometric means over seeds, bars from the lowest to the highest seed."
@@ -80,9 +73,9 @@ def _exponent_rows(results: Sequence[xr.Dataset], names: Sequence[str]) -> pd.Da
         one = setting(runs)
         for name in names:
             for side in ("lazy", "rich"):
-                if predicted(name, side, one["loss"], one["optimizer"]) is None:
+                if find_prediction(name, side, one["loss"], one["optimizer"]) is None:
                     continue
-                for window, exponent in enumerate(slopes(runs, name, side)):
+                for window, exponent in enumerate(fit_exponents(runs, name, side)):
                     rows.append({**one, "boundary": name, "side": side, "window": window, **_numbers(exponent)})
     return pd.DataFrame(rows)
 
@@ -174,7 +167,7 @@ def _exponent_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @with_sources
-def closing(results: Sequence[xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
+def closing_triangle(results: Sequence[xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
     """The triangle at several depths and budgets: the band above γ = 1 at left, the γ at which it closes at right.
 
     Left, η_max and η_min(T) over γ^(2/L), the depth chosen by a control; right, the tip, seen and not drawn on, against T.

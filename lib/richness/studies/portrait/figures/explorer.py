@@ -11,8 +11,10 @@ import xarray as xr
 
 from richness.analysis import boundaries as found
 from richness.plots import theme
-from richness.plots.cells import OK, cells, conditions, last_step, natural_words, recipe, records
+from richness.plots.captions import conditions, last_step, natural_words, recipe
+from richness.plots.cells import OK, cells
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import records
 from richness.plots.plane import CELLS, HEIGHT, Plane, cell_layers, view_param
 
 _CURVES = 250  # px, as wide as the plane, so that both stack on a phone

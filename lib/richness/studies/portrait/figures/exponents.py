@@ -11,11 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis import boundaries as found
-from richness.analysis.exponents import Exponent, predicted, slopes
+from richness.analysis.exponents import Exponent, find_prediction, fit_exponents
 from richness.plots import theme
-from richness.plots.cells import conditions, last_step, natural, natural_words, records, setting
+from richness.plots.captions import conditions, last_step, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.parts import records, say_nothing_drawn, shape_legend
 from richness.plots.plane import NAMES, boundary_rows
 
 _INK = {"lazy": theme.LAZY, "rich": theme.RICH}
@@ -48,7 +48,7 @@ def boundary_fits(
         ValueError: no exponent of that boundary is claimed. Where it was not seen, the figure says so in words.
     """
     one = setting(runs)
-    keys = {side: predicted(name, side, one["loss"], one["optimizer"]) for side in ("lazy", "rich")}
+    keys = {side: find_prediction(name, side, one["loss"], one["optimizer"]) for side in ("lazy", "rich")}
     keys = {side: key for side, key in keys.items() if key is not None}
     if not keys:
         raise ValueError(f"no exponent is claimed for {name!r}; expected one of {', '.join(NAMES)}")
@@ -57,7 +57,7 @@ def boundary_fits(
     if rows.empty:
         return say_nothing_drawn(f"{NAMES[name]} was seen at no γ: its neighbours were not run.", runs, words, label)
     if exponents is None:
-        asked = {side: slopes(runs, name, side) for side in keys}
+        asked = {side: fit_exponents(runs, name, side) for side in keys}
     else:
         asked = {side: [e for e in exponents if (e.id, e.part) == key] for side, key in keys.items()}
     panels = [_panel(rows, name, side, fits) for side, fits in asked.items() if len(_side(rows, side)) > 1]

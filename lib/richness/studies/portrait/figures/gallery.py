@@ -14,18 +14,10 @@ import xarray as xr
 
 from richness.analysis import boundaries as found
 from richness.plots import theme
-from richness.plots.cells import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    cells,
-    conditions,
-    natural,
-    natural_words,
-    records,
-    setting,
-)
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, natural, natural_words, setting
+from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import shape_legend
+from richness.plots.parts import records, shape_legend
 from richness.plots.plane import (
     CELLS,
     HEIGHT,
@@ -35,8 +27,8 @@ from richness.plots.plane import (
     boundary_rows,
     boundary_table,
     definitions,
-    measured,
-    placed,
+    measure_boundaries,
+    place_on_view,
     theory_lines,
     view_param,
 )
@@ -193,7 +185,7 @@ def _stretches(plane: Plane, chosen: str) -> list[alt.Chart]:
         alt.Tooltip("words:N", title="late loss"),
     ]
     rect = (
-        placed(base, "eta_low", "eta_high")
+        place_on_view(base, "eta_low", "eta_high")
         .mark_rect(strokeWidth=0, invalid=None)
         .encode(
             x=plane.x_cell,
@@ -213,13 +205,15 @@ def _stretches(plane: Plane, chosen: str) -> list[alt.Chart]:
             at="sequence(datum.low + min(0.12, (datum.high - datum.low) / 2), datum.high, 0.25)"
         )
         marked = marked.transform_flatten(["at"]).transform_calculate(eta="pow(10, datum.at)")
-        glyphs.append(placed(marked, "eta").mark_point(**mark, opacity=0.7).encode(x=plane.x, y=plane.y("eta_y")))
+        glyphs.append(
+            place_on_view(marked, "eta").mark_point(**mark, opacity=0.7).encode(x=plane.x, y=plane.y("eta_y"))
+        )
     return [rect, *glyphs]
 
 
 def _points(runs: xr.Dataset, setting: Mapping[str, Any]) -> pd.DataFrame:
     """Boundaries (``kind`` point) and theory's lines (``kind`` line) of one portrait."""
-    ds, scale = measured(runs), natural(runs)
+    ds, scale = measure_boundaries(runs), natural(runs)
     rows = {str(name): boundary_rows(ds[name], scale, str(name)) for name in ds.data_vars if name in NAMES}
     lines = theory_lines(rows, runs, 7).rename(columns={"line": "boundary"}).assign(kind="line")
     frames = [*(frame.assign(kind="point") for frame in rows.values()), lines]
@@ -233,7 +227,7 @@ def _marks(plane: Plane, points: pd.DataFrame, chosen: str) -> list[alt.Chart]:
     halo = {"stroke": "#808080", "strokeWidth": 3.4, "opacity": 0.7}
     layers = []
     for style in (halo, {"stroke": theme.TEXT, "strokeWidth": 1.4, "strokeDash": [5, 3]}):
-        line = placed(lines, "eta").mark_line(clip=True, **style)
+        line = place_on_view(lines, "eta").mark_line(clip=True, **style)
         layers.append(line.encode(x=plane.x, y=plane.y("eta_y"), detail="boundary:N"))
     dots = points[points.kind == "point"]
     drawn = [name for name in NAMES if name in set(dots.boundary)]
@@ -243,7 +237,7 @@ def _marks(plane: Plane, points: pd.DataFrame, chosen: str) -> list[alt.Chart]:
         scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[SHAPES[n] for n in drawn]),
         legend=shape_legend(theme.MEASURED),
     )
-    marks = placed(alt.Chart(data).transform_filter(chosen), "eta").mark_point(
+    marks = place_on_view(alt.Chart(data).transform_filter(chosen), "eta").mark_point(
         size=26, filled=False, strokeWidth=0.6, clip=True
     )
     tooltip = [

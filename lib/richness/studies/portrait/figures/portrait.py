@@ -12,17 +12,10 @@ import xarray as xr
 
 from richness.analysis import boundaries as found
 from richness.plots import theme
-from richness.plots.cells import (
-    cells,
-    conditions,
-    last_step,
-    natural,
-    natural_words,
-    records,
-    theory_depth,
-)
+from richness.plots.captions import conditions, last_step, natural, natural_words, theory_depth
+from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.parts import records, say_nothing_drawn, shape_legend
 from richness.plots.plane import (
     HEIGHT,
     NAMES,
@@ -31,7 +24,7 @@ from richness.plots.plane import (
     boundary_layers,
     boundary_rows,
     cell_layers,
-    measured,
+    measure_boundaries,
     predicted_line,
     theory_lines,
     view_param,
@@ -64,7 +57,7 @@ def portrait(
     """
     table = cells(runs)
     scale = natural(runs)
-    marked = measured(runs, budget) if boundaries is None else boundaries
+    marked = measure_boundaries(runs, budget) if boundaries is None else boundaries
     points = {str(name): boundary_rows(marked[name], scale, str(name)) for name in marked.data_vars if name in NAMES}
     lines = theory_lines(points, runs)
     plane = Plane.of(table, records(_shown(table)))
@@ -153,7 +146,7 @@ def triangle(
     Where both boundaries were seen at fewer than two γ ≥ 1 (a smoke run, say), the figure says so in words.
     """
     L, steps = theory_depth(runs), budget or last_step(runs)
-    marked = measured(runs, budget) if boundaries is None else boundaries
+    marked = measure_boundaries(runs, budget) if boundaries is None else boundaries
     points = {name: boundary_rows(marked[name], _rich_scale(L), name) for name in ("eta_max", "eta_min")}
     both = points["eta_max"].merge(points["eta_min"], on=["gamma", "natural"], suffixes=("_max", "_min"))
     both = both[both.gamma >= 0.999]

@@ -8,19 +8,19 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.exponents import predicted, slopes
+from richness.analysis.exponents import find_prediction, fit_exponents
 from richness.plots import theme
-from richness.plots.cells import conditions, natural, natural_words, setting
+from richness.plots.captions import conditions, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.parts import say_nothing_drawn
-from richness.plots.plane import NAMES, boundary_rows, definitions, lines_panel, measured
+from richness.plots.plane import NAMES, boundary_rows, definitions, lines_panel, measure_boundaries
 
 _SYMBOLS = ("circle", "square", "diamond")
 _ASKED = (("eta_max", "lazy"), ("eta_max", "rich"), ("eta_star", "rich"), ("eta_min", "rich"))
 
 
 @with_sources
-def at_scales(results: Sequence[xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
+def compare_scales(results: Sequence[xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
     """The boundaries of one portrait at several scales over natural η: a panel a boundary, a mark a scale.
 
     The table has the exponents at each scale, with their intervals, beside the predicted ones.
@@ -30,7 +30,7 @@ def at_scales(results: Sequence[xr.Dataset], *, caption: str | None = None, labe
     """
     frames: list[pd.DataFrame] = []
     for runs in results:
-        ds = measured(runs)
+        ds = measure_boundaries(runs)
         kept = {
             name: boundary_rows(ds[name], natural(runs), name)
             for name in ("eta_max", "eta_star", "eta_min")
@@ -64,8 +64,8 @@ def _exponents(runs: xr.Dataset) -> list[dict[str, Any]]:
     one = setting(runs)
     rows = []
     for name, side in _ASKED:
-        if predicted(name, side, one["loss"], one["optimizer"]) is not None:
-            found = slopes(runs, name, side)[0]
+        if find_prediction(name, side, one["loss"], one["optimizer"]) is not None:
+            found = fit_exponents(runs, name, side)[0]
             low, high = found.fit.interval if found.fit else (float("nan"), float("nan"))
             rows.append(
                 {
