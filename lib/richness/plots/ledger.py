@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from richness.plots.figure import with_sources
 from richness.plots.theme import power_of_ten
 
 _WORDS = {
@@ -56,7 +55,6 @@ class LedgerTable:
         return self.summary
 
 
-@with_sources
 def ledger_table(rows: Iterable[Mapping[str, Any]]) -> LedgerTable:
     """Rows of `richness.analysis.ledger.ledger` (its documented keys) as a table.
 
@@ -115,7 +113,6 @@ class Verdicts:
         )
 
 
-@with_sources
 def verdicts_of(rows: Iterable[Mapping[str, Any]], *names: str) -> Verdicts:
     """The ledger's rows of some claims, as sentences, each with its badge; the ledger links to them.
 
@@ -219,7 +216,6 @@ class Overview:
         )
 
 
-@with_sources
 def overview(rows: Iterable[Mapping[str, Any]]) -> Overview:
     """The whole ledger in one line a claim."""
     return Overview(tuple(rows))

@@ -180,7 +180,6 @@ class Question:
         )
 
 
-@with_sources
 def question(rules: Sequence[found.Rule]) -> Question:
     """Ask the adviser, by menus and sliders, for exactly one's own setting.
 

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis import boundaries as found
-from richness.analysis.exponents import Exponent, find_prediction, fit_exponents
+from richness.analysis.exponents import Exponent, find_prediction, fit_columns, fit_exponents
 from richness.plots import theme
 from richness.plots.captions import conditions, last_step, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
@@ -185,20 +185,6 @@ def _fit_table(exponents: Sequence[Exponent]) -> pd.DataFrame:
         counts = {"number of γ": e.fit.points if e.fit else 0, "seeds": e.fit.seeds if e.fit else 0}
         rows.append({"claim": f"{e.id}, {e.part}"} | fit_columns(e) | counts)
     return pd.DataFrame(rows)
-
-
-def fit_columns(one: Exponent) -> dict[str, float]:
-    """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
-    low, high = one.fit.window if one.fit else one.asked
-    return {
-        "γ from": low,
-        "γ to": high,
-        "exponent": one.fit.slope if one.fit else np.nan,
-        "95 % from": one.fit.interval[0] if one.fit else np.nan,
-        "95 % to": one.fit.interval[1] if one.fit else np.nan,
-        "predicted": one.predicted,
-        "theory, same γ": one.theory,
-    }
 
 
 # -- budgets -----------------------------------------------------------------------------------------------------------
