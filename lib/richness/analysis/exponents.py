@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import xarray as xr
 
 from richness.analysis import boundaries, theory
 from richness.analysis.boundaries import Fit, Window
-from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import NARROW, WITHIN, Claim, round_for_row, verdict
 from richness.analysis.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
 from richness.runs.experiment import degree
@@ -57,6 +56,22 @@ class Exponent:
     reason: str = ""
 
     @property
+    def window(self) -> Window:
+        """The window of γ that the fit used; the one asked for where there is none."""
+        return self.fit.window if self.fit else self.asked
+
+    @property
+    def points(self) -> int:
+        """How many γ it stands on; 0 where there is no fit."""
+        return self.fit.points if self.fit else 0
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """``slope``, ``low`` and ``high``: the fit's slope and its interval, NaN where there is none."""
+        slope, (low, high) = (self.fit.slope, self.fit.interval) if self.fit else (np.nan, (np.nan, np.nan))
+        return {"slope": slope, "low": low, "high": high}
+
+    @property
     def holds(self) -> bool:
         """Within `WITHIN` of the prediction, or the prediction in an interval no wider than `NARROW`."""
         if self.fit is None:
@@ -93,16 +108,11 @@ def fit_exponent(
 
 def fit_columns(one: Exponent) -> dict[str, float]:
     """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
-    low, high = one.fit.window if one.fit else one.asked
+    (start, stop), (slope, low, high) = one.window, one.numbers.values()
     return {
-        "γ from": low,
-        "γ to": high,
-        "exponent": one.fit.slope if one.fit else np.nan,
-        "95 % from": one.fit.interval[0] if one.fit else np.nan,
-        "95 % to": one.fit.interval[1] if one.fit else np.nan,
-        "predicted": one.predicted,
-        "theory, same γ": one.theory,
-    }
+        "γ from": start, "γ to": stop, "exponent": slope, "95 % from": low, "95 % to": high,
+        "predicted": one.predicted, "theory, same γ": one.theory,
+    }  # fmt: skip
 
 
 def exponent_rows(claim: Claim, windows: Sequence[Exponent], scale: str) -> list[dict[str, Any]]:
@@ -235,9 +245,8 @@ def new_source(
     )
 
 
-def source_rows(sources: Iterable[BoundarySource], load: Load) -> list[dict[str, Any]]:
-    """The ledger's rows of boundaries' exponents, each recipe loaded once."""
-    once = cache(lambda name: load_or_reason(load, name))
+def source_rows(sources: Iterable[BoundarySource], once: Callable[[str], xr.Dataset | str]) -> list[dict[str, Any]]:
+    """The ledger's rows of boundaries' exponents; ``once``: of `load_once`."""
     found: list[dict[str, Any]] = []
     for source in sources:
         runs = once(source.recipe)

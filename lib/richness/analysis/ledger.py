@@ -126,6 +126,11 @@ def load_or_reason(load: Load, name: str) -> xr.Dataset | str:
         return f"{NOT_RUN}: {why}" + ("" if command in str(why) else f"; make it with `{command}`")
 
 
+def load_once(load: Load) -> Callable[[str], xr.Dataset | str]:
+    """`load_or_reason` by name, each recipe asked for once."""
+    return cache(partial(load_or_reason, load))
+
+
 # -- the whole
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import xarray as xr
 
 from richness.analysis import boundaries
 from richness.analysis.exponents import BoundarySource, new_source, source_rows
-from richness.analysis.ledger import Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import Claim, Load, load_once, round_for_row, verdict
 
 #: The recipe from which the headline's C1, C2, C3 and C5 are computed, and the chapters that show portraits.
 PORTRAIT = "phase_portrait_mlp3_mse"
@@ -77,15 +76,15 @@ CLAIMS: tuple[Claim, ...] = (*(source.claim for source in SOURCES), TRIANGLE)
 def rows(load: Load, chapter: str | None = None) -> list[dict[str, Any]]:
     """The ledger's rows that rest on portraits; of one chapter alone where its stem is given."""
     asked = [source for source in SOURCES if chapter in (None, source.claim.chapter)]
-    once = cache(load)
+    once = load_once(load)
     found = source_rows(asked, once)
     return found if chapter not in (None, TRIANGLE.chapter) else found + _triangle(once)
 
 
-def _triangle(load: Load) -> list[dict[str, Any]]:
+def _triangle(once: Callable[[str], xr.Dataset | str]) -> list[dict[str, Any]]:
     depths: dict[int, xr.Dataset] = {}
     for L in (2, 3, 4, 6):
-        runs = load_or_reason(load, f"portrait_mlp{L}_mse")
+        runs = once(f"portrait_mlp{L}_mse")
         if isinstance(runs, str):
             return [TRIANGLE.row(reason=runs)]
         depths[L] = runs
