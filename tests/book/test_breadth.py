@@ -11,9 +11,10 @@ import vl_convert
 import xarray as xr
 
 from richness.analysis import boundaries as found
-from richness.analysis.exponents import slopes
+from richness.analysis.exponents import fit_exponents
 from richness.networks.parameterization import natural_eta
-from richness.plots.cells import cells, conditions
+from richness.plots.captions import conditions
+from richness.plots.cells import cells
 from richness.studies.optimizers import figures as optimizers_figures
 from richness.studies.portrait import figures as portrait_figures
 from richness.studies.portrait.figures.gallery import LEVELS
@@ -80,7 +81,7 @@ def test_sign_steps_are_straightened_by_the_root(runs: xr.Dataset) -> None:
 def test_exponents_by_depth_are_the_findings(runs: xr.Dataset) -> None:
     results = [runs, dressed(runs, loss="cross_entropy"), dressed(runs, depth=2)]
     table = portrait_figures.exponents_by_depth(results, ("eta_max",)).table
-    expected = slopes(runs, "eta_max", "rich")
+    expected = fit_exponents(runs, "eta_max", "rich")
     mine = table[(table.L == 3) & (table.loss == "MSE") & (table.side == "rich")]
     assert mine.exponent.tolist() == [e.fit.slope for e in expected if e.fit]
     assert mine.predicted.tolist() == [2 / 3, 2 / 3] and set(table[table.L == 2].predicted) == {1.0, 2.0}
@@ -91,12 +92,12 @@ def test_nothing_to_draw_is_said(runs: xr.Dataset) -> None:
     dead = runs.assign(late_loss=runs.initial_loss + 0 * runs.late_loss, budget_loss=1 + 0 * runs.budget_loss)
     for fig in (
         portrait_figures.exponents_by_depth([dead]),
-        portrait_figures.closing([dead]),
+        portrait_figures.closing_triangle([dead]),
         optimizers_figures.ratios(dead, {"a": dead}),
     ):
         assert "not drawn" in fig.table.columns or fig.summary
         vl_convert.vegalite_to_svg(fig.chart.to_dict())
-    assert "not drawn" in portrait_figures.closing([dead]).table.columns
+    assert "not drawn" in portrait_figures.closing_triangle([dead]).table.columns
 
 
 def test_a_ratio_is_that_of_each_boundary(runs: xr.Dataset) -> None:

@@ -33,7 +33,7 @@ DRAWN = {
     "loss_curves": lambda runs: portrait_figures.loss_curves(runs),
     "gallery": lambda runs: portrait_figures.gallery([runs]),
     "by_depth": lambda runs: portrait_figures.exponents_by_depth([runs]),
-    "closing": lambda runs: portrait_figures.closing([runs]),
+    "closing": lambda runs: portrait_figures.closing_triangle([runs]),
     "all_boundaries": lambda runs: optimizers_figures.all_boundaries([runs]),
     "ratios": lambda runs: optimizers_figures.ratios(runs, {"the same": runs}),
 }
@@ -424,7 +424,7 @@ def test_the_ledger_in_words() -> None:
 
 def test_a_reason_that_all_rows_share_is_read_once() -> None:
     bare = ROW | {"interval": None, "window": None, "verdict": "not-tested", "reason": "no formula was had"}
-    said = repr(ledger_tables.reading([bare | {"measured": value} for value in (0.25, 0.75)]))
+    said = repr(ledger_tables.verdicts_of([bare | {"measured": value} for value in (0.25, 0.75)]))
     assert said.count("no formula was had") == 1 and "measured 0.25; 0.75 (no formula was had)" in said
-    apart = repr(ledger_tables.reading([bare, bare | {"reason": "a run was lost"}]))
+    apart = repr(ledger_tables.verdicts_of([bare, bare | {"reason": "a run was lost"}]))
     assert "no formula was had" in apart and "a run was lost" in apart

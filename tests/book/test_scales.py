@@ -50,12 +50,12 @@ def test_a_result_of_another_scale_is_loaded_beside_the_laptops(both):
 
 
 def test_the_portrait_shows_both_scales(both):
-    figure = portrait_figures.at_scales(both, label="scales")
+    figure = portrait_figures.compare_scales(both, label="scales")
     assert set(figure.table.scale) == {"laptop", "paper"}
     assert "at laptop scale" in figure.summary
     drawn = str(figure.specification)
     assert "'laptop'" in drawn and "'paper'" in drawn
-    alone = portrait_figures.at_scales(both[:1])
+    alone = portrait_figures.compare_scales(both[:1])
     assert set(alone.table.scale) == {"laptop"}
     measured = figure.table.set_index(["scale", "boundary", "side"]).slope
     for key, slope in alone.table.set_index(["scale", "boundary", "side"]).slope.items():
@@ -64,12 +64,12 @@ def test_the_portrait_shows_both_scales(both):
 
 def test_the_ledger_shows_the_other_scale(both, monkeypatch):
     monkeypatch.setattr(claims, "TOPICS", [claims.portraits])
-    rows = claims.elsewhere("laptop")
+    rows = claims.rows_of_other_scales("laptop")
     assert rows and {row["scale"] for row in rows} == {"paper"}
     assert {row["id"] for row in rows} >= {"C1", "C2"}
     assert "paper" in ledger.ledger_table(rows)._repr_html_()
     places.precomputed_path(NAME, "paper").unlink()
-    assert claims.elsewhere("laptop") == []
+    assert claims.rows_of_other_scales("laptop") == []
 
 
 def test_a_figure_names_the_results_it_was_drawn_from(both):
@@ -80,7 +80,7 @@ def test_a_figure_names_the_results_it_was_drawn_from(both):
     for word in (NAME, attrs["recipe_hash"][:12], results.data_hash(both[0])[:12], attrs["git_commit"][:10], "laptop",
                  "seeds 0", str(attrs["device"]), f"{attrs['wall_seconds']:.0f} s", command(both[0])):  # fmt: skip
         assert str(word) in html.partition("richness-made")[2], word
-    assert "Drawn from 2 results" in portrait_figures.at_scales(both).html()
+    assert "Drawn from 2 results" in portrait_figures.compare_scales(both).html()
     named = optimizers_figures.all_boundaries(results=both[:1])
     assert len(named.sources) == 1, "given by name"
     bare = both[0].assign_attrs(git_commit="")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from richness import read, rng, save, sweep
-from richness.plots.cells import conditions
+from richness.plots.captions import conditions
 from richness.runs import probes, training
 from richness.runs.probes import PROBES, Probe, register_probe
 from richness.runs.results import ResultError

@@ -12,10 +12,10 @@ import xarray as xr
 
 import richness
 from richness import Experiment
+from richness.runs.grids import DEPTHS, recipe_name
 from richness.runs.results import STATUS, ResultError
 from richness.studies.adviser import analysis as adviser
 from richness.studies.adviser.recipes import BATCH_SIZES, HELD_OUT, SETTINGS, batches_name, judged_name
-from richness.studies.portrait.recipes.portraits import DEPTHS, portrait_name
 
 #: Planted: half the good stretch, in decades, and how its centre moves with log10 of B/64, of T/1000 and of L/3.
 HALF, BY_BATCH, BY_STEPS, BY_DEPTH = 0.5, 0.25, -0.2, -0.4
@@ -58,7 +58,7 @@ def planted(shift: float = 0.0, silent_above: float = np.inf, **fields: Any) -> 
 
 def loader(**changes: Any) -> Load:
     """What the rule of MSE and SGD is made from, planted."""
-    made = {portrait_name(d): planted(depth=d, steps=2000, budgets=(500, 1000), **changes) for d in DEPTHS}
+    made = {recipe_name("portrait", d): planted(depth=d, steps=2000, budgets=(500, 1000), **changes) for d in DEPTHS}
     made |= {batches_name("mse", "sgd", size): planted(batch_size=size, **changes) for size in BATCH_SIZES}
     first = [setting for setting in SETTINGS if {"loss", "optimizer"}.isdisjoint(setting)]
     made |= {judged_name(**setting): planted(gammas="2e-2:2e2:3", **setting, **changes) for setting in first}
@@ -122,7 +122,7 @@ def test_a_range_is_a_decade_at_most_and_holds_the_best(known: adviser.Rule) -> 
 def test_caution_is_what_leaving_a_depth_out_teaches() -> None:
     """The stretch of depth 4 lies .3 decades below where its neighbours say: the upper end must come down by that much."""
     load = loader()
-    moved = {portrait_name(4): planted(depth=4, steps=2000, budgets=(500, 1000), shift=-0.3)}
+    moved = {recipe_name("portrait", 4): planted(depth=4, steps=2000, budgets=(500, 1000), shift=-0.3)}
     rule = adviser.rule("mse", "sgd", lambda name: moved[name] if name in moved else load(name))
     assert rule.caution["high"] == pytest.approx(0.3, abs=1.5 * CELL) and rule.caution["low"] <= 0.3
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.analysis import boundaries, theory
+from richness.analysis import boundaries, exponents, theory
 from richness.analysis import ledger as claims
 from richness.analysis.exponents import Exponent
 from richness.analysis.ledger import Load
@@ -84,7 +84,7 @@ def test_one_window_of_two_is_partly(runs: xr.Dataset) -> None:
     bent = runs.copy()  # above γ = 100 nothing far up converges any more: the exponent holds in [1, 100] only
     ceiling = 40 * 100 ** (2 / 3) * (bent.gamma / 100) ** 0.2
     bent["late_loss"] = bent.late_loss.where((bent.gamma < 101) | (bent.eta < ceiling), bent.initial_loss)
-    one, other = (e for e in portraits.exponents(bent) if e.id == "C2")
+    one, other = (e for e in exponents.fit_claimed_exponents(bent) if e.id == "C2")
     assert one.holds and not other.holds
     assert verdicts(claims.ledger(load=headline(bent)))["C2 rich"] == "partly"
     assert [claims.verdict(h) for h in ([True, True], [False, True], [False, False], [])] == [
@@ -104,14 +104,14 @@ def test_a_wide_interval_is_no_evidence() -> None:
 
 
 def test_theory_over_the_same_points(runs: xr.Dataset) -> None:
-    for one in portraits.exponents(runs):
+    for one in exponents.fit_claimed_exponents(runs):
         assert one.fit is not None
         if one.id == "C2":
             same = theory.slope(lambda g: theory.critical_eta(3, g), one.fit.gammas)
             assert one.theory == same and one.theory > one.predicted
         if one.part == "T":
             assert one.theory == one.predicted == -1
-    near, far = (e.theory for e in portraits.exponents(runs) if e.id == "C2")
+    near, far = (e.theory for e in exponents.fit_claimed_exponents(runs) if e.id == "C2")
     assert abs(near - 2 / 3) > 0.1 > abs(far - 2 / 3)
 
 

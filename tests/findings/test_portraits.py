@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from richness.analysis import boundaries as b
-from richness.analysis import ledger, theory
+from richness.analysis import exponents, ledger, theory
 from richness.runs import recipes, results
 from richness.studies.portrait import analysis as portraits
 
@@ -64,7 +64,7 @@ def test_without_accuracy_there_is_a_word_and_no_boundary(runs: xr.Dataset) -> N
 
 
 def test_the_onset_and_the_largest_have_their_own_slopes(entropy: xr.Dataset) -> None:
-    onset, largest = (portraits.slopes(entropy, name, "lazy") for name in ("eta_crit", "eta_works"))
+    onset, largest = (exponents.fit_exponents(entropy, name, "lazy") for name in ("eta_crit", "eta_works"))
     assert [(e.id, e.part, e.predicted) for e in (onset[0], largest[0])] == [
         ("C4", "onset", 2.0),
         ("C4", "largest", 1.0),
@@ -92,19 +92,21 @@ def test_the_onset_and_the_largest_have_their_own_slopes(entropy: xr.Dataset) ->
     ],
 )
 def test_what_is_predicted(boundary: str, side: str, loss: str, optimizer: str, expected: object) -> None:
-    assert portraits.predicted(boundary, side, loss, optimizer) == expected
+    assert exponents.find_prediction(boundary, side, loss, optimizer) == expected
 
 
 def test_the_prediction_follows_depth_and_optimiser(planted: Planted) -> None:
     runs = planted(lazy=1.0, rich=1 / 4, rich_min=1 / 4)
     signed = dressed(runs, depth=4, optimizer="signsgd")
     for boundary in ("eta_max", "eta_star", "eta_min"):
-        for one in portraits.slopes(signed, boundary, "rich"):
+        for one in exponents.fit_exponents(signed, boundary, "rich"):
             assert one.predicted == 0.25 and one.holds, boundary
-    assert all(one.predicted == 1 and one.holds for one in portraits.slopes(signed, "eta_max", "lazy"))
-    assert not any(one.holds for one in portraits.slopes(dressed(runs, depth=4), "eta_max", "rich"))  # 2/4 is predicted
+    assert all(one.predicted == 1 and one.holds for one in exponents.fit_exponents(signed, "eta_max", "lazy"))
+    assert not any(
+        one.holds for one in exponents.fit_exponents(dressed(runs, depth=4), "eta_max", "rich")
+    )  # 2/4 is predicted
     with pytest.raises(ValueError, match="no exponent is predicted for eta_works, lazy side, under mse"):
-        portraits.slopes(runs, "eta_works", "lazy")
+        exponents.fit_exponents(runs, "eta_works", "lazy")
 
 
 # -- the tip -----------------------------------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ def test_a_tip_beyond_the_grid_is_no_tip(runs: xr.Dataset) -> None:
 def test_every_source_names_a_recipe_that_bears_it_out() -> None:
     for source in portraits.SOURCES:
         made = recipes.recipe(source.recipe, "laptop")
-        claimed = portraits.predicted(source.boundary, source.side, made.loss, made.optimizer)
+        claimed = exponents.find_prediction(source.boundary, source.side, made.loss, made.optimizer)
         assert claimed == (source.claim.id, source.claim.part.split()[0]), source
         degree = made.architecture.degree
         assert source.claim.predicted == theory.predicted_exponent(claimed[0], degree, claimed[1]), source

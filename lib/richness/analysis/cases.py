@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.analysis.ledger import Claim, rounded, verdict
+from richness.analysis.ledger import Claim, round_for_row, verdict
 from richness.analysis.stats import Mean
 
 NOTHING = "fewer than two seeds, or no finite number"
@@ -74,7 +74,7 @@ def case_rows(
 def _numbers(found: Mean, untested: str) -> dict[str, Any]:
     if found.seeds < 2:
         return {"reason": NOTHING}
-    known = {"measured": rounded(found.value), "seeds": found.seeds}
+    known = {"measured": round_for_row(found.value), "seeds": found.seeds}
     if untested:
         return known | {"reason": untested}
-    return known | {"interval": [rounded(end) for end in found.interval], "reason": ""}
+    return known | {"interval": [round_for_row(end) for end in found.interval], "reason": ""}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import xarray as xr
 
 from richness.analysis import boundaries, theory
 from richness.analysis.boundaries import Fit, Window
-from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.analysis.ledger import NARROW, WITHIN, Claim, round_for_row, verdict
 from richness.analysis.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
 from richness.runs.experiment import degree
@@ -57,6 +56,22 @@ class Exponent:
     reason: str = ""
 
     @property
+    def window(self) -> Window:
+        """The window of γ that the fit used; the one asked for where there is none."""
+        return self.fit.window if self.fit else self.asked
+
+    @property
+    def points(self) -> int:
+        """How many γ it stands on; 0 where there is no fit."""
+        return self.fit.points if self.fit else 0
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """``slope``, ``low`` and ``high``: the fit's slope and its interval, NaN where there is none."""
+        slope, (low, high) = (self.fit.slope, self.fit.interval) if self.fit else (np.nan, (np.nan, np.nan))
+        return {"slope": slope, "low": low, "high": high}
+
+    @property
     def holds(self) -> bool:
         """Within `WITHIN` of the prediction, or the prediction in an interval no wider than `NARROW`."""
         if self.fit is None:
@@ -66,7 +81,7 @@ class Exponent:
         )
 
 
-def exponent(
+def fit_exponent(
     claim: str,
     part: str,
     predicted: float,
@@ -91,6 +106,15 @@ def exponent(
     return Exponent(claim, part, predicted, slope, window, found)
 
 
+def fit_columns(one: Exponent) -> dict[str, float]:
+    """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
+    (start, stop), (slope, low, high) = one.window, one.numbers.values()
+    return {
+        "γ from": start, "γ to": stop, "exponent": slope, "95 % from": low, "95 % to": high,
+        "predicted": one.predicted, "theory, same γ": one.theory,
+    }  # fmt: skip
+
+
 def exponent_rows(claim: Claim, windows: Sequence[Exponent], scale: str) -> list[dict[str, Any]]:
     """The rows of one part from its exponents, a row a window, all with the part's one verdict."""
     seen = any(one.fit for one in windows)
@@ -99,20 +123,20 @@ def exponent_rows(claim: Claim, windows: Sequence[Exponent], scale: str) -> list
 
 
 def _exponent_row(claim: Claim, one: Exponent, together: str, scale: str) -> dict[str, Any]:
-    known: dict[str, Any] = {"predicted": rounded(one.predicted), "scale": scale, "verdict": together}
+    known: dict[str, Any] = {"predicted": round_for_row(one.predicted), "scale": scale, "verdict": together}
     if one.fit is None:
         return claim.row(**known, reason=one.reason, window=list(one.asked))
     return claim.row(
         **known,
-        measured=rounded(one.fit.slope),
-        interval=[rounded(end) for end in one.fit.interval],
+        measured=round_for_row(one.fit.slope),
+        interval=[round_for_row(end) for end in one.fit.interval],
         reason="",
         window=[float(f"{end:.4g}") for end in one.fit.window],
         seeds=one.fit.seeds,
     )
 
 
-def predicted(boundary: str, side: str, loss: str = "mse", optimizer: str = "sgd") -> tuple[str, str] | None:
+def find_prediction(boundary: str, side: str, loss: str = "mse", optimizer: str = "sgd") -> tuple[str, str] | None:
     """The claim and part that predict the exponent of a boundary, or None where the paper predicts none.
 
     Args:
@@ -129,7 +153,7 @@ def predicted(boundary: str, side: str, loss: str = "mse", optimizer: str = "sgd
     return None if claimed in (_ENTROPY_ONLY if loss == "mse" else _MSE_ONLY) else claimed
 
 
-def slopes(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
+def fit_exponents(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
     """A boundary's exponent in its two windows, each with theory's slope over the same γ.
 
     Args:
@@ -141,7 +165,7 @@ def slopes(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
     """
     made = recipe_fields(runs)
     depth, loss, optimizer = degree(made), str(made["loss"]), str(made.get("optimizer", "sgd"))
-    claimed = predicted(boundary, side, loss, optimizer)
+    claimed = find_prediction(boundary, side, loss, optimizer)
     if claimed is None:
         raise ValueError(
             f"no exponent is predicted for {boundary}, {side} side, under {loss} with {optimizer}; "
@@ -157,7 +181,7 @@ def slopes(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
         found = found.isel(budget=-1)
     model = None if side == "T" else _model(boundary, side, depth, loss, OPTIMIZERS[optimizer].by_sign)
     fit = boundaries.fit_budget if side == "T" else boundaries.fit
-    return [exponent(*claimed, value, found, window, model, fit) for window in windows]
+    return [fit_exponent(*claimed, value, found, window, model, fit) for window in windows]
 
 
 def _windows(boundary: str, side: str) -> tuple[Window, Window]:
@@ -183,20 +207,20 @@ def _model(boundary: str, side: str, depth: int, loss: str, by_sign: bool) -> Ca
     return lambda gamma: theory.critical_eta(depth, gamma, loss)
 
 
-def exponents(runs: xr.Dataset) -> list[Exponent]:
+def fit_claimed_exponents(runs: xr.Dataset) -> list[Exponent]:
     """C1, C2, C3 and C5 from a portrait under MSE with budgets, each in its two windows."""
     asked = (
         ("eta_max", "lazy"), ("eta_max", "rich"), ("eta_min", "rich"), ("eta_min", "T"), ("eta_star", "lazy"),
         ("eta_star", "rich"),
     )  # fmt: skip
-    return [found for boundary, side in asked for found in slopes(runs, boundary, side)]
+    return [found for boundary, side in asked for found in fit_exponents(runs, boundary, side)]
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Source:
+class BoundarySource:
     """Where a claim's part comes from: a boundary of a recipe's portrait, on one side."""
 
     claim: Claim
@@ -214,16 +238,15 @@ def new_source(
     recipe: str,
     depth: int = 3,
     chapter: str = "02-phase-portrait",
-) -> Source:
+) -> BoundarySource:
     value = theory.predicted_exponent(id, depth, part.split()[0])
-    return Source(
+    return BoundarySource(
         Claim(id, part, f"{sentence}: slope in {'T' if side == 'T' else 'γ'}", value, chapter), recipe, boundary, side
     )
 
 
-def source_rows(sources: Iterable[Source], load: Load) -> list[dict[str, Any]]:
-    """The ledger's rows of boundaries' exponents, each recipe loaded once."""
-    once = cache(lambda name: obtained(load, name))
+def source_rows(sources: Iterable[BoundarySource], once: Callable[[str], xr.Dataset | str]) -> list[dict[str, Any]]:
+    """The ledger's rows of boundaries' exponents; ``once``: of `load_once`."""
     found: list[dict[str, Any]] = []
     for source in sources:
         runs = once(source.recipe)
@@ -231,5 +254,5 @@ def source_rows(sources: Iterable[Source], load: Load) -> list[dict[str, Any]]:
             found.append(source.claim.row(reason=runs))
         else:
             scale = str(runs.attrs.get("scale", ""))
-            found += exponent_rows(source.claim, slopes(runs, source.boundary, source.side), scale)
+            found += exponent_rows(source.claim, fit_exponents(runs, source.boundary, source.side), scale)
     return found

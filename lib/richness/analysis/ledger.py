@@ -79,7 +79,7 @@ class Claim:
         Raises:
             ValueError: a key that is none of `FIELDS`, or a verdict that is none of `VERDICTS`.
         """
-        predicted = self.predicted if isinstance(self.predicted, str) else rounded(self.predicted)
+        predicted = self.predicted if isinstance(self.predicted, str) else round_for_row(self.predicted)
         row = dict.fromkeys(FIELDS) | {
             "id": self.id,
             "part": self.part,
@@ -99,7 +99,7 @@ class Claim:
         return row
 
 
-def rounded(value: float) -> float:
+def round_for_row(value: float) -> float:
     """To four decimals: as rows hold their numbers."""
     return round(float(value), 4)
 
@@ -117,13 +117,18 @@ def verdicts(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
     return {f"{row['id']} {row['part']}": row["verdict"] for row in rows}
 
 
-def obtained(load: Load, name: str) -> xr.Dataset | str:
+def load_or_reason(load: Load, name: str) -> xr.Dataset | str:
     """A recipe's result, or, where it is missing or damaged, the reason with the command that makes it."""
     try:
         return load(name)
     except (results.ResultError, FileNotFoundError) as why:
         command = f"richness precompute {name}"
         return f"{NOT_RUN}: {why}" + ("" if command in str(why) else f"; make it with `{command}`")
+
+
+def load_once(load: Load) -> Callable[[str], xr.Dataset | str]:
+    """`load_or_reason` by name, each recipe asked for once."""
+    return cache(partial(load_or_reason, load))
 
 
 # -- the whole
@@ -141,7 +146,7 @@ def claims() -> tuple[Claim, ...]:
     return tuple(sorted(found, key=lambda claim: order(claim.id)))
 
 
-def elsewhere(scale: str) -> list[dict[str, Any]]:
+def rows_of_other_scales(scale: str) -> list[dict[str, Any]]:
     """The ledger's rows that rest on stored results of another scale, such as those that were adopted from a GPU.
 
     Args:

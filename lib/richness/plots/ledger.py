@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from richness.plots.figure import with_sources
 from richness.plots.theme import power_of_ten
 
 _WORDS = {
@@ -56,7 +55,6 @@ class LedgerTable:
         return self.summary
 
 
-@with_sources
 def ledger_table(rows: Iterable[Mapping[str, Any]]) -> LedgerTable:
     """Rows of `richness.analysis.ledger.ledger` (its documented keys) as a table.
 
@@ -84,7 +82,7 @@ def badge(verdict: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Verdicts:
     """Measured exponents in sentences, each part of a claim with its badge; the last value of a chapter's cell."""
 
     rows: tuple[Mapping[str, Any], ...]
@@ -115,8 +113,7 @@ class Reading:
         )
 
 
-@with_sources
-def reading(rows: Iterable[Mapping[str, Any]], *names: str) -> Reading:
+def verdicts_of(rows: Iterable[Mapping[str, Any]], *names: str) -> Verdicts:
     """The ledger's rows of some claims, as sentences, each with its badge; the ledger links to them.
 
     Args:
@@ -124,7 +121,7 @@ def reading(rows: Iterable[Mapping[str, Any]], *names: str) -> Reading:
         names: claims by id, such as ``"C1"``, or by id and part, such as ``"C1 lazy"``; all, if none is named.
     """
     wanted = set(names)
-    return Reading(tuple(row for row in rows if not wanted or {row["id"], f"{row['id']} {row['part']}"} & wanted))
+    return Verdicts(tuple(row for row in rows if not wanted or {row["id"], f"{row['id']} {row['part']}"} & wanted))
 
 
 def name(row: Mapping[str, Any]) -> str:
@@ -133,7 +130,7 @@ def name(row: Mapping[str, Any]) -> str:
 
 
 def anchor(row: Mapping[str, Any]) -> str:
-    """Where a chapter's reading of that part stands on its page."""
+    """Where a chapter's verdict on that part stands on its page."""
     return re.sub(r"[^a-z0-9]+", "-", f"claim {row['id']} {row['part']}".lower()).strip("-")
 
 
@@ -157,7 +154,7 @@ def _measured_words(row: Mapping[str, Any], bare: bool = False) -> str:
 
 
 def _row(row: Mapping[str, Any], first: bool) -> str:
-    here = f' id="{str(row["id"]).lower()}"' if first else ""  # the glance leads to a claim's first row
+    here = f' id="{str(row["id"]).lower()}"' if first else ""  # the overview leads to a claim's first row
     link = escape(name(row))
     if row.get("chapter"):
         link = f'<a href="{escape(str(row["chapter"]), quote=True)}.html#{anchor(row)}">{link}</a>'
@@ -182,11 +179,11 @@ def _value(value: Any) -> str:
     return str(value) if value not in (None, "") else "–"
 
 
-# -- at a glance -------------------------------------------------------------------------------------------------------
+# -- the overview -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Glance:
+class Overview:
     """One line a claim: how many of its parts have which verdict."""
 
     rows: tuple[Mapping[str, Any], ...]
@@ -219,7 +216,6 @@ class Glance:
         )
 
 
-@with_sources
-def glance(rows: Iterable[Mapping[str, Any]]) -> Glance:
+def overview(rows: Iterable[Mapping[str, Any]]) -> Overview:
     """The whole ledger in one line a claim."""
-    return Glance(tuple(rows))
+    return Overview(tuple(rows))

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import conditions, records
+from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure
 
 DASHES = [5, 3]  # theory, everywhere
@@ -27,9 +27,24 @@ Channel = Callable[[str], Any]  # a field's name → the channel that draws it o
 # -- data and axes -----------------------------------------------------------------------------------------------------
 
 
-def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]]) -> alt.Chart:
-    """A chart that holds a table's rows itself, rounded to four digits."""
-    rows = records(table) if isinstance(table, pd.DataFrame) else list(table)
+def records(table: pd.DataFrame, digits: int = 4) -> list[dict[str, Any]]:
+    """Rows as plain JSON: floats to significant digits, what is no number as null."""
+    return [{key: _plain(value, digits) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any, digits: int) -> Any:
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item, digits) for item in value]
+    return theme.significant(value, digits)
+
+
+def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]], digits: int = 4) -> alt.Chart:
+    """A chart that holds a table's rows itself, rounded to so many digits."""
+    rows = records(table, digits) if isinstance(table, pd.DataFrame) else list(table)
     return alt.Chart(alt.InlineData(values=rows))
 
 
@@ -130,9 +145,8 @@ def tooltip(fields: Mapping[str, str | tuple[str, str]]) -> list[alt.Tooltip]:
     told = []
     for field, title in fields.items():
         words, form = (title, ".3~g") if isinstance(title, str) else title
-        told.append(
-            alt.Tooltip(field, title=words) if ":" in field else alt.Tooltip(f"{field}:Q", title=words, format=form)
-        )
+        shown = {"format": form} if form and ":" not in field else {}
+        told.append(alt.Tooltip(field if ":" in field else f"{field}:Q", title=words, **shown))
     return told
 
 
@@ -154,10 +168,12 @@ def menu(name: str, values: Sequence[Any], title: str, labels: Sequence[str] | N
     return alt.param(name=name, value=values[0] if start is None else start, bind=bind)
 
 
-def radio(name: str, values: Sequence[Any], title: str, labels: Sequence[str] | None = None) -> alt.Parameter:
-    """A choice among a few that all stand there."""
+def radio(
+    name: str, values: Sequence[Any], title: str, labels: Sequence[str] | None = None, start: Any = None
+) -> alt.Parameter:
+    """A choice among a few that all stand there; the first unless ``start`` says which."""
     bind = alt.binding_radio(options=list(values), labels=list(labels or map(str, values)), name=f"{title} ")
-    return alt.param(name=name, value=values[0], bind=bind)
+    return alt.param(name=name, value=values[0] if start is None else start, bind=bind)
 
 
 def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
@@ -169,7 +185,7 @@ def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
 # -- panels ------------------------------------------------------------------------------------------------------------
 
 
-def panel(*layers: Any, title: str, height: int = 220, width: int = theme.PLANE) -> alt.LayerChart:
+def panel(*layers: Any, title: Any, height: int = 220, width: int = theme.PLANE) -> alt.LayerChart:
     """Layers as one panel; what is None is left out."""
     drawn = [layer for layer in layers if layer is not None]
     return alt.layer(*drawn).properties(width=width, height=height, title=title)

@@ -1,4 +1,4 @@
-"""The axes that recipes are written with."""
+"""The axes that recipes are written with, and how their names say the setting."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ import math
 import numpy as np
 
 from richness.runs.description import canonical
+
+#: Every portrait of a perceptron has one of these, and every combination has a portrait.
+DEPTHS = (2, 3, 4, 6)
+LOSSES = ("mse", "cross_entropy")
+OPTIMIZERS = ("sgd", "momentum", "signsgd", "adam")
+
+
+def recipe_name(kind: str, depth: int = 3, loss: str = "mse", optimizer: str = "sgd", *others: str) -> str:
+    """A recipe's name from its setting: ``portrait_mlp3_mse``, ``portrait_mlp4_cross_entropy_adam``, ``batch_mlp3_mse_b16``.
+
+    SGD and what is empty are left out.
+    """
+    named = ["" if optimizer == "sgd" else optimizer, *others]
+    return "_".join([f"{kind}_mlp{depth}_{loss}", *filter(None, named)])
 
 
 def eta_axis(low: float, high: float, gammas_a_decade: int, at_least: float = 8.0) -> tuple[float, ...]:

@@ -37,10 +37,10 @@ from richness.networks import OPTIMIZERS
 from richness.networks.parameterization import natural_eta
 from richness.runs import results
 from richness.runs.experiment import Experiment
+from richness.runs.grids import DEPTHS, LOSSES, recipe_name
 from richness.runs.outcomes import CONVERGED_BELOW
 from richness.runs.recipes import recipe
 from richness.studies.adviser.recipes import BATCH_SIZES, HELD_OUT, batches_name
-from richness.studies.portrait.recipes.portraits import DEPTHS, LOSSES, portrait_name
 
 __all__ = [
     "BEYOND",
@@ -202,7 +202,7 @@ def rule(loss: str, optimizer: str = "sgd", load: Load | None = None, first_vers
             f"got {loss!r} and {optimizer!r}."
         )
     read = load or results.load
-    ranges = [good_range(read(portrait_name(depth, loss, optimizer))) for depth in DEPTHS]
+    ranges = [good_range(read(recipe_name("portrait", depth, loss, optimizer))) for depth in DEPTHS]
     measured = xr.concat(ranges, xr.DataArray(np.log10(DEPTHS), dims="log_depth", name="log_depth"))
     others = {size: good_range(read(batches_name(loss, optimizer, size))) for size in BATCH_SIZES}
     made = Rule(loss, optimizer, measured, _slopes_in_batch(measured, others), _by_left_out_depths(measured))

@@ -12,8 +12,8 @@ import pandas as pd
 
 from richness.networks.parameterization import natural_eta
 from richness.plots import theme
-from richness.plots.cells import records
 from richness.plots.figure import Figure, figure, in_book, with_sources
+from richness.plots.parts import records
 from richness.plots.plane import STRAIGHTENED, view_param
 from richness.studies.adviser import analysis as found
 
@@ -180,7 +180,6 @@ class Question:
         )
 
 
-@with_sources
 def question(rules: Sequence[found.Rule]) -> Question:
     """Ask the adviser, by menus and sliders, for exactly one's own setting.
 

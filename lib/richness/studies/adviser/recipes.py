@@ -9,11 +9,11 @@ down then, with other settings again, and the rule was not touched after the fir
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from richness.runs.experiment import Experiment
-from richness.runs.grids import eta_axis
-from richness.studies.portrait.recipes.portraits import LOSSES, OPTIMIZERS
+from richness.runs.grids import LOSSES, OPTIMIZERS, eta_axis, recipe_name
 
 #: A decade and more below the best η to above the largest that converges, in units of the natural η (see `Experiment.band`).
 BANDS: dict[tuple[str, str], tuple[float, float]] = {
@@ -79,19 +79,19 @@ ELSEWHERE: tuple[dict[str, Any], ...] = (
 )
 
 
-def judged(scale: str, **setting: Any) -> Experiment:
+def judge_setting(scale: str, **setting: Any) -> Experiment:
     """One setting at six γ, two seeds: at every γ the adviser is right or wrong."""
     gammas = "2e-2:2e2:5" if scale == "smoke" else "2e-2:2e3:6"
     return _experiment(scale, gammas=gammas, seeds=(10, 11), **setting)
 
 
-def final(scale: str, **setting: Any) -> Experiment:
+def judge_final_setting(scale: str, **setting: Any) -> Experiment:
     """One setting of the second list, at six γ and two seeds that the first does not have."""
     gammas = "5e-2:5e2:5" if scale == "smoke" else "5e-3:5e2:6"
     return _experiment(scale, gammas=gammas, seeds=(20, 21), **setting)
 
 
-def batches(scale: str, **setting: Any) -> Experiment:
+def other_batch(scale: str, **setting: Any) -> Experiment:
     """The portrait of depth 3 again, in part, at another batch size."""
     return _experiment(scale, gammas="1e-2:1e3:6", seeds=(0, 1), depth=3, width=64, steps=1000, **setting)
 
@@ -125,24 +125,19 @@ def judged_name(
     prefix: str = "held_out",
 ) -> str:
     """The recipe's name: ``held_out_mlp5_mse_n96_b48_t1500``; what is not as everywhere stands in it too."""
-    parts = [f"{prefix}_mlp{depth}_{loss}", "" if optimizer == "sgd" else optimizer, task, activation]
-    return "_".join([*filter(None, parts), f"n{width}", f"b{batch_size}", f"t{steps}"])
+    return recipe_name(prefix, depth, loss, optimizer, task, activation, f"n{width}", f"b{batch_size}", f"t{steps}")
 
 
 def batches_name(loss: str, optimizer: str, batch_size: int) -> str:
     """The recipe's name: ``batch_mlp3_mse_b16``, ``batch_mlp3_cross_entropy_adam_b256``."""
-    return f"batch_mlp3_{loss}_" + ("" if optimizer == "sgd" else f"{optimizer}_") + f"b{batch_size}"
+    return recipe_name("batch", 3, loss, optimizer, f"b{batch_size}")
 
 
-def _recipe(make: Callable[..., Experiment], setting: dict[str, Any]) -> Callable[[str], Experiment]:
-    return lambda scale: make(scale, **setting)
-
-
-HELD_OUT = {judged_name(**setting): _recipe(judged, setting) for setting in SETTINGS}
-FINAL = {judged_name(**setting, prefix="final"): _recipe(final, setting) for setting in FINAL_SETTINGS}
-HELD_OUT_ELSEWHERE = {judged_name(**setting): _recipe(judged, setting) for setting in ELSEWHERE}
+HELD_OUT = {judged_name(**setting): partial(judge_setting, **setting) for setting in SETTINGS}
+FINAL = {judged_name(**setting, prefix="final"): partial(judge_final_setting, **setting) for setting in FINAL_SETTINGS}
+HELD_OUT_ELSEWHERE = {judged_name(**setting): partial(judge_setting, **setting) for setting in ELSEWHERE}
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    batches_name(loss, optimizer, size): _recipe(batches, {"loss": loss, "optimizer": optimizer, "batch_size": size})
+    batches_name(loss, optimizer, size): partial(other_batch, loss=loss, optimizer=optimizer, batch_size=size)
     for optimizer in OPTIMIZERS
     for loss in LOSSES
     for size in BATCH_SIZES

@@ -21,7 +21,6 @@ Report = Mapping[str, Any]
 _ROW = 34  # px: a line of words above a line of marks
 
 
-@with_sources
 def stored_bench() -> Report:
     """The report that the book shows: ``benchmarks/results/bench.json`` of the clone, or the wheel's copy of it.
 

@@ -22,8 +22,8 @@ import xarray as xr
 from scipy.stats import t as student
 
 from richness.analysis import boundaries, theory
-from richness.analysis.exponents import Exponent, exponent, exponent_rows
-from richness.analysis.ledger import Claim, Load, obtained, rounded, verdict
+from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
+from richness.analysis.ledger import Claim, Load, load_or_reason, round_for_row, verdict
 from richness.data import TASKS
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_fields
@@ -158,7 +158,7 @@ def exponents(runs: xr.Dataset, reading: str, part: str = "{side}") -> list[Expo
         return theory.minimum_sharpness(depth, gamma, loss)
 
     return [
-        exponent("C11", part.format(side=side), theory.predicted_exponent("C11", depth, side), found, window, model)
+        fit_exponent("C11", part.format(side=side), theory.predicted_exponent("C11", depth, side), found, window, model)
         for side in sides(reading)
         for window in _SIDES[side]
     ]
@@ -290,7 +290,7 @@ def rows(load: Load) -> list[dict[str, Any]]:
     found = []
     for source in SOURCES:
         if source.recipe not in kept:
-            kept[source.recipe] = obtained(load, source.recipe)
+            kept[source.recipe] = load_or_reason(load, source.recipe)
         runs = kept[source.recipe]
         if not isinstance(runs, str) and "sharpness" not in runs:
             runs = f"the result of {source.recipe} holds no sharpness"
@@ -304,7 +304,7 @@ def rows(load: Load) -> list[dict[str, Any]]:
 
 def _spectra(load: Load, recipe: str) -> xr.Dataset | str:
     """A result with its eigenvalues, or the reason why there is none."""
-    runs = obtained(load, recipe)
+    runs = load_or_reason(load, recipe)
     if not isinstance(runs, str) and "top_eigenvalues" not in runs:
         return f"the result of {recipe} holds no eigenvalues"
     return runs
@@ -328,7 +328,7 @@ def _outlier_rows(results: dict[str, xr.Dataset | str]) -> list[dict[str, Any]]:
             found.append(
                 claim.row(
                     claim=f"{claim.sentence}; {_TASKS[task]}",
-                    measured=rounded(counts.mean()),
+                    measured=round_for_row(counts.mean()),
                     **_mean_interval(counts),
                     window=[gamma, gamma],
                     seeds=int(counts.size),
@@ -361,4 +361,4 @@ def _mean_interval(counts: np.ndarray) -> dict[str, Any]:
     if counts.size < 2 or not np.isfinite(counts).all():
         return {"interval": None, "reason": "no interval: fewer than two seeds, or one of them diverged"}
     half = student.ppf(0.975, counts.size - 1) * counts.std(ddof=1) / np.sqrt(counts.size)
-    return {"interval": [rounded(counts.mean() - half), rounded(counts.mean() + half)], "reason": ""}
+    return {"interval": [round_for_row(counts.mean() - half), round_for_row(counts.mean() + half)], "reason": ""}

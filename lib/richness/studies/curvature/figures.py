@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.exponents import Exponent
+from richness.analysis.exponents import Exponent, fit_columns
 from richness.networks.parameterization import natural_eta
 from richness.plots import theme
-from richness.plots.cells import LOSS_NAMES, conditions, depth, natural_words, recipe, records
+from richness.plots.captions import LOSS_NAMES, conditions, depth, natural_words, recipe
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.parts import records, say_nothing_drawn, shape_legend
 from richness.runs.probes import DENSITY_EDGES
 from richness.runs.results import STATUS, recipe_of
 from richness.studies.curvature import analysis as found
-from richness.studies.portrait.figures.exponents import fit_columns
 
 _SHAPES = {"small step": "triangle-down", "large step": "circle", "equal τ": "diamond"}
 _INK = {"lazy": theme.LAZY, "rich": theme.RICH}

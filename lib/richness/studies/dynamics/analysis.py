@@ -22,8 +22,8 @@ from scipy.stats import t as student
 
 from richness.analysis import theory
 from richness.analysis.boundaries import CONVERGED_BELOW, STABLE_BELOW, Fit, Window
-from richness.analysis.exponents import Exponent, exponent, exponent_rows
-from richness.analysis.ledger import NOT_RUN, WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
+from richness.analysis.ledger import NOT_RUN, WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
 from richness.runs.results import STATUS, recipe_fields
 
 __all__ = [
@@ -591,7 +591,7 @@ def _of(id: str, part: str) -> Claim:
 
 def _result(load: Load, name: str, *probes: str) -> xr.Dataset | str:
     """A recipe's result that holds its curves and these probes, or the reason why there is none."""
-    runs = obtained(load, name)
+    runs = load_or_reason(load, name)
     if isinstance(runs, str):
         return runs
     lacking = [variable for variable in ("loss", *probes) if variable not in runs]
@@ -610,12 +610,12 @@ def _measured(claim: Claim, cases: Sequence[tuple[Mean, Window, bool]], scale: s
     for mean, window, _ in cases:
         known: dict[str, Any] = {"scale": scale, "verdict": together, "window": list(window), "seeds": mean.seeds}
         if mean.seeds:
-            known["measured"] = rounded(mean.value)
+            known["measured"] = round_for_row(mean.value)
             wide = not np.isfinite(mean.interval).all()
             known |= (
                 {"reason": "one seed has no interval"}
                 if wide
-                else {"reason": "", "interval": [rounded(end) for end in mean.interval]}
+                else {"reason": "", "interval": [round_for_row(end) for end in mean.interval]}
             )
         else:
             known["reason"] = "nothing to measure: no run got that far"
@@ -701,8 +701,10 @@ def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[E
     def model(gamma: np.ndarray) -> np.ndarray:
         return theory.escape_time(depth, gamma, "mse", level)
 
-    in_gamma = [exponent("C8", _part("gamma", stream), 1.0, time, window, model) for window in RICH_WINDOWS]
-    in_eta = [exponent("C8", _part("eta", stream), -1.0, length, window, None, eta_exponent) for window in RICH_WINDOWS]
+    in_gamma = [fit_exponent("C8", _part("gamma", stream), 1.0, time, window, model) for window in RICH_WINDOWS]
+    in_eta = [
+        fit_exponent("C8", _part("eta", stream), -1.0, length, window, None, eta_exponent) for window in RICH_WINDOWS
+    ]
     return in_gamma, in_eta
 
 

@@ -13,9 +13,9 @@ import xarray as xr
 from richness.analysis import theory
 from richness.analysis.boundaries import CONVERGED_BELOW
 from richness.plots import theme
-from richness.plots.cells import conditions, records
+from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn
+from richness.plots.parts import records, say_nothing_drawn
 from richness.runs.results import STATUS
 from richness.studies.dynamics import analysis as found
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from richness.analysis.exponents import Source, new_source, source_rows
-from richness.analysis.ledger import Claim, Load
+from richness.analysis.exponents import BoundarySource, new_source, source_rows
+from richness.analysis.ledger import Claim, Load, load_once
 
 CHAPTER = "08-optimizers"
 
-SOURCES: tuple[Source, ...] = tuple(
+SOURCES: tuple[BoundarySource, ...] = tuple(
     new_source(
         "C16", f"{side}{part}", "eta_max", side, f"{words}, {side} side, largest convergent η", f"portrait_mlp3_mse_{recipe}",
         chapter=CHAPTER,
@@ -25,4 +25,4 @@ CLAIMS: tuple[Claim, ...] = tuple(source.claim for source in SOURCES)
 
 def rows(load: Load) -> list[dict[str, Any]]:
     """The ledger's rows of C16."""
-    return source_rows(SOURCES, load)
+    return source_rows(SOURCES, load_once(load))

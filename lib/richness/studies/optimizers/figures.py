@@ -9,15 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    conditions,
-    last_step,
-    natural,
-    natural_words,
-    setting,
-)
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, last_step, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.parts import say_nothing_drawn
 from richness.plots.plane import (
@@ -28,7 +20,7 @@ from richness.plots.plane import (
     definitions,
     join_rows,
     lines_panel,
-    measured,
+    measure_boundaries,
     theory_lines,
 )
 
@@ -44,7 +36,7 @@ def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None,
     """Every boundary over natural η against γ, a panel a result: η*, η_max, η_crit, η_min, under cross-entropy η_works."""
     frames, lines = [], []
     for runs in results:
-        ds, scale = measured(runs), natural(runs)
+        ds, scale = measure_boundaries(runs), natural(runs)
         kept = {name: boundary_rows(ds[name], scale, name) for name in NAMES if name in ds}
         frames.append(join_rows(kept.values()).assign(**setting(runs)))
         lines.append(theory_lines(kept, runs, 9))
@@ -76,7 +68,7 @@ def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None,
 
 
 def _boundary_words(runs: xr.Dataset) -> str:
-    ds = measured(runs)
+    ds = measure_boundaries(runs)
     one = setting(runs)
     parts = []
     for name in ("eta_works", "eta_crit", "eta_star", "eta_min"):
@@ -115,9 +107,9 @@ def ratios(
         raise ValueError(
             f"boundaries move with T, so that only portraits of the same T can be compared; got {lengths}."
         )
-    mine = measured(base)
+    mine = measure_boundaries(base)
     frames = [
-        _ratio_rows(measured(runs)[name], mine[name]).assign(boundary=name, run=words)
+        _ratio_rows(measure_boundaries(runs)[name], mine[name]).assign(boundary=name, run=words)
         for words, runs in others.items()
         for name in names
     ]

@@ -16,7 +16,7 @@ import xarray as xr
 from scipy.stats import t as student
 
 from richness.analysis.boundaries import Window
-from richness.analysis.ledger import Claim, Load, obtained, rounded, verdict
+from richness.analysis.ledger import Claim, Load, load_or_reason, round_for_row, verdict
 from richness.runs.results import STATUS, recipe_of
 
 __all__ = [
@@ -295,7 +295,7 @@ CLAIMS = tuple(
 
 def rows(load: Load) -> list[dict[str, Any]]:
     """C15: for each loss, large γ against γ = 1 at the longest and at the shortest budget."""
-    found = {loss: obtained(load, name) for loss, name in RECIPES.items()}
+    found = {loss: load_or_reason(load, name) for loss, name in RECIPES.items()}
     best = {loss: runs if isinstance(runs, str) else tuned(runs) for loss, runs in found.items()}
     return [row for claim in CLAIMS for row in _rows(claim, best[_loss(claim)])]
 
@@ -329,6 +329,6 @@ def _row(claim: Claim, window: Window, gap: Difference | str, budget: int, toget
     if isinstance(gap, str):
         return claim.row(**known, reason=gap)
     if not np.isfinite(gap.interval).all():
-        return claim.row(**known, measured=rounded(gap.mean), reason="one seed only", seeds=gap.seeds)
-    ends = [rounded(end) for end in gap.interval]
-    return claim.row(**known, measured=rounded(gap.mean), interval=ends, reason="", seeds=gap.seeds)
+        return claim.row(**known, measured=round_for_row(gap.mean), reason="one seed only", seeds=gap.seeds)
+    ends = [round_for_row(end) for end in gap.interval]
+    return claim.row(**known, measured=round_for_row(gap.mean), interval=ends, reason="", seeds=gap.seeds)

@@ -11,9 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import conditions, records
+from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.parts import records, say_nothing_drawn, shape_legend
 from richness.studies.performance import analysis as found
 
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from richness.analysis import boundaries
-from richness.analysis.exponents import Source, new_source, source_rows
-from richness.analysis.ledger import Claim, Load, obtained, rounded, verdict
+from richness.analysis.exponents import BoundarySource, new_source, source_rows
+from richness.analysis.ledger import Claim, Load, load_once, round_for_row, verdict
 
 #: The recipe from which the headline's C1, C2, C3 and C5 are computed, and the chapters that show portraits.
 PORTRAIT = "phase_portrait_mlp3_mse"
 CHAPTER, OPTIMIZERS_CHAPTER = "02-phase-portrait", "08-optimizers"
 
 
-def _depths(id: str, side: str, sentence: str) -> list[Source]:
+def _depths(id: str, side: str, sentence: str) -> list[BoundarySource]:
     """The largest convergent η at the other depths, on 8×8 digits."""
     return [
         new_source(id, f"{side} L={L}", "eta_max", side, f"{sentence}, L = {L}", f"portrait_mlp{L}_mse", L)
@@ -26,7 +25,7 @@ def _depths(id: str, side: str, sentence: str) -> list[Source]:
     ]
 
 
-def _networks(id: str, side: str, sentence: str) -> list[Source]:
+def _networks(id: str, side: str, sentence: str) -> list[BoundarySource]:
     """The largest convergent η of other architectures: the CNN's L is 4; with norms there are two factors, whatever L is."""
     return [
         new_source(id, f"{side} {name}", "eta_max", side, f"{sentence}, {words}", f"portrait_{recipe}", factors)
@@ -42,7 +41,7 @@ def _networks(id: str, side: str, sentence: str) -> list[Source]:
 _LARGEST, _LEARNS = "largest convergent η", "smallest η that learns within T steps, rich side"
 _ENTROPY = "portrait_mlp3_cross_entropy"
 
-SOURCES: tuple[Source, ...] = (
+SOURCES: tuple[BoundarySource, ...] = (
     new_source("C1", "lazy", "eta_max", "lazy", f"{_LARGEST}, lazy side, MSE", PORTRAIT),
     *_depths("C1", "lazy", f"{_LARGEST}, lazy side, MSE"),
     new_source("C2", "rich", "eta_max", "rich", f"{_LARGEST}, rich side", PORTRAIT),
@@ -77,15 +76,15 @@ CLAIMS: tuple[Claim, ...] = (*(source.claim for source in SOURCES), TRIANGLE)
 def rows(load: Load, chapter: str | None = None) -> list[dict[str, Any]]:
     """The ledger's rows that rest on portraits; of one chapter alone where its stem is given."""
     asked = [source for source in SOURCES if chapter in (None, source.claim.chapter)]
-    once = cache(load)
+    once = load_once(load)
     found = source_rows(asked, once)
     return found if chapter not in (None, TRIANGLE.chapter) else found + _triangle(once)
 
 
-def _triangle(load: Load) -> list[dict[str, Any]]:
+def _triangle(once: Callable[[str], xr.Dataset | str]) -> list[dict[str, Any]]:
     depths: dict[int, xr.Dataset] = {}
     for L in (2, 3, 4, 6):
-        runs = obtained(load, f"portrait_mlp{L}_mse")
+        runs = once(f"portrait_mlp{L}_mse")
         if isinstance(runs, str):
             return [TRIANGLE.row(reason=runs)]
         depths[L] = runs
@@ -103,8 +102,8 @@ def triangle_rows(depths: Mapping[int, xr.Dataset]) -> list[dict[str, Any]]:
         seen = four[np.isfinite(four)]
         known.append(
             {
-                "measured": rounded(np.exp(np.log(seen).mean())),
-                "interval": [rounded(seen.min()), rounded(seen.max())],
+                "measured": round_for_row(np.exp(np.log(seen).mean())),
+                "interval": [round_for_row(seen.min()), round_for_row(seen.max())],
                 "reason": "",
             }
             if seen.size

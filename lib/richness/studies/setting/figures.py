@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from richness.plots import theme
-from richness.plots.cells import records
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import records
 from richness.runs.description import log_steps
 
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])  # curves of a panel are told apart by dash, and by name in the legend

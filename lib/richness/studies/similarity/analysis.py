@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 from richness import measure
-from richness.analysis.ledger import WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.analysis.ledger import WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_of
 
@@ -318,7 +318,7 @@ CLAIMS = (
 
 def rows(load: Load) -> list[dict[str, Any]]:
     """The ledger's rows of C13 and C14, one for every part and setting; of several layers, the one with the smallest gap."""
-    found = {name: obtained(load, name) for name in SETTINGS}
+    found = {name: load_or_reason(load, name) for name in SETTINGS}
     judged = {name: _judged(runs) for name, runs in found.items() if not isinstance(runs, str)}
     return [row for claim in CLAIMS for row in _rows_of(claim, found, judged)]
 
@@ -350,8 +350,8 @@ def _rows_of(
             assert not isinstance(runs, str)
             worst = min(chosen[name], key=lambda one: (one.holds, one.gap.value))
             known |= {
-                "measured": rounded(worst.gap.value),
-                "interval": [rounded(end) for end in worst.gap.interval],
+                "measured": round_for_row(worst.gap.value),
+                "interval": [round_for_row(end) for end in worst.gap.interval],
                 "reason": "",
                 "window": [float(f"{end:.4g}") for end in worst.gammas],
                 "seeds": worst.seeds,

@@ -11,8 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import conditions, records
+from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import records
 from richness.studies.similarity import analysis as found
 
 ALIKE = ("#efeaf5", "#cdb4e6", "#9a4fd1", "#4a1a78")  # 0 to 1; no colour that γ, late loss or stability has

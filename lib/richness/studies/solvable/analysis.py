@@ -23,8 +23,8 @@ import xarray as xr
 
 from richness.analysis import boundaries, theory
 from richness.analysis.boundaries import Window
-from richness.analysis.exponents import Exponent, exponent, exponent_rows
-from richness.analysis.ledger import WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
+from richness.analysis.ledger import WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
 from richness.analysis.theory import catapult, sign_steps, single_index
 from richness.runs import results
 
@@ -147,7 +147,7 @@ def _furthest(values: np.ndarray, target: float) -> float | None:
     """The value furthest from the target; ``None`` where one was not found, which counts against it."""
     away = np.where(np.isfinite(values), np.abs(values - target), np.inf)
     worst = values[np.argmax(away)]
-    return rounded(worst) if np.isfinite(worst) else None
+    return round_for_row(worst) if np.isfinite(worst) else None
 
 
 def _windows(
@@ -291,7 +291,9 @@ def linear_exponents(runs: xr.Dataset, depth: int) -> dict[str, list[Exponent]]:
         "T": (smallest, boundaries.RICH_WINDOWS_T, None, boundaries.fit_budget),
     }
     return {
-        part: [exponent("C17", claim.part, float(claim.predicted), boundary, window, model, fit) for window in windows]
+        part: [
+            fit_exponent("C17", claim.part, float(claim.predicted), boundary, window, model, fit) for window in windows
+        ]
         for part, (boundary, windows, model, fit) in plan.items()
         for claim in (_LINEAR.get((depth, part)),)
         if claim
@@ -301,7 +303,7 @@ def linear_exponents(runs: xr.Dataset, depth: int) -> dict[str, list[Exponent]]:
 def _linear(load: Load) -> list[dict[str, Any]]:
     found = []
     for depth, name in LINEAR.items():
-        runs = obtained(load, name)
+        runs = load_or_reason(load, name)
         if isinstance(runs, str):
             found += [claim.row(reason=runs) for (of, _), claim in _LINEAR.items() if of == depth]
             continue

@@ -18,9 +18,9 @@ from richness.analysis import theory
 from richness.analysis.theory import catapult, sign_steps, single_index
 from richness.networks.parameterization import natural_eta
 from richness.plots import theme
-from richness.plots.cells import conditions, depth, last_step, recipe, records
+from richness.plots.captions import conditions, depth, last_step, recipe
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.parts import records, say_nothing_drawn, shape_legend
 from richness.plots.plane import view_param
 from richness.studies.solvable.overlay import BEND_WITHIN, laid_over
 

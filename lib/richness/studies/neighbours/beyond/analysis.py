@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from richness.analysis.boundaries import CONVERGED_BELOW
 from richness.analysis.cases import Setting, case_rows, select_case
-from richness.analysis.ledger import Claim, Load, obtained
+from richness.analysis.ledger import Claim, Load, load_or_reason
 from richness.analysis.stats import mean_over_seeds
 from richness.measure.features import RANKS
 from richness.studies.neighbours.beyond.recipes import RELU
@@ -188,7 +188,7 @@ OUR_RANK = "neither the paper's soft rank nor its scaling of gradients is known 
 
 def rows(load: Load) -> list[dict[str, Any]]:
     """S2.1 to S2.6."""
-    series, edge = obtained(load, ALONG), obtained(load, EDGE)
+    series, edge = load_or_reason(load, ALONG), load_or_reason(load, EDGE)
     found = case_rows(_SERIES, series, _misses)
     for claim, measure, untested in (
         (_FELL, _fell, ""),

@@ -15,8 +15,9 @@ from richness.analysis.cases import select_case, select_cases
 from richness.measure import overshoot
 from richness.measure.features import RANKS
 from richness.plots import theme
-from richness.plots.cells import recipe, records
+from richness.plots.captions import recipe
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import records
 from richness.studies.neighbours.beyond import analysis as found
 
 KINDS = {False: "plain", True: "balanced"}

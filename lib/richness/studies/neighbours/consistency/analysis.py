@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 from scipy.stats import t as student
 
-from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, obtained, rounded, verdict
+from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
 from richness.data import task
 from richness.networks import build
 from richness.runs.experiment import Experiment
@@ -358,7 +358,7 @@ def _judged(identity: str, judge: Any, load: Load) -> list[dict[str, Any]]:
     scales: set[str] = set()
 
     def counted(name: str) -> xr.Dataset:
-        runs = obtained(load, name)
+        runs = load_or_reason(load, name)
         if isinstance(runs, str):
             missing.append(runs)
             raise LookupError(name)
@@ -385,8 +385,8 @@ def _rows_of(
         known: dict[str, Any] = {"claim": f"{claim.sentence}; {where}", "verdict": together, "scale": scale}
         if isinstance(value, Estimate):
             known |= {
-                "measured": rounded(value.value),
-                "interval": [rounded(end) for end in value.interval],
+                "measured": round_for_row(value.value),
+                "interval": [round_for_row(end) for end in value.interval],
                 "reason": "",
             }
             known["seeds"] = value.seeds

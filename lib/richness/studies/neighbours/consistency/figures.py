@@ -12,8 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import recipe, records
+from richness.plots.captions import recipe
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import records
 from richness.studies.neighbours.consistency import analysis as found
 
 SIZES = (

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from richness.analysis.cases import Setting, case_rows, select_case, select_cases
-from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, obtained
+from richness.analysis.ledger import NARROW, WITHIN, Claim, Load, load_or_reason
 from richness.analysis.stats import Mean, mean_over_seeds
 from richness.studies.neighbours.normalised import theory
 
@@ -147,7 +147,7 @@ def rows(load: Load) -> list[dict[str, Any]]:
         (TRAPS, {_TRAPS: _traps}),
         (SHAPING, {_UNSHAPED: _unshaped, _SHAPED: _shaped, _POWER: _powers}),
     ):
-        runs = obtained(load, name)
+        runs = load_or_reason(load, name)
         for claim, measure in measures.items():
             found += case_rows(claim, runs, measure)
     reason = "the bound has no constant that we know, and our gradients do not grow with d: nothing to hold against it"

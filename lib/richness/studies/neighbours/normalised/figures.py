@@ -13,8 +13,8 @@ import xarray as xr
 
 from richness.analysis.cases import select_cases
 from richness.plots import theme
-from richness.plots.cells import records
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import records
 from richness.studies.neighbours.normalised import analysis as found
 from richness.studies.neighbours.normalised import theory
 

@@ -1,19 +1,19 @@
 """The figures of the portrait: of one plane, of many, and of their boundaries."""
 
 from richness.studies.portrait.figures.curves import loss_curves
-from richness.studies.portrait.figures.depth import closing, exponents_by_depth
+from richness.studies.portrait.figures.depth import closing_triangle, exponents_by_depth
 from richness.studies.portrait.figures.explorer import explorer
 from richness.studies.portrait.figures.exponents import best_eta, boundary_fits, budgets
 from richness.studies.portrait.figures.gallery import gallery
 from richness.studies.portrait.figures.portrait import portrait, triangle
-from richness.studies.portrait.figures.scales import at_scales
+from richness.studies.portrait.figures.scales import compare_scales
 
 __all__ = [
-    "at_scales",
     "best_eta",
     "boundary_fits",
     "budgets",
-    "closing",
+    "closing_triangle",
+    "compare_scales",
     "explorer",
     "exponents_by_depth",
     "gallery",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from richness.plots import theme
-from richness.plots.cells import cells, conditions, natural, records
+from richness.plots.captions import conditions, natural
+from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import measured
+from richness.plots.parts import chart_of, log_x, log_y, panel, tooltip
+from richness.plots.plane import measure_boundaries
 
 #: Of η_max, where a run is taken if none is named: far enough below to be calm, near enough to learn.
 SHARE = 0.25
@@ -38,12 +39,8 @@ def loss_curves(
     Raises:
         ValueError: that seed was not run, or no run can be shown.
     """
-    seeds = [int(s) for s in runs["seed"].values]
-    one_seed = seeds[0] if seed is None else int(seed)
-    if one_seed not in seeds:
-        raise ValueError(f"expected one of the seeds that were run, {seeds}; got {seed}")
-    table = cells(runs)
-    shown = _nearest(table, chosen if chosen is not None else _default(runs))
+    one_seed = choose_seed(runs, seed)
+    shown = _nearest_cells(cells(runs), chosen if chosen is not None else _default_runs(runs))
     rows = _rows(shown, runs.sel(seed=one_seed))
     if rows.empty:
         raise ValueError("none of the runs chosen has a finite loss after step 0: choose a smaller η.")
@@ -56,12 +53,24 @@ def loss_curves(
         f"orange rich. "
         f"{conditions(runs)}"
     )
-    chart = theme.finished(theme.beside(*panels))
-    return figure(chart, _summary(rows), _table(rows), note, label)
+    return figure(theme.finished(theme.beside(*panels)), _summary(rows), _table(rows), note, label)
 
 
-def _default(runs: xr.Dataset) -> list[tuple[float, float]]:
-    top = measured(runs)["eta_max"].median("seed")
+def choose_seed(runs: xr.Dataset, seed: int | None) -> int:
+    """That seed, or the first.
+
+    Raises:
+        ValueError: it was not run.
+    """
+    seeds = [int(s) for s in runs["seed"].values]
+    chosen = seeds[0] if seed is None else int(seed)
+    if chosen not in seeds:
+        raise ValueError(f"expected one of the seeds that were run, {seeds}; got {seed}")
+    return chosen
+
+
+def _default_runs(runs: xr.Dataset) -> list[tuple[float, float]]:
+    top = measure_boundaries(runs)["eta_max"].median("seed")
     gammas = top["gamma"].values.astype(float)
     if not np.isfinite(top.values).any():  # nothing converged: natural η is still a run
         return [(float(g), float(natural(runs)(g))) for g in gammas[:: max(1, len(gammas) // 5)]]
@@ -72,65 +81,55 @@ def _default(runs: xr.Dataset) -> list[tuple[float, float]]:
     return [(float(g), SHARE * float(top.sel(gamma=g))) for g in picked]
 
 
-def _nearest(table: pd.DataFrame, chosen: Sequence[tuple[float, float]]) -> pd.DataFrame:
+def _nearest_cells(table: pd.DataFrame, chosen: Sequence[tuple[float, float]]) -> pd.DataFrame:
     """The cells nearest to what was asked for: nearest γ first, then nearest η run there."""
-    kept = []
+    nearest = []
     for gamma, eta in chosen:
         away = 1000 * np.abs(table.log_gamma - np.log10(gamma)) + np.abs(table.log_eta - np.log10(eta))
-        kept.append(int(away.idxmin()))
-    return table.loc[list(dict.fromkeys(kept))]
+        nearest.append(int(away.idxmin()))
+    return table.loc[list(dict.fromkeys(nearest))]
 
 
 def _rows(shown: pd.DataFrame, one: xr.Dataset) -> pd.DataFrame:
     """One row a recorded step of each run, from step 1 to the last finite loss."""
-    axis = "eta" if "eta" in one.dims else "trial"
-    loss = one["loss"].transpose("gamma", axis, "step").values
-    steps = one["step"].values.astype(int)
-    frames = []
-    for cell in shown.itertuples():
-        curve = loss[cell.place]
-        good = np.isfinite(curve) & (curve > 0) & (steps > 0)
-        tau = steps * cell.eta / cell.gamma
-        frame = pd.DataFrame({"t": steps[good], "tau": tau[good], "loss": curve[good].astype(float)})
-        run = f"γ = {theme.power_of_ten(cell.gamma)}, η = {theme.power_of_ten(cell.eta)}"
-        frames.append(
-            frame.assign(
-                run=run, gamma=cell.gamma, eta=cell.eta, log_gamma=cell.log_gamma, loss_at_start=float(curve[0])
-            )
-        )
+    frames = list(_curves(shown, one))
     return pd.concat(frames) if frames else pd.DataFrame()
 
 
+def _curves(shown: pd.DataFrame, one: xr.Dataset) -> Iterator[pd.DataFrame]:
+    loss = one["loss"].transpose("gamma", "eta" if "eta" in one.dims else "trial", "step").values
+    steps = one["step"].values.astype(int)
+    for cell in shown.itertuples():
+        curve = loss[cell.place]
+        known = np.isfinite(curve) & (curve > 0) & (steps > 0)
+        frame = pd.DataFrame({"t": steps[known], "tau": (steps * cell.eta / cell.gamma)[known]})
+        run = f"γ = {theme.power_of_ten(cell.gamma)}, η = {theme.power_of_ten(cell.eta)}"
+        yield frame.assign(
+            loss=curve[known].astype(float), run=run, gamma=cell.gamma, eta=cell.eta, log_gamma=cell.log_gamma,
+            loss_at_start=float(curve[0]),
+        )  # fmt: skip
+
+
 def _panel(rows: pd.DataFrame, field: str, title: str, loss: tuple[float, float]) -> Any:
-    ends = theme.span(rows[field])
-    axis = theme.log_axis("steps t" if field == "t" else "τ", *ends)
-    x = alt.X(f"{field}:Q", scale=theme.log_scale(*ends), axis=axis)
-    y = alt.Y("loss:Q", scale=theme.log_scale(*loss), axis=theme.log_axis(None, *loss))
-    data = alt.InlineData(values=records(rows[["t", "tau", "loss", "run", "gamma", "eta", "log_gamma"]]))
-    tooltip = [
-        alt.Tooltip("run:N", title="run"),
-        alt.Tooltip("t:Q", title="step"),
-        alt.Tooltip("loss:Q", format=".3~g"),
-    ]
-    return (
-        alt.Chart(data)
-        .mark_line(clip=True, strokeWidth=2)
-        .encode(x=x, y=y, detail="run:N", color=theme.gamma_colour(legend=True), order="t:Q", tooltip=tooltip)
-        .properties(width=theme.PLANE, height=220, title=title)
+    x = log_x(theme.span(rows[field]), "steps t" if field == "t" else "τ")(field)
+    told = tooltip({"run:N": "run", "t": ("step", ""), "loss": "loss"})
+    lines = chart_of(rows[["t", "tau", "loss", "run", "gamma", "eta", "log_gamma"]]).mark_line(clip=True, strokeWidth=2)
+    colour = theme.gamma_colour(legend=True)
+    return panel(
+        lines.encode(x=x, y=log_y(loss)("loss"), detail="run:N", color=colour, order="t:Q", tooltip=told), title=title
     )
 
 
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
     last = rows.groupby(["gamma", "eta"], sort=True).last().reset_index()
     half = [_half_time(group) for _, group in rows.groupby(["gamma", "eta"], sort=True)]
-    rate = last.eta / last.gamma
     return pd.DataFrame(
         {
             "γ": last.gamma,
             "η": last.eta,
             "last loss": last.loss,
             "step of half the initial loss": half,
-            "τ of half the initial loss": np.array(half) * rate.to_numpy(),
+            "τ of half the initial loss": np.array(half) * (last.eta / last.gamma).to_numpy(),
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -9,14 +10,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis import boundaries as found
 from richness.plots import theme
-from richness.plots.cells import cells, conditions, last_step, natural_words, recipe, records
+from richness.plots.captions import conditions, last_step, natural_words, recipe
+from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import CELLS, HEIGHT, Plane, cell_layers, view_param
+from richness.plots.parts import chart_of, log_y, panel, radio, records, stability_rule
+from richness.plots.plane import CELLS, Plane, cell_layers, place_on_view, view_param
 from richness.runs.results import STATUS
+from richness.studies.portrait.figures.curves import choose_seed
+from richness.studies.portrait.figures.portrait import fates_in_words
 
-_CURVES = 250  # px, as wide as the plane, so that both stack on a phone
 _ON_A_CELL = "event.item && event.item.datum && isValid(event.item.datum.log_eta)"  # axes and curves have none
 _TAU = "clock == 'tau'"
 
@@ -49,41 +52,31 @@ def explorer(
     Raises:
         ValueError: that seed was not run, no cell was run, or there is no recipe.
     """
-    seeds = [int(s) for s in runs["seed"].values]
-    chosen = seeds[0] if seed is None else int(seed)
-    if chosen not in seeds:
-        raise ValueError(f"expected one of the seeds that were run, {seeds}; got {seed}")
-    table = cells(runs)
-    one = runs.sel(seed=chosen)
+    chosen = choose_seed(runs, seed)
+    table, one = cells(runs), runs.sel(seed=chosen)
     shown, steps, lam_steps = _with_curves(table, one)
     plane = Plane.of(table, _plain_rows(shown))
-    start = _start(shown, gamma, eta)
-    touch, sliders = _touch(), _sliders(shown, start)
-    ranges = _Ranges(one, shown, int(recipe(runs).get("width", 1)))
-
-    base, glyphs = cell_layers(plane, tooltip=False)
-    ring = _chosen(alt.Chart(CELLS))
-    ring = ring.transform_calculate(
-        eta_y="view == 'straightened' ? datum.eta / datum.natural : datum.eta",
-    ).mark_point(shape="square", size=130, filled=False, stroke="#fff", strokeWidth=3.4)
-    outline = ring.mark_point(shape="square", size=130, filled=False, stroke="#111", strokeWidth=1.6)
-    at = {"x": plane.x, "y": plane.y("eta_y")}
-    left = alt.layer(base.add_params(touch, sliders), *glyphs, ring.encode(**at), outline.encode(**at))
-    left = left.properties(width=theme.PLANE, height=HEIGHT, title=plane.title)
-
+    start, ranges = _start(shown, gamma, eta), _Ranges.of(one, shown, int(recipe(runs).get("width", 1)))
     panels = [_readout(), _loss_panel(steps, ranges)]
     if lam_steps.size:
         panels.append(_sharpness_panel(lam_steps, ranges))
-    right = alt.vconcat(*panels, spacing=10)
-    clock = alt.param(
-        name="clock",
-        value="t",
-        bind=alt.binding_radio(options=["t", "tau"], labels=["steps t", "τ = ηt/γ"], name="clock "),
-    )
-    chart = theme.beside(left, right).add_params(view_param(view), clock).properties(datasets=plane.data)
+    chart = theme.beside(_plane_panel(plane, shown, start), alt.vconcat(*panels, spacing=10))
+    clock = radio("clock", ["t", "tau"], "clock", ["steps t", "τ = ηt/γ"])
+    chart = plane.with_rows(chart, view_param(view), clock)
     chart = chart.resolve_scale(color="independent", x="independent", y="independent")
     note = _note(caption or "Touch the plane. ", runs, chosen)
-    return figure(theme.finished(chart), _summary(shown, start, steps), _table(shown, one), note, label)
+    return figure(theme.finished(chart), _summary(shown, start, steps), _table(shown), note, label)
+
+
+def _plane_panel(plane: Plane, shown: pd.DataFrame, start: pd.Series) -> Any:
+    """The cells, to be touched, with a ring around the chosen one."""
+    base, *glyphs = cell_layers(plane, told=False)
+    ring = place_on_view(_chosen(alt.Chart(CELLS)), "eta")
+    rings = [
+        ring.mark_point(shape="square", size=130, filled=False, **ink).encode(x=plane.x(), y=plane.y("eta_y"))
+        for ink in ({"stroke": "#fff", "strokeWidth": 3.4}, {"stroke": "#111", "strokeWidth": 1.6})
+    ]
+    return plane.draw(base.add_params(_touch(), _sliders(shown, start)), *glyphs, *rings)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -95,15 +88,14 @@ def _with_curves(table: pd.DataFrame, one: xr.Dataset) -> tuple[pd.DataFrame, np
     step = one["step"].values.astype(int)
     loss = one["loss"].transpose("gamma", axis, "step").values
     lam = one["sharpness"].transpose("gamma", axis, "step").values if "sharpness" in one else np.full_like(loss, np.nan)
-    kept = np.isfinite(lam).any(axis=(0, 1))
+    probed = np.isfinite(lam).any(axis=(0, 1))
     died = one["diverged_at"].transpose("gamma", axis).values if "diverged_at" in one else np.full(loss.shape[:2], -1)
-    rows = table.copy()
-    rows["loss"] = [_curve(loss[place]) for place in table.place]
-    rows["lam"] = [_curve(lam[place][kept]) for place in table.place]
-    rows["died"] = [int(died[place]) for place in table.place]
-    run = one["status"].transpose("gamma", axis).values
-    rows["seen"] = [int(run[place] in (0, 1)) for place in table.place]
-    return rows, step, step[kept]
+    rows = table.assign(
+        loss=[_curve(loss[place]) for place in table.place],
+        lam=[_curve(lam[place][probed]) for place in table.place],
+        died=[int(died[place]) for place in table.place],
+    )
+    return rows, step, step[probed]
 
 
 def _curve(values: np.ndarray) -> list[float | None]:
@@ -115,7 +107,7 @@ def _curve(values: np.ndarray) -> list[float | None]:
 
 def _plain_rows(shown: pd.DataFrame) -> list[dict[str, Any]]:
     """JSON rows; the places in log10, which the controls hold, to four decimals."""
-    drawn = shown.drop(columns=["place", "seen"])
+    drawn = shown.drop(columns=["place"])
     rows = records(drawn)
     for row, log_gamma, log_eta in zip(rows, drawn.log_gamma, drawn.log_eta, strict=True):
         row["log_gamma"], row["log_eta"] = round(float(log_gamma), 4), round(float(log_eta), 4)
@@ -197,19 +189,25 @@ def _chosen(chart: Any) -> Any:
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
 class _Ranges:
     """The fixed ranges of the curves' axes, so that nothing but the curve moves while the reader drags."""
 
-    def __init__(self, one: xr.Dataset, shown: pd.DataFrame, width: int) -> None:
-        self.width = width
-        self.steps = (1.0, float(last_step(one)))
-        rate = shown.eta / shown.gamma
-        self.tau = (float(rate.min()), float(rate.max()) * last_step(one))
+    width: int
+    steps: tuple[float, float]
+    tau: tuple[float, float]
+    initial: float
+    loss: tuple[float, float]
+    ratio: tuple[float, float] = (1e-3, 10.0)
+
+    @classmethod
+    def of(cls, one: xr.Dataset, shown: pd.DataFrame, width: int) -> _Ranges:
+        last, rate = float(last_step(one)), shown.eta / shown.gamma
         losses = one["loss"].where(one["status"] == STATUS["ok"]).values
-        self.initial = float(np.nanmean(one["initial_loss"].values))
-        low = np.nanquantile(losses[losses > 0], 0.002) if np.any(losses > 0) else self.initial / 10
-        self.loss = (min(float(low), self.initial / 9) / 1.5, self.initial * 10)
-        self.ratio = (1e-3, 10.0)
+        initial = float(np.nanmean(one["initial_loss"].values))
+        low = np.nanquantile(losses[losses > 0], 0.002) if np.any(losses > 0) else initial / 10
+        loss = (min(float(low), initial / 9) / 1.5, initial * 10)
+        return cls(width, (1.0, last), (float(rate.min()), float(rate.max()) * last), initial, loss)
 
     @property
     def x(self) -> alt.X:
@@ -241,41 +239,35 @@ def _readout() -> Any:
     """One line above the curves: which run this is and what became of it."""
     chart = _chosen(alt.Chart(CELLS)).transform_calculate(words=_READOUT)
     text = chart.mark_text(align="left", baseline="middle", fontWeight="bold", fontSize=12)
-    return text.encode(x=alt.value(-30), y=alt.value(8), text="words:N").properties(width=_CURVES, height=16)
+    return text.encode(x=alt.value(-30), y=alt.value(8), text="words:N").properties(width=theme.PLANE, height=16)
 
 
 def _loss_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
-    scale = theme.log_scale(*ranges.loss)
-    y = alt.Y("loss:Q", scale=scale, axis=theme.log_axis(None, *ranges.loss, every=1))
-    curve = _flattened("loss", steps)
-    line = curve.mark_line(clip=True, strokeWidth=2.2).encode(x=ranges.x, y=y, color=theme.gamma_colour(), order="t:Q")
+    y = log_y(ranges.loss, every=1)
+    line = _flattened("loss", steps).mark_line(clip=True, strokeWidth=2.2)
     level = alt.YDatum(theme.significant(ranges.initial), type="quantitative")
-    initial = alt.Chart(alt.InlineData(values=[{}])).mark_rule(opacity=0.45, strokeDash=[1, 3])
-    title = alt.TitleParams(text="training loss (dotted: at step 0)")
-    return alt.layer(initial.encode(y=level), line).properties(width=_CURVES, height=150, title=title)
+    return panel(
+        chart_of([{}]).mark_rule(opacity=0.45, strokeDash=[1, 3]).encode(y=level),
+        line.encode(x=ranges.x, y=y("loss"), color=theme.gamma_colour(), order="t:Q"),
+        title="training loss (dotted: at step 0)",
+        height=150,
+    )
 
 
 def _sharpness_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
-    y = alt.Y("ratio:Q", scale=theme.log_scale(*ranges.ratio), axis=theme.log_axis(None, *ranges.ratio, every=1))
-    curve = _flattened("lam", steps)
-    curve = curve.transform_calculate(ratio=f"datum.lam * {ranges.width} * datum.eta / 2")
-    colour = theme.gamma_colour()
-    line = curve.mark_line(clip=True, strokeWidth=2.2, point={"size": 22}).encode(
-        x=ranges.x, y=y, color=colour, order="t:Q"
+    y, nothing = log_y(ranges.ratio, every=1), chart_of([{}])
+    curve = _flattened("lam", steps).transform_calculate(ratio=f"datum.lam * {ranges.width} * datum.eta / 2")
+    line = curve.mark_line(clip=True, strokeWidth=2.2, point={"size": 22})
+    name = nothing.mark_text(text="red: stability line", color=theme.TEXT, align="right", baseline="bottom")
+    axis = alt.value(alt.ExprRef(f"{_TAU} ? 'τ = ηt/γ' : 'steps t'"))
+    return panel(
+        stability_rule(1, y),
+        name.encode(x=alt.value(theme.PLANE), y=alt.value(-6)),
+        line.encode(x=ranges.x, y=y("ratio"), color=theme.gamma_colour(), order="t:Q"),
+        nothing.mark_text(align="right", baseline="top").encode(x=alt.value(theme.PLANE), y=alt.value(130), text=axis),
+        title="λ_max ÷ (2/lr_raw)",
+        height=100,
     )
-    stability = alt.Chart(alt.InlineData(values=[{"ratio": 1}])).mark_rule(color=theme.STABILITY, strokeWidth=1.6)
-    name = alt.Chart(alt.InlineData(values=[{}])).mark_text(
-        text="red: stability line", color=theme.TEXT, align="right", baseline="bottom"
-    )
-    title = alt.TitleParams(text="λ_max ÷ (2/lr_raw)")
-    axis_name = (
-        alt.Chart(alt.InlineData(values=[{}]))
-        .mark_text(align="right", baseline="top")
-        .encode(x=alt.value(_CURVES), y=alt.value(130), text=alt.value(alt.ExprRef(f"{_TAU} ? 'τ = ηt/γ' : 'steps t'")))
-    )
-    return alt.layer(
-        stability.encode(y=y), name.encode(x=alt.value(_CURVES), y=alt.value(-6)), line, axis_name
-    ).properties(width=_CURVES, height=100, title=title)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -284,9 +276,7 @@ def _sharpness_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
 def _note(words: str, runs: xr.Dataset, seed: int) -> str:
     return (
         f"{words.rstrip()} Left, the plane: colour is the late loss over the initial loss, mean over seeds; "
-        "×: diverged (more than half of the seeds); dot: finite, but not converged, "
-        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); "
-        f"blank: not run. Straightened: η over natural η, {natural_words(runs)}. "
+        f"{fates_in_words()} Straightened: η over natural η, {natural_words(runs)}. "
         "Right: the run under the pointer, else the one clicked or set by the sliders, which take the "
         f"nearest run; the curves are of seed {seed} alone, an actual run, from step 1 on; λ_max is the largest "
         "eigenvalue of the Hessian of the loss as trained, in raw parameters, over its stability line 2/lr_raw (red). "
@@ -306,12 +296,16 @@ def _summary(shown: pd.DataFrame, start: pd.Series, steps: np.ndarray) -> str:
     )
 
 
-def _table(shown: pd.DataFrame, one: xr.Dataset) -> pd.DataFrame:
+def _table(shown: pd.DataFrame) -> pd.DataFrame:
     """The best cell at every γ, with its last loss and last sharpness."""
     alive = shown[shown.late.notna()]
     best = alive.loc[alive.groupby("gamma").late.idxmin()]
-    last = [next((v for v in reversed(curve) if v is not None), np.nan) for curve in best["loss"]]
-    table = pd.DataFrame({"γ": best.gamma, "best η run": best.eta, "late ÷ initial loss": best.late, "last loss": last})
+    table = pd.DataFrame({"γ": best.gamma, "best η run": best.eta, "late ÷ initial loss": best.late})
+    table["last loss"] = [_last(curve) for curve in best["loss"]]
     if any(best["lam"].map(len)):
-        table["last λ_max"] = [next((v for v in reversed(c) if v is not None), np.nan) for c in best["lam"]]
+        table["last λ_max"] = [_last(curve) for curve in best["lam"]]
     return table.reset_index(drop=True)
+
+
+def _last(curve: list[float | None]) -> float:
+    return next((value for value in reversed(curve) if value is not None), np.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,31 +12,33 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis import boundaries as found
+from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW
 from richness.plots import theme
-from richness.plots.cells import (
+from richness.plots.captions import (
     LOSS_NAMES,
     OPTIMIZER_NAMES,
-    cells,
     conditions,
     natural,
     natural_words,
-    records,
     setting,
 )
+from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import shape_legend
+from richness.plots.parts import chart_of, menu, only_chosen
 from richness.plots.plane import (
     CELLS,
-    HEIGHT,
     NAMES,
-    SHAPES,
     Plane,
-    boundary_rows,
+    boundary_shapes,
     boundary_table,
     definitions,
-    measured,
-    placed,
+    draw_boundaries,
+    draw_cells,
+    draw_glyphs,
+    draw_theory,
+    join_rows,
+    measure_boundaries,
+    rows_by_boundary,
     theory_lines,
     view_param,
 )
@@ -45,9 +47,12 @@ from richness.plots.plane import (
 #: among them. What is above the last is dead.
 LEVELS = (
     *(0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),
-    *(found.LEARNED_BELOW, found.CONVERGED_BELOW),
+    *(LEARNED_BELOW, CONVERGED_BELOW),
 )
 _DEAD, _DIVERGED = len(LEVELS) - 1, -1
+_CHOICES: dict[str, tuple[str, Mapping[Any, str]]] = {
+    "L": ("depth L", {}), "loss": ("loss", LOSS_NAMES), "optimizer": ("optimiser", OPTIMIZER_NAMES),
+}  # fmt: skip
 
 
 @with_sources
@@ -70,193 +75,131 @@ def gallery(
     Raises:
         ValueError: a combination is missing or there twice.
     """
+    choices = _find_choices(results)
+    table = pd.concat([cells(runs).assign(**setting(runs)) for runs in results])
+    measured = [_boundary_rows(runs) for runs in results]
+    lines = pd.concat([theory_lines(rows, runs, 7).assign(**setting(runs)) for rows, runs in measured])
+    rows = pd.concat([join_rows(rows.values()).assign(**setting(runs)) for rows, runs in measured])
+    plane = replace(Plane.of(table, list(_columns(table))), zoom=_zoom(table))
+    layers = [*_stretches(plane, choices), *_marks(plane, rows, lines, choices)]
+    menus = [
+        menu(key, values, _CHOICES[key][0], [_CHOICES[key][1].get(value, str(value)) for value in values])
+        for key, values in choices.items()
+    ]
+    chart = plane.with_rows(plane.draw(*layers), *menus, view_param(view))
+    note = (
+        f"{(caption or 'A gallery of portraits.').rstrip()} Colour: mean over seeds of the late loss (last tenth of the steps) "
+        f"over the initial loss, in {len(LEVELS) - 1} steps; dark = learned. Crosses: diverged; dots: finite, but not "
+        f"converged (late loss at least {CONVERGED_BELOW} of the initial one); blank: not run. "
+        f"{definitions(*dict.fromkeys(rows.boundary))} Points: geometric means over seeds; "
+        "dashed: theory's slopes, at the measurement's height. "
+        f"Straightened: η over natural η, {natural_words(*results)}. {conditions(*results)}"
+    )
+    tables = [boundary_table(join_rows(rows.values()).assign(**setting(runs))) for rows, runs in measured]
+    summary, shown = _summary(results), pd.concat(tables, ignore_index=True)
+    return figure(theme.finished(chart, wide=theme.WIDE), summary, shown, note, label)
+
+
+def _find_choices(results: Sequence[xr.Dataset]) -> dict[str, list[Any]]:
+    """What differs between the portraits: key → values, in order.
+
+    Raises:
+        ValueError: a combination is missing or there twice.
+    """
     settings = [setting(runs) for runs in results]
-    choices = {key: list(dict.fromkeys(one[key] for one in settings)) for key in ("L", "loss", "optimizer")}
-    if len({tuple(one.values()) for one in settings}) != len(settings) or len(settings) != np.prod(
-        [len(values) for values in choices.values()]
-    ):
+    choices = {key: list(dict.fromkeys(one[key] for one in settings)) for key in _CHOICES}
+    combinations = int(np.prod([len(values) for values in choices.values()]))
+    if not len({tuple(one.values()) for one in settings}) == len(settings) == combinations:
         raise ValueError(
             f"a gallery needs each combination of {choices} once, got {len(settings)} portraits: "
             f"{', '.join(str(tuple(one.values())) for one in settings)}"
         )
-    tables = [cells(runs) for runs in results]
-    together = pd.concat(tables)
-    points = [_points(runs, one) for runs, one in zip(results, settings, strict=True)]
-    columns = [row for table, one in zip(tables, settings, strict=True) for row in _columns(table, one)]
-    plane = Plane.of(together, columns)
-    plane = replace(plane, zoom=_zoom(tables, settings, choices["loss"]))
-    chosen = " && ".join(f"datum.{key} == {key}" for key, values in choices.items() if len(values) > 1) or "true"
-    layers = [*_stretches(plane, chosen), *_marks(plane, pd.concat(points), chosen)]
-    chart = alt.layer(*layers).properties(width=theme.PLANE, height=HEIGHT, title=plane.title)
-    chart = chart.add_params(*_selects(choices), view_param(view)).properties(datasets=plane.data)
-    marks = [mark for frame in points for mark in frame[frame.kind == "point"].boundary.unique()]
-    note = (
-        f"{(caption or 'A gallery of portraits.').rstrip()} Colour: mean over seeds of the late loss (last tenth of the steps) "
-        f"over the initial loss, in {len(LEVELS) - 1} steps; dark = learned. Crosses: diverged; dots: finite, but not "
-        f"converged (late loss at least {found.CONVERGED_BELOW} of the initial one); blank: not run. "
-        f"{definitions(*dict.fromkeys(marks))} Points: geometric means over seeds; "
-        "dashed: theory's slopes, at the measurement's height. "
-        f"Straightened: η over natural η, {natural_words(*results)}. {conditions(*results)}"
-    )
-    table = pd.concat([boundary_table(frame) for frame in points], ignore_index=True)
-    return figure(theme.finished(chart, wide=theme.WIDE), _gallery_summary(results), table, note, label)
+    return {key: values for key, values in choices.items() if len(values) > 1}
 
 
-def _zoom(
-    tables: Sequence[pd.DataFrame], settings: Sequence[Mapping[str, Any]], losses: Sequence[str]
-) -> tuple[str, str]:
+def _boundary_rows(runs: xr.Dataset) -> tuple[dict[str, pd.DataFrame], xr.Dataset]:
+    measured = measure_boundaries(runs)
+    return rows_by_boundary(measured, natural(runs), measured.data_vars), runs
+
+
+def _zoom(table: pd.DataFrame) -> tuple[str, str]:
     """The straightened plane's ends as expressions: each loss has its own, for cross-entropy reaches far higher."""
-    ends: list[str] = []
-    for smallest in (True, False):
-        words = ""
-        for loss in losses:
-            mine = pd.concat([table for table, one in zip(tables, settings, strict=True) if one["loss"] == loss])
-            end = (mine.eta_low / mine.natural).min() if smallest else (mine.eta_high / mine.natural).max()
-            last = loss == losses[-1]
-            words += f"{theme.significant(end)}" if last else f"loss == '{loss}' ? {theme.significant(end)} : "
-        ends.append(f"({words})")
-    return ends[0], ends[1]
+
+    def by_loss(ends: pd.Series) -> str:
+        *first, last = (theme.significant(end) for end in ends)
+        tests = "".join(f"loss == '{loss}' ? {end} : " for loss, end in zip(ends.index, first, strict=False))
+        return f"({tests}{last})"
+
+    low = (table.eta_low / table.natural).groupby(table.loss, sort=False).min()
+    return by_loss(low), by_loss((table.eta_high / table.natural).groupby(table.loss, sort=False).max())
 
 
-def _selects(choices: Mapping[str, Sequence[Any]]) -> list[alt.Parameter]:
-    """A control for each thing that differs; a fixed signal where nothing does would be no control."""
-    words = {"L": "depth L", "loss": "loss", "optimizer": "optimiser"}
-    names = {"loss": LOSS_NAMES, "optimizer": OPTIMIZER_NAMES}
-    made = []
-    for key, values in choices.items():
-        if len(values) > 1:
-            labels = [names.get(key, {}).get(value, str(value)) for value in values]
-            bind = alt.binding_select(options=list(values), labels=labels, name=f"{words[key]} ")
-            made.append(alt.param(name=key, value=values[0], bind=bind))
-    return made
+# -- the cells, as stretches of one level ------------------------------------------------------------------------------
 
 
-def _level(late: float, state: str) -> int:
-    if state == "diverged":
-        return _DIVERGED
-    return int(np.searchsorted(LEVELS, late, side="right")) - 1
-
-
-def _columns(table: pd.DataFrame, setting: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a γ: ``v`` the level of every stretch of cells, ``e`` the log10 of their borders in η, one more."""
-    rows = []
-    for _, column in table.groupby("gamma"):
+def _columns(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """One row a portrait and γ: ``v`` the level of every stretch of cells, ``e`` the log10 of their borders in η, one more."""
+    for _, column in table.groupby([*_CHOICES, "gamma"], sort=False):
         levels = [_level(late, state) for late, state in zip(column.late, column.state, strict=True)]
         gaps = np.diff(column.row.to_numpy()) != 1
         apart = [i + 1 for i in range(len(levels) - 1) if gaps[i] or levels[i + 1] != levels[i]]
         starts = [0, *apart]
-        borders = [float(column.eta_low.iloc[i]) for i in starts] + [float(column.eta_high.iloc[-1])]
+        borders = [*column.eta_low.iloc[starts], column.eta_high.iloc[-1]]
         first = column.iloc[0]
-        rows.append(
-            {
-                **setting,
-                "gamma": theme.significant(first.gamma),
-                "gamma_low": theme.significant(first.gamma_low),
-                "gamma_high": theme.significant(first.gamma_high),
-                "natural": theme.significant(first.natural),
-                "v": [levels[i] for i in starts],
-                "e": [round(float(np.log10(border)), 2) for border in borders],
-            }
-        )
-    return rows
+        yield {
+            **{key: first[key] for key in _CHOICES},
+            **{key: theme.significant(first[key]) for key in ("gamma", "gamma_low", "gamma_high", "natural")},
+            "v": [levels[i] for i in starts],
+            "e": [round(float(np.log10(border)), 2) for border in borders],
+        }
 
 
-def _stretches(plane: Plane, chosen: str) -> list[alt.Chart]:
+def _level(late: float, state: str) -> int:
+    return _DIVERGED if state == "diverged" else int(np.searchsorted(LEVELS, late, side="right")) - 1
+
+
+def _stretches(plane: Plane, choices: Mapping[str, Any]) -> list[alt.Chart]:
     """The cells of the chosen portrait, and the marks on those that diverged or are dead, a quarter of a decade apart."""
-    borders = [0.0, *LEVELS[1:], 1.0]
-    colours = [(low + high) / 2 for low, high in pairwise(borders)]
+    colours = [round((low + high) / 2, 3) for low, high in pairwise([*LEVELS, 1.0])]
     words = [f"{low:g} to {high:g} of the initial loss" for low, high in pairwise(LEVELS)]
     words.append(f"{LEVELS[-1]:g} or more: dead, or too slow")
     base = (
-        alt.Chart(CELLS)
-        .transform_filter(chosen)
+        only_chosen(alt.Chart(CELLS), *choices)
         .transform_calculate(low="slice(datum.e, 0, -1)", high="slice(datum.e, 1)")
         .transform_flatten(["v", "low", "high"])
         .transform_calculate(
             eta_low="pow(10, datum.low)",
             eta_high="pow(10, datum.high)",
-            late=f"datum.v < 0 ? null : {[round(colour, 3) for colour in colours]}[datum.v]",
+            late=f"datum.v < 0 ? null : {colours}[datum.v]",
             words=f"datum.v < 0 ? 'diverged' : {words}[datum.v]",
         )
     )
-    legend = alt.Legend(
-        title="late loss ÷ initial loss (dark = learned)", gradientLength=220, values=[0, 0.1, 0.3, 0.6, 1]
-    )
-    scale = theme.late_loss_scale()
-    colour = alt.condition(
-        "datum.v < 0", alt.value(theme.DIVERGED_FILL), alt.Color("late:Q", scale=scale, legend=legend)
-    )
-    tooltip = [
-        alt.Tooltip("gamma:Q", title="γ", format=".3~g"),
-        alt.Tooltip("eta_low:Q", title="η from", format=".2~g"),
-        alt.Tooltip("eta_high:Q", title="η to", format=".2~g"),
-        alt.Tooltip("words:N", title="late loss"),
+    told = {"gamma": "γ", "eta_low": ("η from", ".2~g"), "eta_high": ("η to", ".2~g"), "words:N": "late loss"}
+    glyphs = [
+        draw_glyphs(plane, _spread_marks(base.transform_filter(f"datum.v == {level}")), state)
+        for level, state in ((_DIVERGED, "diverged"), (_DEAD, "dead"))
     ]
-    rect = (
-        placed(base, "eta_low", "eta_high")
-        .mark_rect(strokeWidth=0, invalid=None)
-        .encode(
-            x=plane.x_cell,
-            x2="gamma_high:Q",
-            y=plane.y("eta_low_y"),
-            y2="eta_high_y:Q",
-            color=colour,
-            fillOpacity=alt.condition("datum.v < 0", alt.value(0.25), alt.value(1)),
-            tooltip=tooltip,
-        )
-    )
-    cross = {"shape": "M-1,-1L1,1M1,-1L-1,1", "size": 10, "filled": False, "strokeWidth": 0.8, "stroke": theme.TEXT}
-    dot = {"shape": "circle", "size": 5, "filled": True, "color": "#3a3a3a"}
-    glyphs = []
-    for level, mark in ((_DIVERGED, cross), (_DEAD, dot)):
-        marked = base.transform_filter(f"datum.v == {level}").transform_calculate(
-            at="sequence(datum.low + min(0.12, (datum.high - datum.low) / 2), datum.high, 0.25)"
-        )
-        marked = marked.transform_flatten(["at"]).transform_calculate(eta="pow(10, datum.at)")
-        glyphs.append(placed(marked, "eta").mark_point(**mark, opacity=0.7).encode(x=plane.x, y=plane.y("eta_y")))
-    return [rect, *glyphs]
+    return [draw_cells(plane, base, "datum.v < 0", told), *glyphs]
 
 
-def _points(runs: xr.Dataset, setting: Mapping[str, Any]) -> pd.DataFrame:
-    """Boundaries (``kind`` point) and theory's lines (``kind`` line) of one portrait."""
-    ds, scale = measured(runs), natural(runs)
-    rows = {str(name): boundary_rows(ds[name], scale, str(name)) for name in ds.data_vars if name in NAMES}
-    lines = theory_lines(rows, runs, 7).rename(columns={"line": "boundary"}).assign(kind="line")
-    frames = [*(frame.assign(kind="point") for frame in rows.values()), lines]
-    frame = pd.concat([one for one in frames if not one.empty] or [lines])
-    return frame.assign(**setting)
+def _spread_marks(stretches: alt.Chart) -> alt.Chart:
+    at = "sequence(datum.low + min(0.12, (datum.high - datum.low) / 2), datum.high, 0.25)"
+    return stretches.transform_calculate(at=at).transform_flatten(["at"]).transform_calculate(eta="pow(10, datum.at)")
 
 
-def _marks(plane: Plane, points: pd.DataFrame, chosen: str) -> list[alt.Chart]:
-    keys = ["L", "loss", "optimizer", "boundary", "gamma", "eta", "natural"]
-    lines = alt.Chart(alt.InlineData(values=records(points[points.kind == "line"][keys], 3))).transform_filter(chosen)
-    halo = {"stroke": "#808080", "strokeWidth": 3.4, "opacity": 0.7}
-    layers = []
-    for style in (halo, {"stroke": theme.TEXT, "strokeWidth": 1.4, "strokeDash": [5, 3]}):
-        line = placed(lines, "eta").mark_line(clip=True, **style)
-        layers.append(line.encode(x=plane.x, y=plane.y("eta_y"), detail="boundary:N"))
-    dots = points[points.kind == "point"]
-    drawn = [name for name in NAMES if name in set(dots.boundary)]
-    data = alt.InlineData(values=records(dots[keys].assign(boundary=dots.boundary.map(NAMES)), 3))
-    shape = alt.Shape(
-        "boundary:N",
-        scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[SHAPES[n] for n in drawn]),
-        legend=shape_legend(theme.MEASURED),
-    )
-    marks = placed(alt.Chart(data).transform_filter(chosen), "eta").mark_point(
-        size=26, filled=False, strokeWidth=0.6, clip=True
-    )
-    tooltip = [
-        alt.Tooltip("boundary:N", title="boundary"),
-        alt.Tooltip("gamma:Q", title="γ", format=".3~g"),
-        alt.Tooltip("eta:Q", title="η, mean over seeds", format=".3~g"),
-    ]
-    ink = {"fill": alt.value(theme.MEASURED), "stroke": alt.value("white")}
-    layers.append(marks.encode(x=plane.x, y=plane.y("eta_y"), shape=shape, tooltip=tooltip, **ink))
-    return layers
+def _marks(plane: Plane, rows: pd.DataFrame, lines: pd.DataFrame, choices: Mapping[str, Any]) -> list[alt.Chart]:
+    """Measured boundaries and theory's lines of the chosen portrait."""
+    keys = [*_CHOICES, "gamma", "eta", "natural"]
+    named = rows[[*keys, "boundary"]].assign(boundary=rows.boundary.map(NAMES))
+    data = only_chosen(chart_of(named, 3), *choices)
+    theory = only_chosen(chart_of(lines[[*keys, "line"]], 3), *choices)
+    return [*draw_theory(plane, theory), draw_boundaries(plane, data, boundary_shapes(rows, theme.MEASURED))]
 
 
-def _gallery_summary(results: Sequence[xr.Dataset]) -> str:
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def _summary(results: Sequence[xr.Dataset]) -> str:
     count = sum(int((runs.status != 2).sum()) for runs in results)
     lowest = sorted((float((runs.late_loss / runs.initial_loss).mean("seed").min()), _name(runs)) for runs in results)
     (least, best), (most, worst) = lowest[0], lowest[-1]

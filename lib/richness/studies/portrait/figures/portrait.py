@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -10,29 +10,37 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis import boundaries as found
-from richness.plots import theme
-from richness.plots.cells import (
-    cells,
-    conditions,
-    last_step,
-    natural,
-    natural_words,
-    records,
-    theory_depth,
+from richness.analysis.boundaries import (
+    CONVERGED_BELOW,
+    LEARNED_BELOW,
+    RICH_WINDOWS,
+    RICH_WINDOWS_MIN,
+    STABLE_BELOW,
 )
+from richness.plots import theme
+from richness.plots.captions import conditions, last_step, natural, natural_words, theory_depth
+from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn, shape_legend
+from richness.plots.parts import (
+    chart_of,
+    log_y,
+    panel,
+    points_with_intervals,
+    records,
+    say_nothing_drawn,
+    theory_line,
+)
 from richness.plots.plane import (
-    HEIGHT,
     NAMES,
-    SHAPES,
     Plane,
     boundary_layers,
-    boundary_rows,
+    boundary_shapes,
     cell_layers,
-    measured,
+    join_rows,
+    measure_boundaries,
+    over_natural,
     predicted_line,
+    rows_by_boundary,
     theory_lines,
     view_param,
 )
@@ -63,77 +71,75 @@ def portrait(
         ValueError: no cell was run, or the attributes carry no recipe.
     """
     table = cells(runs)
-    scale = natural(runs)
-    marked = measured(runs, budget) if boundaries is None else boundaries
-    points = {str(name): boundary_rows(marked[name], scale, str(name)) for name in marked.data_vars if name in NAMES}
-    lines = theory_lines(points, runs)
-    plane = Plane.of(table, records(_shown(table)))
-    base, glyphs = cell_layers(plane)
-    drawn = [frame for frame in points.values() if not frame.empty]
-    marks = boundary_layers(plane, pd.concat(drawn) if drawn else pd.DataFrame(), lines)
-    chart = alt.layer(base, *glyphs, *marks).properties(width=theme.PLANE, height=HEIGHT, title=plane.title)
-    chart = theme.finished(chart.add_params(view_param(view)).properties(datasets=plane.data), wide=theme.WIDE)
-    words = caption or "The phase portrait. "
-    return figure(chart, _portrait_summary(table, points), _portrait_table(points, table), _legend(words, runs), label)
+    marked = measure_boundaries(runs, budget) if boundaries is None else boundaries
+    rows = rows_by_boundary(marked, natural(runs), marked.data_vars)
+    plane = Plane.of(table, records(table.drop(columns=["place"])))
+    marks = boundary_layers(plane, join_rows(rows.values()), theory_lines(rows, runs))
+    chart = plane.with_rows(plane.draw(*cell_layers(plane), *marks), view_param(view))
+    note = _legend(caption or "The phase portrait. ", runs)
+    finished = theme.finished(chart, wide=theme.WIDE)
+    return figure(finished, _portrait_summary(table, rows), _portrait_table(rows, table), note, label)
 
 
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    return table.drop(columns=["place"])
+def fates_in_words() -> str:
+    """What the marks on cells mean, for a caption."""
+    return (
+        "×: diverged (more than half of the seeds); dot: finite, but not converged, "
+        f"dead or too slow for T (late loss at least {CONVERGED_BELOW} of the initial one); "
+        "blank: not run."
+    )
 
 
 def _legend(words: str, runs: xr.Dataset) -> str:
     return (
         f"{words.rstrip()} Colour: mean over seeds of the late loss (last tenth of the steps) over the initial loss. "
-        "×: diverged (more than half of the seeds); dot: finite, but not converged, "
-        f"dead or too slow for T (late loss at least {found.CONVERGED_BELOW} of the initial one); "
-        "blank: not run. Points: measured boundaries, geometric mean over "
+        f"{fates_in_words()} Points: measured boundaries, geometric mean over "
         "seeds, with bars from the lowest to the highest seed; dashed: theory's slopes, at the measurement's height. "
-        f"η_max: largest η that converges (late < {found.CONVERGED_BELOW} of initial loss). η_min: smallest η that has "
-        f"learned (late < {found.LEARNED_BELOW}). η_crit: largest η whose loss stays within {found.STABLE_BELOW} of "
+        f"η_max: largest η that converges (late < {CONVERGED_BELOW} of initial loss). η_min: smallest η that has "
+        f"learned (late < {LEARNED_BELOW}). η_crit: largest η whose loss stays within {STABLE_BELOW} of "
         "the initial one in the first 60 steps. η*: lowest late loss. "
         f"Straightened: η over natural η, {natural_words(runs)}. {conditions(runs)}"
     )
 
 
 _IN_WORDS = {
-    "learned": f"learned (late loss below {found.LEARNED_BELOW} of the initial one)",
-    "converged": f"converged without that (below {found.CONVERGED_BELOW})",
+    "learned": f"learned (late loss below {LEARNED_BELOW} of the initial one)",
+    "converged": f"converged without that (below {CONVERGED_BELOW})",
     "dead": "stayed finite without converging",
     "diverged": "diverged",
 }
 
 
-def _portrait_summary(table: pd.DataFrame, points: Mapping[str, pd.DataFrame]) -> str:
-    count = table.state.value_counts()
-    say = theme.power_of_ten
-    words = [
+def _portrait_summary(table: pd.DataFrame, rows: Mapping[str, pd.DataFrame]) -> str:
+    say, count = theme.power_of_ten, table.state.value_counts()
+    fates = ", ".join(f"{int(count.get(state, 0))} {name}" for state, name in _IN_WORDS.items())
+    words = (
         f"{len(table)} cells were run, γ from {say(table.gamma.min())} to {say(table.gamma.max())} and η from "
-        f"{say(table.eta.min())} to {say(table.eta.max())}: "
-        + ", ".join(f"{int(count.get(state, 0))} {name}" for state, name in _IN_WORDS.items())
-        + "."
-    ]
-    best = table.loc[table.late.idxmin()] if table.late.notna().any() else None
-    if best is not None:
-        words.append(
-            f"The lowest late loss is {best.late:.2g} of the initial one, at γ = {say(best.gamma)}, "
-            f"η = {say(best.eta)}."
-        )
-    top = points.get("eta_max")
+        f"{say(table.eta.min())} to {say(table.eta.max())}: {fates}."
+    )
+    if table.late.notna().any():
+        best = table.loc[table.late.idxmin()]
+        words += f" The lowest late loss is {best.late:.2g} of the initial one, at γ = {say(best.gamma)}, "
+        words += f"η = {say(best.eta)}."
+    top = rows.get("eta_max")
     if top is not None and not top.empty:
         first, last = top.iloc[0], top.iloc[-1]
-        words.append(
-            f"The largest η that converges rises from {say(first.eta)} at γ = {say(first.gamma)} to {say(last.eta)} "
-            f"at γ = {say(last.gamma)}."
+        words += (
+            f" The largest η that converges rises from {say(first.eta)} at γ = {say(first.gamma)} to {say(last.eta)} "
         )
-    return " ".join(words)
+        words += f"at γ = {say(last.gamma)}."
+    return words
 
 
-def _portrait_table(points: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
+def _portrait_table(rows: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
     """The boundaries, one row a γ; where none was measured, the cells."""
-    columns = {NAMES[name]: rows.set_index("gamma")["eta"] for name, rows in points.items() if not rows.empty}
+    columns = {NAMES[name]: one.set_index("gamma")["eta"] for name, one in rows.items() if not one.empty}
     if not columns:
-        return _shown(table)[["gamma", "eta", "late", "state", "seeds", "diverged"]]
+        return table[["gamma", "eta", "late", "state", "seeds", "diverged"]]
     return pd.DataFrame(columns).rename_axis("γ").reset_index()
+
+
+# -- the triangle ------------------------------------------------------------------------------------------------------
 
 
 @with_sources
@@ -153,38 +159,16 @@ def triangle(
     Where both boundaries were seen at fewer than two γ ≥ 1 (a smoke run, say), the figure says so in words.
     """
     L, steps = theory_depth(runs), budget or last_step(runs)
-    marked = measured(runs, budget) if boundaries is None else boundaries
-    points = {name: boundary_rows(marked[name], _rich_scale(L), name) for name in ("eta_max", "eta_min")}
-    both = points["eta_max"].merge(points["eta_min"], on=["gamma", "natural"], suffixes=("_max", "_min"))
+    marked = measure_boundaries(runs, budget) if boundaries is None else boundaries
+    rows = rows_by_boundary(marked, lambda gamma: gamma ** (2 / L), ("eta_max", "eta_min"))
+    both = rows["eta_max"].merge(rows["eta_min"], on=["gamma", "natural"], suffixes=("_max", "_min"))
     both = both[both.gamma >= 0.999]
+    words = (caption or "The triangle of optimizability.").rstrip()
     if len(both) < 2:
         why = f"The triangle needs η_max and η_min at two γ ≥ 1 or more; here both were seen at {len(both)}."
-        return say_nothing_drawn(why, runs, caption or "The triangle of optimizability.", label)
-    tip, lines = _tip(points, L, float(both.gamma.max()))
-    low, high = 1.0, max(float(both.gamma.max()), tip if np.isfinite(tip) else 0) * 1.5
-    span = theme.span(
-        [*(both.eta_min / both.natural), *(both.eta_max / both.natural), *(lines.eta / lines.natural)], 1.6
-    )
-    x = alt.X("gamma:Q", scale=theme.log_scale(low / 1.3, high), axis=theme.log_axis("γ, richness", low, high))
-    scale = theme.log_scale(*span)
-
-    def y(field: str) -> alt.Y:
-        return alt.Y(f"{field}:Q", scale=scale, axis=theme.log_axis(None, *span, every=1))
-
-    shaded = both.assign(top=both.eta_max / both.natural, bottom=both.eta_min / both.natural)
-    area = alt.Chart(alt.InlineData(values=records(shaded[["gamma", "bottom", "top"]]))).mark_area(
-        color=theme.RICH, opacity=0.18
-    )
-    layers: list[Any] = [area.encode(x=x, y=y("bottom"), y2="top:Q")]
-    theory = alt.Chart(alt.InlineData(values=records(lines.assign(y=lines.eta / lines.natural))))
-    layers.append(
-        theory.mark_line(strokeDash=[5, 3], strokeWidth=1.4, stroke=theme.TEXT, clip=True).encode(
-            x=x, y=y("y"), detail="line:N"
-        )
-    )
-    layers += _interval_points(pd.concat([p[p.gamma >= 0.999] for p in points.values()]), x, y)
-    chart = alt.layer(*layers).properties(width=theme.PLANE, height=240, title=f"η ÷ γ^(2/L), L = {L}")
-    words = (caption or "The triangle of optimizability. ").rstrip()
+        return say_nothing_drawn(why, runs, words, label)
+    tip, lines = _meet(rows, L, float(both.gamma.max()))
+    chart = _triangle_panel(rows, both, lines, tip, L)
     note = (
         f"{words} Shaded: between the smallest η that has learned after T = {steps} steps (η_min) and the largest that "
         "converges (η_max), both over γ^(2/L). Points: geometric mean over seeds, bars from the lowest to the highest "
@@ -194,46 +178,43 @@ def triangle(
     return figure(theme.finished(chart, wide=theme.WIDE), _triangle_summary(table, tip), table, note, label)
 
 
-def _rich_scale(L: int) -> Callable[[Any], Any]:
-    """The asymptote of the largest convergent η, γ^(2/L), by which the triangle is straightened."""
-    return lambda gamma: gamma ** (2 / L)
-
-
-def _tip(points: Mapping[str, pd.DataFrame], L: int, seen: float) -> tuple[float, pd.DataFrame]:
+def _meet(rows: Mapping[str, pd.DataFrame], L: int, seen: float) -> tuple[float, pd.DataFrame]:
     """The γ at which theory's two slopes, at the measurement's heights, meet (inf for L ≤ 2), and the lines."""
-    rich, rich_min = found.RICH_WINDOWS[0], found.RICH_WINDOWS_MIN[0]
-    slopes = (2 / L, 1.0)
-    ends = [
-        predicted_line(points[name], slope, window, (1.0, seen), _rich_scale(L), NAMES[name])
-        for name, slope, window in zip(("eta_max", "eta_min"), slopes, (rich, rich_min), strict=True)
-    ]
-    if any(end.empty for end in ends):
-        return float("nan"), pd.concat(ends)
-    gap = np.log10(ends[0].eta.iloc[0] / ends[1].eta.iloc[0])  # decades between the lines at γ = 1
-    closing = slopes[1] - slopes[0]
-    tip = 10 ** (gap / closing) if closing > 1e-9 else float("inf")
-    reach = (1.0, min(max(tip, 1.01), 1e12) if np.isfinite(tip) else seen)
-    drawn = [
-        predicted_line(points[name], slope, window, reach, _rich_scale(L), NAMES[name])
-        for name, slope, window in zip(("eta_max", "eta_min"), slopes, (rich, rich_min), strict=True)
-    ]
-    return float(tip), pd.concat(drawn)
+
+    def lines(reach: float) -> list[pd.DataFrame]:
+        return [
+            predicted_line(rows[name], slope, window, (1.0, reach), lambda gamma: gamma ** (2 / L), NAMES[name])
+            for name, slope, window in (("eta_max", 2 / L, RICH_WINDOWS[0]), ("eta_min", 1.0, RICH_WINDOWS_MIN[0]))
+        ]
+
+    upper, lower = lines(seen)
+    if upper.empty or lower.empty:
+        return float("nan"), pd.concat([upper, lower])
+    gap = np.log10(upper.eta.iloc[0] / lower.eta.iloc[0])  # decades between the lines at γ = 1
+    tip = 10 ** (gap / (1 - 2 / L)) if L > 2 else float("inf")
+    return float(tip), pd.concat(lines(min(max(tip, 1.01), 1e12) if np.isfinite(tip) else seen))
 
 
-def _interval_points(rows: pd.DataFrame, x: alt.X, y: Any) -> list[alt.Chart]:
-    """Boundary points over natural η, with bars over the seeds."""
-    named = rows.assign(boundary=rows.boundary.map(NAMES), y=rows.eta / rows.natural)
-    named = named.assign(y_low=rows.low / rows.natural, y_high=rows.high / rows.natural)
-    data = alt.InlineData(values=records(named))
-    drawn = [name for name in NAMES if name in set(rows.boundary)]
-    shape = alt.Shape(
-        "boundary:N",
-        scale=alt.Scale(domain=[NAMES[n] for n in drawn], range=[SHAPES[n] for n in drawn]),
-        legend=shape_legend(theme.RICH),
+def _triangle_panel(
+    rows: Mapping[str, pd.DataFrame], both: pd.DataFrame, lines: pd.DataFrame, tip: float, L: int
+) -> Any:
+    shaded = both.assign(top=both.eta_max / both.natural, bottom=both.eta_min / both.natural)
+    straight = lines.assign(y=lines.eta / lines.natural)
+    high = max(float(both.gamma.max()), tip if np.isfinite(tip) else 0) * 1.5
+    axis = theme.log_axis("γ, richness", 1.0, high)
+    x = alt.X("gamma:Q", scale=theme.log_scale(1 / 1.3, high), axis=axis)
+    y = log_y(theme.span([*shaded.bottom, *shaded.top, *straight.y], 1.6), every=1)
+    area = chart_of(shaded[["gamma", "bottom", "top"]]).mark_area(color=theme.RICH, opacity=0.18)
+    rich = over_natural(join_rows(one[one.gamma >= 0.999] for one in rows.values()))
+    named = chart_of(rich.assign(boundary=rich.boundary.map(NAMES)))
+    shape = boundary_shapes(rich, theme.RICH)
+    return panel(
+        area.encode(x=x, y=y("bottom"), y2="top:Q"),
+        theory_line(chart_of(straight), x, y("y"), detail="line:N"),
+        *points_with_intervals(named, x, y, "eta", "low", "high", shape=shape, fill=alt.value(theme.RICH)),
+        title=f"η ÷ γ^(2/L), L = {L}",
+        height=240,
     )
-    bars = alt.Chart(data).mark_rule(strokeWidth=1.2).encode(x=x, y=y("y_low"), y2="y_high:Q")
-    points = alt.Chart(data).mark_point(size=34, filled=False, fill=theme.RICH, stroke=theme.TEXT, strokeWidth=0.6)
-    return [bars, points.encode(x=x, y=y("y"), shape=shape)]
 
 
 def _triangle_summary(table: pd.DataFrame, tip: float) -> str:

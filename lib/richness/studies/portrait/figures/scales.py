@@ -8,19 +8,27 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.exponents import predicted, slopes
+from richness.analysis.exponents import find_prediction, fit_exponents
 from richness.plots import theme
-from richness.plots.cells import conditions, natural, natural_words, setting
+from richness.plots.captions import conditions, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.parts import say_nothing_drawn
-from richness.plots.plane import NAMES, boundary_rows, definitions, lines_panel, measured
+from richness.plots.plane import (
+    NAMES,
+    SPREAD,
+    Lines,
+    definitions,
+    join_rows,
+    measure_boundaries,
+    over_natural,
+    rows_by_boundary,
+)
 
-_SYMBOLS = ("circle", "square", "diamond")
 _ASKED = (("eta_max", "lazy"), ("eta_max", "rich"), ("eta_star", "rich"), ("eta_min", "rich"))
 
 
 @with_sources
-def at_scales(results: Sequence[xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
+def compare_scales(results: Sequence[xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
     """The boundaries of one portrait at several scales over natural η: a panel a boundary, a mark a scale.
 
     The table has the exponents at each scale, with their intervals, beside the predicted ones.
@@ -28,57 +36,38 @@ def at_scales(results: Sequence[xr.Dataset], *, caption: str | None = None, labe
     Args:
         results: of one recipe, a scale each, as `richness.load` gives them.
     """
-    frames: list[pd.DataFrame] = []
-    for runs in results:
-        ds = measured(runs)
-        kept = {
-            name: boundary_rows(ds[name], natural(runs), name)
-            for name in ("eta_max", "eta_star", "eta_min")
-            if name in ds
-        }
-        frames += [frame.assign(scale=str(runs.attrs["scale"])) for frame in kept.values() if not frame.empty]
+    rows = over_natural(join_rows(_rows(runs) for runs in results))
     title = (caption or "The boundaries at each scale.").rstrip()
-    if not frames:
+    if rows.empty:
         return say_nothing_drawn("No boundary was seen at any scale.", results[0], title, label)
-    rows = pd.concat(frames, ignore_index=True)
-    for field in ("eta", "low", "high"):
-        rows[field] = rows[field] / rows.natural
-    scales = list(dict.fromkeys(rows.scale))
+    scales = {scale: scale for scale in rows.scale}
     gammas, etas = theme.span(rows.gamma, 1.3), theme.span([*rows.low, *rows.high], 2)
-    words = {scale: scale for scale in scales}
-    panels = []
-    for name in dict.fromkeys(rows.boundary):
-        here = rows[rows.boundary == name]
-        panel = lines_panel(here, "scale", words, scales, gammas, etas, _SYMBOLS, pd.DataFrame())
-        panels.append(panel.properties(title=f"{NAMES[name]} ÷ natural η"))
+    lines = Lines("scale", scales, ("circle", "square", "diamond"), gammas, etas)
+    panels = [
+        lines.draw(here, pd.DataFrame(), f"{NAMES[str(name)]} ÷ natural η")
+        for name, here in rows.groupby("boundary", sort=False)
+    ]
     table = pd.DataFrame([row for runs in results for row in _exponents(runs)])
     note = (
-        f"{title} {definitions(*dict.fromkeys(rows.boundary))} Over natural η, {natural_words(*results)}. Points: geometric "
-        f"means over seeds, bars from the lowest to the highest seed. {' '.join(conditions(runs) for runs in results)}"
+        f"{title} {definitions(*dict.fromkeys(rows.boundary))} Over natural η, {natural_words(*results)}. {SPREAD} "
+        f"{' '.join(conditions(runs) for runs in results)}"
     )
-    return figure(theme.finished(theme.beside(*panels)), _summary(table, scales), table, note, label)
+    return figure(theme.finished(theme.beside(*panels)), _summary(table, list(scales)), table, note, label)
+
+
+def _rows(runs: xr.Dataset) -> pd.DataFrame:
+    seen = rows_by_boundary(measure_boundaries(runs), natural(runs), ("eta_max", "eta_star", "eta_min"))
+    return join_rows(seen.values()).assign(scale=str(runs.attrs["scale"]))
 
 
 def _exponents(runs: xr.Dataset) -> list[dict[str, Any]]:
     """A row for each exponent that is claimed, with its interval; the first window."""
-    one = setting(runs)
-    rows = []
+    one, rows = setting(runs), []
     for name, side in _ASKED:
-        if predicted(name, side, one["loss"], one["optimizer"]) is not None:
-            found = slopes(runs, name, side)[0]
-            low, high = found.fit.interval if found.fit else (float("nan"), float("nan"))
-            rows.append(
-                {
-                    "boundary": NAMES[name],
-                    "side": side,
-                    "scale": str(runs.attrs["scale"]),
-                    "predicted": found.predicted,
-                    "slope": found.fit.slope if found.fit else float("nan"),
-                    "low": low,
-                    "high": high,
-                    "why not": found.reason,
-                }
-            )
+        if find_prediction(name, side, one["loss"], one["optimizer"]) is not None:
+            exponent = fit_exponents(runs, name, side)[0]
+            known = {"boundary": NAMES[name], "side": side, "scale": str(runs.attrs["scale"])}
+            rows.append(known | {"predicted": exponent.predicted, **exponent.numbers, "why not": exponent.reason})
     return rows
 
 
