@@ -133,7 +133,7 @@ def test_the_collapse_has_a_slider_for_the_exponent(drawn: dict[str, Any], specs
     assert set(controls) == {"exponent", "stream"}
     bind = controls["exponent"]["bind"]
     assert bind["min"] == 0 and bind["max"] == 1.5 and controls["exponent"]["value"] == 1
-    best = found.collapse(GRID).best
+    best = found.fit_collapse(GRID).best
     assert best == pytest.approx(1, abs=0.02) and f"least at a = {best:.2f}" in fig.summary
     assert set(fig.table["stream"]) == {"one", "two"} and fig.table["a"].max() == 1.5
 

@@ -52,7 +52,7 @@ def sharpness_exponents(
     if points.empty:
         why = "At no γ did the runs beside the compared step sizes converge: there is no end of training to compare."
         return say_nothing_drawn(why, results[0], words, label)
-    fits = {_name(runs): {r: found.exponents(runs, r) for r in found.READINGS} for runs in results}
+    fits = {_name(runs): {r: found.fit_exponents(runs, r) for r in found.READINGS} for runs in results}
     names = [name for name in fits if name in set(points.net)]
     start = _name(results[first]) if _name(results[first]) in names else names[0]
     chosen = alt.param(name="chosen", value=start, bind=alt.binding_select(options=names, name="networks "))
@@ -83,7 +83,10 @@ def sharpness_exponents(
 
 def _shares(results: Sequence[xr.Dataset]) -> dict[tuple[str, str], tuple[float, float]]:
     return {
-        (recipe(runs)["task"], recipe(runs)["loss"]): (found.share(runs, "small step"), found.share(runs, "large step"))
+        (recipe(runs)["task"], recipe(runs)["loss"]): (
+            found.step_share(runs, "small step"),
+            found.step_share(runs, "large step"),
+        )
         for runs in results
     }
 
@@ -92,7 +95,7 @@ def _late(runs: xr.Dataset) -> pd.DataFrame:
     """One row for every γ and reading that has a value: geometric mean over seeds, lowest and highest seed."""
     rows, L, width = [], depth(runs), int(recipe(runs)["width"])
     for reading in found.READINGS:
-        values = found.sharpness(runs, reading)
+        values = found.read_sharpness(runs, reading)
         for gamma, here in zip(values.gamma.values.astype(float), values.values, strict=True):
             seen = here[np.isfinite(here)]
             if not seen.size:
@@ -102,7 +105,7 @@ def _late(runs: xr.Dataset) -> pd.DataFrame:
             rows.append(
                 {"net": _name(runs), "L": L, "reading": reading, "gamma": gamma, "log_gamma": np.log10(gamma), **ends}
                 | {f"{key}_s": value * natural for key, value in ends.items()}
-                | {"edge": ends["lam"] * width * found.share(runs, reading) * natural / 2}
+                | {"edge": ends["lam"] * width * found.step_share(runs, reading) * natural / 2}
             )
     return pd.DataFrame(rows)
 
@@ -218,7 +221,7 @@ def _levels(points: pd.DataFrame, results: Sequence[xr.Dataset], axes: _Axes) ->
             {
                 "net": _name(runs),
                 "words": f"2/lr_raw, {step}",
-                "lam_s": 2 / (int(recipe(runs)["width"]) * found.share(runs, step)),
+                "lam_s": 2 / (int(recipe(runs)["width"]) * found.step_share(runs, step)),
             }
             for runs in results
             for step in ("small step", "large step")
@@ -313,7 +316,7 @@ def _along(one: xr.Dataset) -> pd.DataFrame:
         here = one.sel(gamma=gamma)
         run = np.flatnonzero(here.status.values != STATUS["not_run"])
         for size in ("small step", "large step"):
-            away = np.abs(np.log(here.eta.values[run] / (found.share(one, size) * natural_eta(gamma, L))))
+            away = np.abs(np.log(here.eta.values[run] / (found.step_share(one, size) * natural_eta(gamma, L))))
             cell = here.isel(eta=int(run[away.argmin()]))
             ratio = cell.sharpness.values * width * float(cell.eta) / 2
             known = np.isfinite(ratio) & (ratio > 0) & (cell.step.values > 0)
@@ -396,8 +399,10 @@ def spectrum(
         value="ratio",
         bind=alt.binding_radio(options=["ratio", "raw"], labels=["λ/λ_max", "λ in 1/lr_raw"], name="eigenvalues "),
     )
-    chart = theme.beside(_rank_panel(top, found.outputs(runs)), _density_panel(density)).add_params(which, when, unit)
-    kept, classes = int(top["rank"].max()), found.outputs(runs)
+    chart = theme.beside(_rank_panel(top, found.count_outputs(runs)), _density_panel(density)).add_params(
+        which, when, unit
+    )
+    kept, classes = int(top["rank"].max()), found.count_outputs(runs)
     note = (
         f"{words} Left: the {kept} largest eigenvalues by rank; dotted: after the C-th, with C = {classes} outputs; red, over "
         f"λ_max: {found.LARGE:g}, above which an eigenvalue counts as large. Right: how many eigenvalues lie in each bin of "
@@ -452,7 +457,7 @@ def _spectra(runs: xr.Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
     network = recipe_of(runs).architecture
     parameters = sum(w.numel() for w in network.initialise(0))
     for gamma in runs.gamma.values.astype(float):
-        here = found.one_step_size(runs, gamma).isel(seed=0)
+        here = found.select_gamma(runs, gamma).isel(seed=0)
         for t in here.step.values[here.step.values > 0]:
             now = here.sel(step=t)
             values = now.top_eigenvalues.values
@@ -556,10 +561,10 @@ def _spectrum_table(runs: xr.Dataset) -> pd.DataFrame:
     """The first and last step of every γ: means over seeds."""
     rows = []
     for gamma in runs.gamma.values.astype(float):
-        here = found.one_step_size(runs, gamma)
+        here = found.select_gamma(runs, gamma)
         for t in (here.step.values[0], here.step.values[-1]):
             top = here.top_eigenvalues.sel(step=t)
-            gap = found.widest_gap(top)
+            gap = found.find_widest_gap(top)
             rows.append(
                 {
                     "γ": gamma,
@@ -567,7 +572,7 @@ def _spectrum_table(runs: xr.Dataset) -> pd.DataFrame:
                     "λ_max": float(np.exp(np.log(top.isel(eigenvalue=0)).mean())),
                     "above the widest gap": float(gap["count"].mean()),
                     "factor of the gap": float(gap["factor"].mean()),
-                    f"above {found.LARGE:g} of λ_max": float(found.large(top).mean()),
+                    f"above {found.LARGE:g} of λ_max": float(found.count_large(top).mean()),
                     "trace ÷ λ_max": float((here.trace.sel(step=t) / top.isel(eigenvalue=0)).mean()),
                 }
             )
@@ -604,7 +609,7 @@ def large_eigenvalues(*results: xr.Dataset, caption: str | None = None, label: s
     counts = (1.0, float(rows.high.max()) * 1.3)
     steps = theme.span(rows.t)
     panels = [
-        _count_panel(_counted(runs), f"task {recipe(runs)['task']}", found.outputs(runs), steps, counts)
+        _count_panel(_counted(runs), f"task {recipe(runs)['task']}", found.count_outputs(runs), steps, counts)
         for runs in results
     ]
     chart = theme.beside(*panels) if len(panels) > 1 else panels[0]
@@ -631,8 +636,8 @@ def large_eigenvalues(*results: xr.Dataset, caption: str | None = None, label: s
 def _counted(runs: xr.Dataset) -> pd.DataFrame:
     rows = []
     for gamma in runs.gamma.values.astype(float):
-        here = found.one_step_size(runs, gamma)
-        count = found.large(here.top_eigenvalues)
+        here = found.select_gamma(runs, gamma)
+        count = found.count_large(here.top_eigenvalues)
         for t in here.step.values[here.step.values > 0]:
             now = count.sel(step=t).values
             if not np.isfinite(now).any():

@@ -258,7 +258,7 @@ def catapult_band(runs: xr.Dataset, *, caption: str | None = None, label: str | 
 
     Medians over seeds; late loss of runs that diverged is not drawn.
     """
-    made = found.catapults(runs)
+    made = found.find_catapults(runs)
     ok = runs.status == STATUS["ok"]
     wanted = xr.Dataset(
         {
@@ -346,7 +346,7 @@ def plateaus(runs: Mapping[int, xr.Dataset], *, caption: str | None = None, labe
     """
     frames = []
     for depth, result in runs.items():
-        length, seeds = found.plateau(result), result.sizes["seed"]
+        length, seeds = found.plateau_length(result), result.sizes["seed"]
         rows = length.to_dataframe().reset_index().dropna()
         if rows.empty:
             continue
@@ -484,7 +484,7 @@ Scored = list[tuple[str, found.Collapse]]
 
 def _scored(runs: xr.Dataset) -> Scored:
     """The collapse down to each level: (how the level is called, what was found)."""
-    return [(f"to {level:g} of it", found.collapse(runs, level=level)) for level in found.COLLAPSE_LEVELS.values()]
+    return [(f"to {level:g} of it", found.fit_collapse(runs, level=level)) for level in found.COLLAPSE_LEVELS.values()]
 
 
 def _exponent_slider(exponent: float) -> alt.Parameter:
