@@ -281,3 +281,18 @@ def fit_columns(one: Exponent) -> dict[str, float]:
         "predicted": one.predicted,
         "theory, same γ": one.theory,
     }
+
+
+# -- more levels -------------------------------------------------------------------------------------------------------
+
+
+def level_rules(data: alt.Chart, y: Any, **mark: Any) -> alt.Chart:
+    """Levels of theory, one a row; ``mark`` may change their look."""
+    return data.mark_rule(
+        **{"strokeDash": DASHES, "strokeWidth": 1.4, "stroke": theme.TEXT, "clip": True, **mark}
+    ).encode(y=y)
+
+
+def stability_rules(data: alt.Chart, y: Any) -> alt.Chart:
+    """Lines of stability, one a row."""
+    return level_rules(data, y, stroke=theme.STABILITY, strokeDash=[1, 0])
