@@ -13,8 +13,8 @@ import xarray as xr
 
 from richness.networks.parameterization import natural_eta
 from richness.runs.probes import DENSITY_EDGES, EIGENVALUES
-from richness.studies.curvature import analysis as found
-from richness.studies.curvature import figures
+from richness.studies.curvature import analysis, figures
+from richness.studies.curvature.figures.spectra import drawn_bins
 
 
 def swept(loss: str = "mse", depth: int = 3) -> xr.Dataset:
@@ -115,7 +115,7 @@ def test_the_exponents_drawn_are_those_measured(drawn: dict[str, Any]) -> None:
         L = row["L"]
         assert row["lam"] * float(natural_eta(row["gamma"], L)) == pytest.approx(1e-3 * 1.2**0.5, rel=2e-3)
         assert row["lam_s"] == pytest.approx(1e-3 * 1.2**0.5, rel=2e-3)
-    assert {row["reading"] for row in points} == set(found.READINGS)
+    assert {row["reading"] for row in points} == set(analysis.READINGS)
     assert {row["net"] for row in points} == {"L = 2, MSE, digits8", "L = 3, MSE, digits8"}
     red = {row["words"]: row["lam_s"] for row in values(spec, "words", "lam_s")}
     assert red["2/lr_raw, large step"] == pytest.approx(2 / (64 * 16), rel=1e-3)
@@ -158,7 +158,7 @@ def test_the_spectrum_holds_every_eigenvalue_and_every_bin(drawn: dict[str, Any]
 
 
 def test_bins_are_drawn_where_they_lie() -> None:
-    edges, to = figures._drawn_bins()
+    edges, to = drawn_bins()
     middles = (DENSITY_EDGES[1:] + DENSITY_EDGES[:-1]) / 2
     for middle, place in zip(middles, to, strict=True):
         assert edges[place] <= middle <= edges[place + 1] or (abs(middle) > edges[-1] and place in (0, len(edges) - 2))

@@ -12,8 +12,7 @@ import xarray as xr
 from specifications import parts
 
 from richness.plots import theme
-from richness.studies.dynamics import analysis as found
-from richness.studies.dynamics import figures
+from richness.studies.dynamics import analysis, figures
 
 STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 2000, 60).astype(int)]))
 
@@ -59,7 +58,7 @@ DRAWN = {
     ),
     "catapult_band": lambda: figures.catapult_band(made([0.1, 0.3, 1.0], [0.5, 1.0, 2.0, 4.0]), label="b"),
     "plateaus": lambda: figures.plateaus({2: made([100.0, 300.0, 1000.0], [60.0, 120.0, 240.0, 480.0], 2.0), 3: GRID}),
-    "collapse": lambda: figures.collapse_figure({"one": GRID, "two": GRID}),
+    "collapse": lambda: figures.collapse({"one": GRID, "two": GRID}),
 }
 
 
@@ -133,7 +132,7 @@ def test_the_collapse_has_a_slider_for_the_exponent(drawn: dict[str, Any], specs
     assert set(controls) == {"exponent", "stream"}
     bind = controls["exponent"]["bind"]
     assert bind["min"] == 0 and bind["max"] == 1.5 and controls["exponent"]["value"] == 1
-    best = found.collapse(GRID).best
+    best = analysis.fit_collapse(GRID).best
     assert best == pytest.approx(1, abs=0.02) and f"least at a = {best:.2f}" in fig.summary
     assert set(fig.table["stream"]) == {"one", "two"} and fig.table["a"].max() == 1.5
 
@@ -147,7 +146,7 @@ def test_the_plateaus_table_is_in_steps_and_in_tau(drawn: dict[str, Any]) -> Non
 
 def test_what_cannot_be_drawn_is_said_in_words() -> None:
     still = GRID.assign(loss=0 * GRID.loss + 1)
-    assert "run more steps" in drawn.collapse_figure(still).summary
-    assert "left its plateau" in drawn.plateaus({3: still}).summary
+    assert "run more steps" in figures.collapse(still).summary
+    assert "left its plateau" in figures.plateaus({3: still}).summary
     gone = GRID.assign(status=GRID.status * 0 + 1)
-    assert "stayed finite" in drawn.scrubber(gone).summary and "stayed finite" in drawn.catapult_band(gone).summary
+    assert "stayed finite" in figures.scrubber(gone).summary and "stayed finite" in figures.catapult_band(gone).summary

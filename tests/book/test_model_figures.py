@@ -53,7 +53,7 @@ def test_the_boundaries_are_theorys(drawn: dict[str, Any]) -> None:
     upper = [row for row in lines if row["boundary"] == "η_crit"]
     exact = [float(theory.critical_eta(row["L"], row["gamma"], row["rule"])) for row in upper]
     assert [row["value"] for row in upper] == pytest.approx(exact, rel=2e-3)
-    assert {(row["L"], row["rule"]) for row in lines} == {(L, rule) for L in (2, 3) for rule in drawn.RULES}
+    assert {(row["L"], row["rule"]) for row in lines} == {(L, rule) for L in (2, 3) for rule in figures.RULES}
     points = [row for row in rows(drawn["boundaries"], "points") if row["ratio"] is not None]
     sgd = [row["ratio"] for row in points if row["rule"] != "signs"]
     assert max(abs(ratio - 1) for ratio in sgd) < 0.02

@@ -49,15 +49,15 @@ def power(gamma, eta, t, seed):
 def test_the_sharpness_is_read_off_at_its_share_of_the_natural_eta():
     runs = swept(power)
     for reading, share in (("small step", 2.0), ("large step", 16.0)):
-        found = curvature.sharpness(runs, reading)
-        assert found.dims == ("gamma", "seed") and curvature.share(runs, reading) == share
+        found = curvature.read_sharpness(runs, reading)
+        assert found.dims == ("gamma", "seed") and curvature.step_share(runs, reading) == share
         wanted = power(found.gamma, share * natural_eta(found.gamma, 3), 4000, found.seed)
         np.testing.assert_allclose(found, wanted.transpose(*found.dims), rtol=1e-9)
 
 
 @pytest.mark.parametrize("reading", ["small step", "large step"])
 def test_planted_exponents_come_back(reading):
-    lazy, lazy_too, rich, rich_too = curvature.exponents(swept(power), reading, "{side} L=3")
+    lazy, lazy_too, rich, rich_too = curvature.fit_exponents(swept(power), reading, "{side} L=3")
     assert [one.part for one in (lazy, rich)] == ["lazy L=3", "rich L=3"]
     for one, slope in ((lazy, -2), (lazy_too, -2), (rich, -2 / 3), (rich_too, -2 / 3)):
         assert one.fit.slope == pytest.approx(slope, abs=1e-9) and one.holds
@@ -71,12 +71,12 @@ def test_at_equal_tau_unequal_ages_do_not_tilt_the_exponent():
         return np.minimum(gamma, 1) ** -2 * np.maximum(gamma, 1) ** (-2 / 3) * np.maximum(eta * t / gamma, 1e-12) ** 0.3
 
     runs = swept(young)
-    (tilted,) = [one.fit.slope for one in curvature.exponents(runs, "small step")[3:]]
+    (tilted,) = [one.fit.slope for one in curvature.fit_exponents(runs, "small step")[3:]]
     assert tilted < -2 / 3 - 0.08
-    even = curvature.exponents(runs, "equal τ")
+    even = curvature.fit_exponents(runs, "equal τ")
     assert len(even) == 2 and all(one.part == "rich" for one in even)
     assert [one.fit.slope for one in even] == pytest.approx([-2 / 3] * 2, abs=1e-6)
-    found = curvature.sharpness(runs, "equal τ")
+    found = curvature.read_sharpness(runs, "equal τ")
     assert found.sel(gamma=slice(0, 0.9)).isnull().all()
     np.testing.assert_allclose(found.sel(gamma=10, method="nearest"), 10 ** (-2 / 3) * curvature.TAU**0.3, rtol=1e-6)
 
@@ -84,10 +84,10 @@ def test_at_equal_tau_unequal_ages_do_not_tilt_the_exponent():
 def test_runs_that_have_not_ended_are_left_out():
     runs = swept(power)
     runs["late_loss"] = runs.late_loss.where(runs.gamma < 500, 0.9 * runs.initial_loss)
-    assert curvature.sharpness(runs, "small step").sel(gamma=slice(500, None)).isnull().all()
+    assert curvature.read_sharpness(runs, "small step").sel(gamma=slice(500, None)).isnull().all()
     runs["status"] = runs.status.where(runs.eta < 1, NOT_RUN)
     runs["late_loss"] = runs.late_loss.where(runs.eta < 1)
-    found = curvature.sharpness(runs, "large step").notnull().all("seed")
+    found = curvature.read_sharpness(runs, "large step").notnull().all("seed")
     room = 16 * natural_eta(runs.gamma.values, 3)
     assert found.values[room < 0.5].all() and not found.values[room > 1].any()
 
@@ -95,15 +95,15 @@ def test_runs_that_have_not_ended_are_left_out():
 def test_the_stability_line_is_one():
     runs = swept(lambda gamma, eta, t, seed: 2 / (64 * eta) + 0 * (gamma + t + seed))
     for reading in ("small step", "large step"):
-        np.testing.assert_allclose(curvature.stability(runs, reading), 1, rtol=1e-9)
+        np.testing.assert_allclose(curvature.stability_ratio(runs, reading), 1, rtol=1e-9)
 
 
 def test_what_cannot_be_read_is_refused():
     runs = swept(power)
     with pytest.raises(ValueError, match="a reading is one of small step"):
-        curvature.sharpness(runs, "medium step")
+        curvature.read_sharpness(runs, "medium step")
     with pytest.raises(ValueError, match="probe 'sharpness'"):
-        curvature.sharpness(runs.drop_vars("sharpness"), "small step")
+        curvature.read_sharpness(runs.drop_vars("sharpness"), "small step")
 
 
 # Spectra.
@@ -135,20 +135,20 @@ def test_what_counts_as_large_and_where_the_widest_gap_is():
     top = xr.DataArray(
         [[5.0, 4.0, 1.5, 1.0, 0.9, -1.0], [1.0, 0.9, 0.8, 0.7, 0.6, 0.01], [np.nan] * 6], dims=("cell", "eigenvalue")
     )
-    assert curvature.above(top, 0.25).values.tolist() == pytest.approx([3, 5, np.nan], nan_ok=True)
-    assert curvature.large(top).values.tolist() == pytest.approx([3, 5, np.nan], nan_ok=True)
-    gap = curvature.widest_gap(top)
+    assert curvature.count_above(top, 0.25).values.tolist() == pytest.approx([3, 5, np.nan], nan_ok=True)
+    assert curvature.count_large(top).values.tolist() == pytest.approx([3, 5, np.nan], nan_ok=True)
+    gap = curvature.find_widest_gap(top)
     assert gap["count"].values.tolist() == pytest.approx([2, 5, np.nan], nan_ok=True)
     assert gap["factor"].values.tolist() == pytest.approx([4 / 1.5, 60, np.nan], nan_ok=True)
 
 
 def test_one_step_size_a_gamma():
     runs = spectra()
-    assert curvature.one_step_size(runs, 90.0).eta == 30.0
-    assert curvature.outputs(runs) == 10 and curvature.outputs(spectra(task="teacher")) == 4
+    assert curvature.select_gamma(runs, 90.0).eta == 30.0
+    assert curvature.count_outputs(runs) == 10 and curvature.count_outputs(spectra(task="teacher")) == 4
     runs["status"] = runs.status * 0
     with pytest.raises(ValueError, match="expected one η at γ = 1, got 4"):
-        curvature.one_step_size(runs, 1.0)
+        curvature.select_gamma(runs, 1.0)
 
 
 def loaded(**results):

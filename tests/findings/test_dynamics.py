@@ -11,6 +11,7 @@ import xarray as xr
 
 from richness.analysis import ledger as claims
 from richness.analysis import theory
+from richness.analysis.stats import mean_over_seeds
 from richness.runs import results
 from richness.studies.dynamics import analysis as dynamics
 
@@ -69,17 +70,17 @@ def falling(power: float = 1.0, in_eta: float = 1.0, length: float = 50.0) -> Cu
 
 
 def test_a_mean_has_students_interval() -> None:
-    mean = dynamics.mean_over_seeds([1.0, 2.0, 3.0, np.nan])
+    mean = mean_over_seeds([1.0, 2.0, 3.0, np.nan], lost="leave out")
     assert mean.value == 2 and mean.seeds == 3
     assert np.allclose(mean.interval, (2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3)))
-    assert dynamics.mean_over_seeds([1.0]).interval == (-np.inf, np.inf)
-    assert dynamics.mean_over_seeds([np.nan]).seeds == 0
+    assert mean_over_seeds([1.0]).interval == (-np.inf, np.inf)
+    assert mean_over_seeds([np.nan]).seeds == 0
 
 
 def test_smoothing_is_a_running_geometric_mean_that_stops_at_a_divergence() -> None:
     loss = np.exp(np.random.default_rng(0).standard_normal((2, 12)))
     loss[1, 7:] = np.nan
-    found = dynamics.smoothed(loss)
+    found = dynamics.smooth_loss(loss)
     assert np.isclose(found[0, 5], np.exp(np.log(loss[0, 3:8]).mean()))
     assert np.isclose(found[0, 0], np.exp(np.log(loss[0, :3]).mean()))
     assert np.isclose(found[1, 6], np.exp(np.log(loss[1, 4:7]).mean())) and np.isnan(found[1, 7:]).all()
@@ -87,8 +88,8 @@ def test_smoothing_is_a_running_geometric_mean_that_stops_at_a_divergence() -> N
 
 def test_a_level_is_passed_for_good() -> None:
     steps = np.array([0, 1, 10, 100, 1000])
-    assert dynamics.last_above(np.array([1, 1, 0.1, 1, 0.01]), steps, 0.1) == pytest.approx(100 * 10**0.5)
-    assert np.isnan(dynamics.last_above(np.array([1, 1, 1, 1, 0.9]), steps, 0.5))
+    assert dynamics.find_passage(np.array([1, 1, 0.1, 1, 0.01]), steps, 0.1) == pytest.approx(100 * 10**0.5)
+    assert np.isnan(dynamics.find_passage(np.array([1, 1, 1, 1, 0.9]), steps, 0.5))
 
 
 # -- C6 ----------------------------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def catapult_runs(top: float) -> xr.Dataset:
 
 
 def test_the_catapults_band_is_found() -> None:
-    found = dynamics.catapults(catapult_runs(2.5))
+    found = dynamics.find_catapults(catapult_runs(2.5))
     step = np.exp(np.diff(np.log(np.geomspace(1e-4, 30, 140)))[0])
     assert np.allclose(found.critical / (10 * found.gamma**2), 1)
     assert ((found["first"] >= 1) & (found["first"] <= step)).all()
@@ -131,7 +132,7 @@ def test_a_catapult_has_every_one_of_its_marks(spoilt: str) -> None:
         runs["late_loss"] = runs.initial_loss * 0.9
     else:
         runs["status"] = runs.status + np.int8(1)
-    assert not dynamics.catapults(runs).catapult.any()
+    assert not dynamics.find_catapults(runs).catapult.any()
 
 
 # -- C7 ----------------------------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ def test_the_plateaus_exponents_are_those_planted(power: float, in_eta: float) -
 
 
 def test_a_plateau_without_an_end_is_none() -> None:
-    length = dynamics.plateau(planted(falling(length=150)))
+    length = dynamics.plateau_length(planted(falling(length=150)))
     wanted = 150 * length.gamma / length.eta * (0.2 / 0.799) ** 0.25
     assert np.isnan(length.where(wanted > 4500, drop=True)).all()
     seen = (wanted > 50) & (wanted < 3000) & np.isfinite(length)
@@ -198,14 +199,14 @@ def test_a_plateau_without_an_end_is_none() -> None:
 def test_steps_are_counted_where_they_were_planted(times: tuple[int, ...]) -> None:
     noise = np.exp(0.02 * np.random.default_rng(1).standard_normal(STEPS.size))
     curve = np.prod([1 - 0.9 * sigmoid(t, STEPS, 8) for t in times], axis=0)
-    found = dynamics.count_steps(dynamics.smoothed(curve * noise), STEPS)
+    found = dynamics.find_steps(dynamics.smooth_loss(curve * noise), STEPS)
     assert len(found) == len(times)  # a step on log axes is steepest a little after its half-time
     assert all(at < one < 2.2 * at for one, at in zip(found, times, strict=True))
 
 
 def test_no_fall_is_no_step_and_an_exponential_is_one() -> None:
-    assert len(dynamics.count_steps(np.ones(STEPS.size), STEPS)) == 0
-    assert len(dynamics.count_steps(np.exp(-STEPS / 100), STEPS)) == 1
+    assert len(dynamics.find_steps(np.ones(STEPS.size), STEPS)) == 0
+    assert len(dynamics.find_steps(np.exp(-STEPS / 100), STEPS)) == 1
 
 
 # -- C9 ----------------------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def edge_runs(settled: float) -> xr.Dataset:
 
 
 def test_the_edge_is_measured_in_units_of_the_stability_line() -> None:
-    found = dynamics.edge(edge_runs(1.1))
+    found = dynamics.measure_edge(edge_runs(1.1))
     assert np.allclose(found.start, 0.05) and np.allclose(found.settled, 1.1, rtol=0.01)
     assert np.allclose(found.turn, 200, rtol=0.06)
 
@@ -231,7 +232,7 @@ def test_the_edge_is_measured_in_units_of_the_stability_line() -> None:
 
 @pytest.mark.parametrize("power", [1.0, 0.8, 1.25])
 def test_the_best_exponent_is_the_planted_one(power: float) -> None:
-    found = dynamics.collapse(planted(falling(power, length=50 / 1e3 ** (power - 1))))
+    found = dynamics.fit_collapse(planted(falling(power, length=50 / 1e3 ** (power - 1))))
     assert found.best == pytest.approx(power, abs=0.02) and found.interval[0] <= found.best <= found.interval[1]
     assert found.at(power) < 0.1 * found.at(0.0)
     assert found.gammas == tuple(GAMMAS) and len(found.etas) == len(GAMMAS) and found.seeds == 3
@@ -243,13 +244,13 @@ def test_curves_that_fan_out_collapse_at_first_only() -> None:
         return first * (1 - 0.9 * sigmoid(80 * gamma**0.7 * 1e3**0.3 / eta, t, 8))
 
     runs = planted(fanning)
-    assert dynamics.collapse(runs, level=0.8).best == pytest.approx(1, abs=0.03)
-    assert dynamics.collapse(runs, level=0.5).best < 0.95
+    assert dynamics.fit_collapse(runs, level=0.8).best == pytest.approx(1, abs=0.03)
+    assert dynamics.fit_collapse(runs, level=0.5).best < 0.95
 
 
 def test_what_never_moves_does_not_collapse() -> None:
     with pytest.raises(ValueError, match="run more steps"):
-        dynamics.collapse(planted(lambda t, gamma, eta: 1 + 0 * t * gamma * eta))
+        dynamics.fit_collapse(planted(lambda t, gamma, eta: 1 + 0 * t * gamma * eta))
 
 
 def test_a_logarithm_grows_and_a_power_law_does_not() -> None:

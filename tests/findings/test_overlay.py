@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from richness.analysis import theory
-from richness.studies.solvable.overlay import laid_over
+from richness.studies.solvable.overlay import fit_overlay
 
 
 def planted(height: float, bend: float) -> xr.DataArray:
@@ -24,7 +24,7 @@ def curve(gamma: np.ndarray) -> np.ndarray:
 
 
 def test_one_constant_finds_the_height() -> None:
-    laid = laid_over(planted(40.0, 1.0), curve)
+    laid = fit_overlay(planted(40.0, 1.0), curve)
     assert laid.attrs["height"] == pytest.approx(40, rel=0.01) and laid.attrs["bend"] == 1
     assert laid.sizes["gamma"] == 16 and laid.attrs["rms"] < 0.005
     assert np.all((laid.low <= laid.measured) & (laid.measured <= laid.high))
@@ -32,7 +32,7 @@ def test_one_constant_finds_the_height() -> None:
 
 def test_two_constants_find_the_bend_too() -> None:
     boundary = planted(7.0, 0.05)
-    one, two = laid_over(boundary, curve), laid_over(boundary, curve, bend=True)
+    one, two = fit_overlay(boundary, curve), fit_overlay(boundary, curve, bend=True)
     assert two.attrs["bend"] == pytest.approx(0.05, rel=0.02) and two.attrs["height"] == pytest.approx(7, rel=0.02)
     assert two.attrs["rms"] < 0.01 < 0.2 < one.attrs["rms"]
     np.testing.assert_allclose(one.residual, np.log10(one.measured / one.model), atol=1e-12)
@@ -42,6 +42,6 @@ def test_two_constants_find_the_bend_too() -> None:
 def test_it_does_not_take_what_it_cannot_lay() -> None:
     boundary = planted(1.0, 1.0)
     with pytest.raises(ValueError, match="4 γ or more"):
-        laid_over(boundary.isel(gamma=slice(0, 4)), curve)
+        fit_overlay(boundary.isel(gamma=slice(0, 4)), curve)
     with pytest.raises(ValueError, match="one budget"):
-        laid_over(boundary.expand_dims(budget=[10]), curve)
+        fit_overlay(boundary.expand_dims(budget=[10]), curve)

@@ -15,13 +15,15 @@ what our reading of it gave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from richness.analysis.stats import Mean
 from richness.registry import study_modules
 from richness.runs import places, results
 
@@ -184,3 +186,50 @@ def ledger(load: Load | None = None) -> list[dict[str, Any]]:
     found += [claim.row() for claim in claims() if (claim.id, claim.part) not in done]
     places = {(claim.id, claim.part): place for place, claim in enumerate(claims())}
     return sorted(found, key=lambda row: places[row["id"], row["part"]])
+
+
+# -- a study's rows ----------------------------------------------------------------------------------------------------
+
+
+def scale_of(runs: xr.Dataset) -> str:
+    """The scale at which a result was made, as rows name it."""
+    return str(runs.attrs.get("scale", ""))
+
+
+def obtain_holding(load: Load, name: str, variables: Iterable[str]) -> xr.Dataset | str:
+    """A recipe's result that holds these variables, or the reason why there is none."""
+    runs = load_or_reason(load, name)
+    lacking = [] if isinstance(runs, str) else [variable for variable in variables if variable not in runs]
+    if lacking:
+        return f"{NOT_RUN}: {name} holds no {', '.join(lacking)}; `richness precompute {name}` makes it anew"
+    return runs
+
+
+def result_rows(
+    load: Load,
+    recipes: Iterable[str],
+    claims: Sequence[Claim],
+    measure: Callable[..., list[dict[str, Any]]],
+    variables: Iterable[str] = (),
+) -> list[dict[str, Any]]:
+    """The rows of claims that rest on results; where one of them is not to be had, a row a claim that says why.
+
+    Args:
+        recipes: whose results these are. measure: the results, in that order → the rows.
+        variables: what each of the results must hold.
+    """
+    got = [obtain_holding(load, name, tuple(variables)) for name in recipes]
+    for reason in got:
+        if isinstance(reason, str):
+            return [claim.row(reason=reason) for claim in claims]
+    return measure(*got)
+
+
+def mean_columns(mean: Mean, no_mean: str, no_interval: str = "one seed has no interval") -> dict[str, Any]:
+    """A mean as a row holds it: ``measured``, ``interval``, ``seeds``; or the reason why there is no mean, or no interval."""
+    if not mean.seeds:
+        return {"reason": no_mean}
+    known = {"measured": round_for_row(mean.value), "seeds": mean.seeds}
+    if not np.isfinite(mean.interval).all():
+        return known | {"reason": no_interval}
+    return known | {"interval": [round_for_row(end) for end in mean.interval], "reason": ""}

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from richness.analysis.exponents import Exponent
 from richness.plots import theme
 from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure
@@ -213,3 +214,134 @@ def say_nothing_drawn(why: str, runs: xr.Dataset, caption: str, label: str | Non
 def spread_of(values: np.ndarray, name: str, axis: int = -1) -> dict[str, np.ndarray]:
     """Mean, smallest and largest over seeds as the columns ``name``, ``name_low`` and ``name_high``."""
     return {name: values.mean(axis), f"{name}_low": values.min(axis), f"{name}_high": values.max(axis)}
+
+
+# -- more axes ---------------------------------------------------------------------------------------------------------
+
+
+def x_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
+    """A horizontal axis of one's own: a function of the field."""
+    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=axis)
+
+
+def y_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
+    """A vertical axis of one's own: a function of the field."""
+    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
+
+
+def switched_scale(when: str, then: Sequence[Any], otherwise: Sequence[Any], kind: str = "log") -> alt.Scale:
+    """A scale with one pair of ends where a condition on the controls holds, and another elsewhere."""
+    ends = [
+        alt.ExprRef(f"{when} ? {theme.significant(a)} : {theme.significant(b)}")
+        for a, b in zip(then, otherwise, strict=True)
+    ]
+    return alt.Scale(type=kind, domain=ends, nice=False)
+
+
+# -- more data and marks -----------------------------------------------------------------------------------------------
+
+
+def chart_named(name: str) -> alt.Chart:
+    """A chart of rows that the figure holds once, under a name: see `holding`."""
+    return alt.Chart(alt.NamedData(name=name))
+
+
+def holding(chart: Any, **tables: pd.DataFrame) -> Any:
+    """The finished figure with the tables that its charts name."""
+    return chart.properties(datasets={name: records(table) for name, table in tables.items()})
+
+
+def nearest_rows(chart: alt.Chart, away: str) -> alt.Chart:
+    """Only the rows that lie nearest to where a control stands; ``away`` is the expression of their distance from it."""
+    chart = chart.transform_calculate(away=away)
+    return chart.transform_joinaggregate(nearest="min(away)").transform_filter("datum.away == datum.nearest")
+
+
+def clipped(marks: alt.Chart) -> alt.Chart:
+    """The same marks, cut off at the panel's edge."""
+    marks = marks.copy()
+    marks.mark.clip = True
+    return marks
+
+
+def upright_rule(value: float, x: Channel, **mark: Any) -> alt.Chart:
+    """An upright line at a place of the horizontal axis."""
+    return chart_of([{"level": value}]).mark_rule(**mark).encode(x=x("level"))
+
+
+def text_at(
+    data: alt.Chart, x: float, y: float, field: str = "words:N", form: str | None = None, **mark: Any
+) -> alt.Chart:
+    """A row's text at a place of the panel, in pixels from its upper left corner."""
+    text = alt.Text(field, format=form) if form else alt.Text(field)
+    return data.mark_text(**mark).encode(x=alt.value(x), y=alt.value(y), text=text)
+
+
+def symbols(field: str, chosen: Mapping[str, str], legend: alt.Legend | None = None) -> alt.Shape:
+    """The symbols that names have of old: name → symbol."""
+    return alt.Shape(f"{field}:N", scale=alt.Scale(domain=list(chosen), range=list(chosen.values())), legend=legend)
+
+
+def tooltips(**said: str | tuple[str, str]) -> list[alt.Tooltip]:
+    """What a mark says when it is pointed at: field = its name, or its name and the format of its number."""
+    return [
+        alt.Tooltip(f"{field}:N", title=name)
+        if isinstance(name, str)
+        else alt.Tooltip(f"{field}:Q", title=name[0], format=name[1])
+        for field, name in said.items()
+    ]
+
+
+# -- more choices ------------------------------------------------------------------------------------------------------
+
+
+def slider(name: str, ends: tuple[float, float], step: float, title: str, start: float) -> alt.Parameter:
+    """A number on a slide."""
+    return alt.param(name=name, value=start, bind=alt.binding_range(min=ends[0], max=ends[1], step=step, name=title))
+
+
+def standing_at(control: alt.Parameter, start: Any) -> alt.Parameter:
+    """A control that stands elsewhere at first."""
+    return alt.param(name=control.name, value=start, bind=control.param.bind)
+
+
+# -- words and tables --------------------------------------------------------------------------------------------------
+
+
+def first_words(caption: str | None, otherwise: str) -> str:
+    """How a caption begins: as the chapter wants it, or as the figure would."""
+    return (caption or otherwise).rstrip()
+
+
+def conditions_by_name(results: Mapping[str, xr.Dataset]) -> str:
+    """Under what each of several results was measured, for a caption; a result without a name is the only one."""
+    return "; ".join(f"{name}: {conditions(runs)}" if name else conditions(runs) for name, runs in results.items())
+
+
+def fit_columns(one: Exponent) -> dict[str, float]:
+    """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
+    low, high = one.fit.window if one.fit else one.asked
+    return {
+        "γ from": low,
+        "γ to": high,
+        "exponent": one.fit.slope if one.fit else np.nan,
+        "95 % from": one.fit.interval[0] if one.fit else np.nan,
+        "95 % to": one.fit.interval[1] if one.fit else np.nan,
+        "predicted": one.predicted,
+        "theory, same γ": one.theory,
+    }
+
+
+# -- more levels -------------------------------------------------------------------------------------------------------
+
+
+def level_rules(data: alt.Chart, y: Any, **mark: Any) -> alt.Chart:
+    """Levels of theory, one a row; ``mark`` may change their look."""
+    return data.mark_rule(
+        **{"strokeDash": DASHES, "strokeWidth": 1.4, "stroke": theme.TEXT, "clip": True, **mark}
+    ).encode(y=y)
+
+
+def stability_rules(data: alt.Chart, y: Any) -> alt.Chart:
+    """Lines of stability, one a row."""
+    return level_rules(data, y, stroke=theme.STABILITY, strokeDash=[1, 0])

@@ -27,7 +27,16 @@ from numpy.typing import ArrayLike
 
 from richness.analysis.theory.common import largest_good, positive
 
-__all__ = ["BALANCED", "UNBALANCED", "Run", "convergent_eta", "initial_sharpness", "simulate", "stable_eta", "window"]
+__all__ = [
+    "BALANCED",
+    "UNBALANCED",
+    "Trajectory",
+    "convergent_eta",
+    "initial_sharpness",
+    "simulate",
+    "stable_eta",
+    "window",
+]
 
 Start = tuple[float, float]
 
@@ -64,8 +73,8 @@ def window(start: Start, gamma: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Run:
-    """Runs from one start; every array has the broadcast shape of γ and η.
+class Trajectory:
+    """Trajectories from one start; every array has the broadcast shape of γ and η.
 
     Attributes:
         output: f after the last step, NaN where diverged.
@@ -86,7 +95,7 @@ class Run:
         return np.abs(self.output - 1) < CONVERGED_WITHIN
 
 
-def simulate(start: Start, gamma: ArrayLike, eta: ArrayLike, steps: int = 1000, record: bool = False) -> Run:
+def simulate(start: Start, gamma: ArrayLike, eta: ArrayLike, steps: int = 1000, record: bool = False) -> Trajectory:
     """Run gradient descent from ``start`` in float64, all cells of γ and η (broadcast) at once.
 
     Raises:
@@ -113,10 +122,10 @@ def simulate(start: Start, gamma: ArrayLike, eta: ArrayLike, steps: int = 1000, 
         sharpness = np.where(alive, (u**2 + v**2) / gamma**2, np.nan)
         peak = np.where(alive, furthest**2 / 2, np.inf)
         if not record:
-            return Run(residual + 1, peak, sharpness)
+            return Trajectory(residual + 1, peak, sharpness)
         losses = np.stack([r**2 / 2 for r, _, _ in kept])
         along = np.stack([(a**2 + b**2) / gamma**2 for _, a, b in kept])
-    return Run(residual + 1, peak, sharpness, losses, np.where(np.isfinite(losses), along, np.nan))
+    return Trajectory(residual + 1, peak, sharpness, losses, np.where(np.isfinite(losses), along, np.nan))
 
 
 def convergent_eta(start: Start, gamma: ArrayLike, steps: int = 1000) -> np.ndarray:

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import t as student
 
 from richness.analysis import boundaries, theory
 from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
-from richness.analysis.ledger import Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import Claim, Load, mean_columns, obtain_holding, result_rows, scale_of, verdict
+from richness.analysis.stats import mean_over_seeds
 from richness.data import TASKS
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_fields
@@ -36,18 +37,18 @@ __all__ = [
     "READINGS",
     "SOURCES",
     "TAU",
-    "Source",
-    "above",
-    "exponents",
-    "large",
-    "one_step_size",
-    "outputs",
+    "SharpnessFit",
+    "count_above",
+    "count_large",
+    "count_outputs",
+    "find_widest_gap",
+    "fit_exponents",
+    "read_sharpness",
     "rows",
-    "share",
-    "sharpness",
-    "sides",
-    "stability",
-    "widest_gap",
+    "select_gamma",
+    "sides_of",
+    "stability_ratio",
+    "step_share",
 ]
 
 CHAPTER = "05-curvature"
@@ -73,18 +74,18 @@ _SIDES = {"lazy": boundaries.LAZY_WINDOWS, "rich": boundaries.RICH_WINDOWS}
 # -- the sharpness at the end ------------------------------------------------------------------------------------------
 
 
-def share(runs: xr.Dataset, reading: str) -> float:
+def step_share(runs: xr.Dataset, reading: str) -> float:
     """The share of the natural η at which a result's sharpness is compared in one of `READINGS`."""
     made = recipe_fields(runs)
     small, large = SHARES["digits8" if made["task"] == "digits" else made["task"], made["loss"]]
     return large if reading == "large step" else small
 
 
-def sharpness(runs: xr.Dataset, reading: str) -> xr.DataArray:
+def read_sharpness(runs: xr.Dataset, reading: str) -> xr.DataArray:
     """λ_max of the Hessian against γ in one of `READINGS`: (gamma, seed), in units of 1/lr_raw.
 
-    Read off at one `share` of the natural η between the nearest η on either side, log λ_max linear in log η; at equal τ, which
-    is for γ ≥ 1 alone, also between the nearest probed steps, linear in log t. NaN where one of the two runs has not
+    Read off at one `step_share` of the natural η between the nearest η on either side, log λ_max linear in log η; at equal τ,
+    which is for γ ≥ 1 alone, also between the nearest probed steps, linear in log t. NaN where one of the two runs has not
     converged (see `richness.analysis.boundaries.converged`: there training has not come to its end), or τ was not reached.
 
     Args:
@@ -99,7 +100,7 @@ def sharpness(runs: xr.Dataset, reading: str) -> xr.DataArray:
     if "sharpness" not in runs or "eta" not in runs.dims:
         raise ValueError("expected a sweep over a common η axis with the probe 'sharpness'; run one with both.")
     gammas, depth = runs.gamma.values.astype(float), int(recipe_fields(runs)["depth"])
-    etas = share(runs, reading) * natural_eta(gammas, depth)
+    etas = step_share(runs, reading) * natural_eta(gammas, depth)
     known = runs.sharpness.where(boundaries.converged(runs)).transpose("gamma", "eta", "seed", "step")
     with np.errstate(invalid="ignore", divide="ignore"):
         curves = _between(np.log10(runs.eta.values), np.log10(known.values), np.log10(etas))  # (gamma, seed, step)
@@ -134,37 +135,39 @@ def _at(steps: np.ndarray, curves: np.ndarray, wanted: np.ndarray) -> np.ndarray
     return _between(np.log10(steps[probed]), curves[..., probed].swapaxes(1, 2), np.log10(wanted))
 
 
-def stability(runs: xr.Dataset, reading: str) -> xr.DataArray:
-    """`sharpness` over the stability line 2/lr_raw of its step size: (gamma, seed)."""
+def stability_ratio(runs: xr.Dataset, reading: str) -> xr.DataArray:
+    """`read_sharpness` over the stability line 2/lr_raw of its step size: (gamma, seed)."""
     made = recipe_fields(runs)
-    lr_raw = int(made["width"]) * share(runs, reading) * natural_eta(runs.gamma, int(made["depth"]))
-    return sharpness(runs, reading) * lr_raw / 2
+    lr_raw = int(made["width"]) * step_share(runs, reading) * natural_eta(runs.gamma, int(made["depth"]))
+    return read_sharpness(runs, reading) * lr_raw / 2
 
 
-def exponents(runs: xr.Dataset, reading: str, part: str = "{side}") -> list[Exponent]:
+def fit_exponents(runs: xr.Dataset, reading: str, part: str = "{side}") -> list[Exponent]:
     """C11: the exponent of λ_max in γ, lazy and rich (rich alone at equal τ), each in two windows.
 
     Theory's slope over the same γ is that of the solvable model's λ* = L²(1+γ)^(2−2/L)/γ² at its minimum (L separate weights:
     1/L of it, the same slope).
 
     Args:
-        runs, reading: as for `sharpness`. part: the name of the claim's part, with the side in its place.
+        runs, reading: as for `read_sharpness`. part: the name of the claim's part, with the side in its place.
     """
     made = recipe_fields(runs)
     depth, loss = int(made["depth"]), str(made["loss"])
-    found = sharpness(runs, reading)
+    values = read_sharpness(runs, reading)
 
     def model(gamma: np.ndarray) -> np.ndarray:
         return theory.minimum_sharpness(depth, gamma, loss)
 
     return [
-        fit_exponent("C11", part.format(side=side), theory.predicted_exponent("C11", depth, side), found, window, model)
-        for side in sides(reading)
+        fit_exponent(
+            "C11", part.format(side=side), theory.predicted_exponent("C11", depth, side), values, window, model
+        )
+        for side in sides_of(reading)
         for window in _SIDES[side]
     ]
 
 
-def sides(reading: str) -> tuple[str, ...]:
+def sides_of(reading: str) -> tuple[str, ...]:
     """On which sides of γ = 1 a reading has a meaning."""
     return ("rich",) if reading == "equal τ" else tuple(_SIDES)
 
@@ -172,12 +175,12 @@ def sides(reading: str) -> tuple[str, ...]:
 # -- how many stand out ------------------------------------------------------------------------------------------------
 
 
-def outputs(runs: xr.Dataset) -> int:
+def count_outputs(runs: xr.Dataset) -> int:
     """C, the number of classes or target components of a result's task."""
     return TASKS[recipe_fields(runs)["task"]].outputs
 
 
-def one_step_size(runs: xr.Dataset, gamma: float) -> xr.Dataset:
+def select_gamma(runs: xr.Dataset, gamma: float) -> xr.Dataset:
     """What was measured of the networks at that γ, the nearest there is, where each γ was run at one η: (seed, step, ...).
 
     Steps at which no spectrum was taken are left out.
@@ -193,7 +196,7 @@ def one_step_size(runs: xr.Dataset, gamma: float) -> xr.Dataset:
     return here.isel(step=np.flatnonzero(here.top_eigenvalues.notnull().any(["seed", "eigenvalue"]).values))
 
 
-def above(top: xr.DataArray, share: float = LARGE) -> xr.DataArray:
+def count_above(top: xr.DataArray, share: float = LARGE) -> xr.DataArray:
     """How many of the eigenvalues are above ``share`` × λ_max; NaN where there is no λ_max.
 
     A lower bound where all that were kept are above.
@@ -205,12 +208,12 @@ def above(top: xr.DataArray, share: float = LARGE) -> xr.DataArray:
     return (top > share * largest).sum("eigenvalue").where(largest > 0)
 
 
-def large(top: xr.DataArray) -> xr.DataArray:
-    """`above` at the share `LARGE`, by which C12 is judged."""
-    return above(top, LARGE)
+def count_large(top: xr.DataArray) -> xr.DataArray:
+    """`count_above` at the share `LARGE`, by which C12 is judged."""
+    return count_above(top, LARGE)
 
 
-def widest_gap(top: xr.DataArray) -> xr.Dataset:
+def find_widest_gap(top: xr.DataArray) -> xr.Dataset:
     """The widest gap among the eigenvalues: ``count`` stand above it, and the next is smaller by the factor ``factor``.
 
     Args:
@@ -227,7 +230,7 @@ def widest_gap(top: xr.DataArray) -> xr.Dataset:
 
 
 @dataclass(frozen=True)
-class Source:
+class SharpnessFit:
     """Where a part of C11 comes from: one side of a recipe's result, in one reading."""
 
     claim: Claim
@@ -236,14 +239,14 @@ class Source:
     side: str
 
 
-def _sources() -> list[Source]:
+def _sources() -> list[SharpnessFit]:
     settings: list[tuple[str, str, str, int, tuple[str, ...]]]
     settings = [(f"L={depth}", "", final_sharpness_name(depth), depth, READINGS) for depth in (2, 3, 4)]
     below = ("small step", "equal τ")
     settings.append(("digits", ", 28×28 digits", "phase_portrait_mlp3_mse", 3, below))
     settings.append(("teacher", ", Gaussian teacher", final_sharpness_name(task="teacher"), 3, below))
     return [
-        Source(
+        SharpnessFit(
             Claim(
                 "C11",
                 f"{side} {name} {reading}",
@@ -257,11 +260,11 @@ def _sources() -> list[Source]:
         )
         for name, where, recipe, depth, readings in settings
         for reading in readings
-        for side in sides(reading)
+        for side in sides_of(reading)
     ]
 
 
-SOURCES: tuple[Source, ...] = tuple(_sources())
+SOURCES: tuple[SharpnessFit, ...] = tuple(_sources())
 
 _TASKS = {"digits8": "8×8 digits, C = 10", "teacher": "a teacher with C = 4 outputs"}
 _C12 = {
@@ -286,79 +289,63 @@ CLAIMS: tuple[Claim, ...] = (*(source.claim for source in SOURCES), *_C12.values
 
 def rows(load: Load) -> list[dict[str, Any]]:
     """The ledger's rows of C11 and C12."""
-    kept: dict[str, xr.Dataset | str] = {}
-    found = []
-    for source in SOURCES:
-        if source.recipe not in kept:
-            kept[source.recipe] = load_or_reason(load, source.recipe)
-        runs = kept[source.recipe]
-        if not isinstance(runs, str) and "sharpness" not in runs:
-            runs = f"the result of {source.recipe} holds no sharpness"
-        if isinstance(runs, str):
-            found.append(source.claim.row(reason=runs))
-            continue
-        part = [one for one in exponents(runs, source.reading, source.claim.part) if one.asked in _SIDES[source.side]]
-        found += exponent_rows(source.claim, part, str(runs.attrs.get("scale", "")))
-    return found + _outlier_rows({task: _spectra(load, spectra_name(task)) for task in _TASKS})
+    once = cache(load)
+    return [
+        *(
+            row
+            for source in SOURCES
+            for row in result_rows(
+                once, [source.recipe], [source.claim], partial(_exponent_rows, source), ["sharpness"]
+            )
+        ),
+        *_outlier_rows({task: obtain_holding(once, spectra_name(task), ["top_eigenvalues"]) for task in _TASKS}),
+    ]
 
 
-def _spectra(load: Load, recipe: str) -> xr.Dataset | str:
-    """A result with its eigenvalues, or the reason why there is none."""
-    runs = load_or_reason(load, recipe)
-    if not isinstance(runs, str) and "top_eigenvalues" not in runs:
-        return f"the result of {recipe} holds no eigenvalues"
-    return runs
+def _exponent_rows(source: SharpnessFit, runs: xr.Dataset) -> list[dict[str, Any]]:
+    windows = fit_exponents(runs, source.reading, source.claim.part)
+    here = [one for one in windows if one.asked in _SIDES[source.side]]
+    return exponent_rows(source.claim, here, scale_of(runs))
 
 
 def _outlier_rows(results: dict[str, xr.Dataset | str]) -> list[dict[str, Any]]:
     """C12's two parts, each judged on two streams: a row a stream, all with the part's one verdict."""
-    judges: dict[str, Callable[[xr.Dataset], tuple[np.ndarray, np.ndarray]]] = {"lazy": _stand_out, "rich": _grow_large}
-    found = []
-    for side, claim in _C12.items():
-        known = {task: judges[side](runs) for task, runs in results.items() if not isinstance(runs, str)}
-        together = (
-            verdict([bool(holds.all()) for _, holds in known.values()]) if len(known) == len(results) else "not-run"
-        )
-        for task, runs in results.items():
-            if isinstance(runs, str):
-                found.append(claim.row(reason=f"{_TASKS[task]}: {runs}"))
-                continue
-            counts = known[task][0]
-            gamma = LAZY if side == "lazy" else RICH
-            found.append(
-                claim.row(
-                    claim=f"{claim.sentence}; {_TASKS[task]}",
-                    measured=round_for_row(counts.mean()),
-                    **_mean_interval(counts),
-                    window=[gamma, gamma],
-                    seeds=int(counts.size),
-                    scale=str(runs.attrs.get("scale", "")),
-                    verdict=together,
-                )
-            )
-    return found
+    judges = {"lazy": (LAZY, _count_apart), "rich": (RICH, _count_rich)}
+    return [row for side, (gamma, judge) in judges.items() for row in _judged_rows(_C12[side], gamma, judge, results)]
+
+
+def _judged_rows(
+    claim: Claim,
+    gamma: float,
+    judge: Callable[[xr.Dataset], tuple[np.ndarray, np.ndarray]],
+    results: dict[str, xr.Dataset | str],
+) -> list[dict[str, Any]]:
+    known = {task: judge(runs) for task, runs in results.items() if not isinstance(runs, str)}
+    complete = len(known) == len(results)
+    together = verdict(bool(holds.all()) for _, holds in known.values()) if complete else "not-run"
+    made = []
+    for task, runs in results.items():
+        if isinstance(runs, str):
+            made.append(claim.row(reason=f"{_TASKS[task]}: {runs}"))
+            continue
+        shared = {"claim": f"{claim.sentence}; {_TASKS[task]}", "window": [gamma, gamma], "verdict": together}
+        counted = mean_columns(mean_over_seeds(known[task][0]), "one of the seeds diverged")
+        made.append(claim.row(**shared, scale=scale_of(runs), **counted))
+    return made
 
 
 def _last(runs: xr.Dataset, gamma: float) -> xr.DataArray:
-    return one_step_size(runs, gamma).top_eigenvalues.isel(step=-1)
+    return select_gamma(runs, gamma).top_eigenvalues.isel(step=-1)
 
 
-def _stand_out(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _count_apart(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """How many eigenvalues stand above the widest gap at the lazy end, a seed each, and whether the criterion holds."""
-    gap = widest_gap(_last(runs, LAZY))
-    holds = (abs(gap["count"] - outputs(runs)) <= 1) & (gap["factor"] >= GAP)
+    gap = find_widest_gap(_last(runs, LAZY))
+    holds = (abs(gap["count"] - count_outputs(runs)) <= 1) & (gap["factor"] >= GAP)
     return gap["count"].values, holds.values
 
 
-def _grow_large(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _count_rich(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """How many large eigenvalues there are at the rich end, a seed each, and whether the criterion holds."""
-    rich, lazy = large(_last(runs, RICH)), large(_last(runs, LAZY))
-    return rich.values, ((rich >= 2 * outputs(runs)) & (rich >= 2 * lazy)).values
-
-
-def _mean_interval(counts: np.ndarray) -> dict[str, Any]:
-    """The 95 % interval of the mean over seeds (Student's t), or why there is none."""
-    if counts.size < 2 or not np.isfinite(counts).all():
-        return {"interval": None, "reason": "no interval: fewer than two seeds, or one of them diverged"}
-    half = student.ppf(0.975, counts.size - 1) * counts.std(ddof=1) / np.sqrt(counts.size)
-    return {"interval": [round_for_row(counts.mean() - half), round_for_row(counts.mean() + half)], "reason": ""}
+    rich, lazy = count_large(_last(runs, RICH)), count_large(_last(runs, LAZY))
+    return rich.values, ((rich >= 2 * count_outputs(runs)) & (rich >= 2 * lazy)).values

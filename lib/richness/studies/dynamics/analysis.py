@@ -11,37 +11,36 @@ Intervals: for a mean over seeds Student's, at 95 %; for exponents the bootstrap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.signal import find_peaks
-from scipy.stats import t as student
 
 from richness.analysis import theory
 from richness.analysis.boundaries import CONVERGED_BELOW, STABLE_BELOW, Fit, Window
 from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
-from richness.analysis.ledger import NOT_RUN, WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import WITHIN, Claim, Load, mean_columns, result_rows, scale_of, verdict
+from richness.analysis.stats import Mean, mean_over_seeds, percentile_interval, resample_counts
 from richness.runs.results import STATUS, recipe_fields
 
 __all__ = [
     "CLAIMS",
     "Collapse",
-    "Mean",
     "alignment_rise",
-    "catapults",
-    "collapse",
-    "count_steps",
-    "edge",
-    "eta_exponent",
+    "find_catapults",
+    "find_steps",
+    "fit_collapse",
+    "fit_eta_exponent",
     "largest_eta",
     "log_growth",
-    "mean_over_seeds",
-    "plateau",
+    "measure_edge",
+    "plateau_length",
     "rows",
-    "smoothed",
+    "smooth_loss",
     "stability_ratio",
 ]
 
@@ -90,32 +89,10 @@ ALIGNMENT = {depth: f"silent_alignment_mlp{depth}" for depth in (2, 3, 4)}
 STEPS = {"teacher": ("steps_teacher_mlp3", 4), "staircase": ("steps_staircase_mlp3", 3)}
 
 
-# -- means and curves --------------------------------------------------------------------------------------------------
+# -- curves -------------------------------------------------------------------------------------------------------------
 
 
-class Mean(NamedTuple):
-    """A mean over seeds, its 95 % interval (Student's; infinitely wide for a single seed), and how many seeds."""
-
-    value: float
-    interval: tuple[float, float]
-    seeds: int
-
-    def within(self, low: float, high: float) -> bool:
-        """Whether the mean lies in [low, high]."""
-        return low <= self.value <= high
-
-
-def mean_over_seeds(values: Iterable[float]) -> Mean:
-    """The mean of what is finite; NaN of no seeds where nothing is."""
-    known = np.asarray([value for value in values if np.isfinite(value)], dtype=np.float64)
-    if known.size == 0:
-        return Mean(float("nan"), (float("nan"), float("nan")), 0)
-    mean = float(known.mean())
-    half = student.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size) if known.size > 1 else np.inf
-    return Mean(mean, (mean - half, mean + half), known.size)
-
-
-def smoothed(loss: np.ndarray, records: int = SMOOTHED) -> np.ndarray:
+def smooth_loss(loss: np.ndarray, records: int = SMOOTHED) -> np.ndarray:
     """Geometric running mean over so many records along the last axis, fewer at both ends; NaN from a divergence on."""
     half = records // 2
     logs = np.log(loss)
@@ -129,10 +106,10 @@ def smoothed(loss: np.ndarray, records: int = SMOOTHED) -> np.ndarray:
 def relative_loss(runs: xr.Dataset) -> xr.DataArray:
     """The smoothed loss over the loss at step 0, (gamma, eta, seed, step); NaN where a run diverged or was not made."""
     curves = runs.loss.transpose("gamma", "eta", "seed", "step").where(runs.status == STATUS["ok"])
-    return curves.copy(data=smoothed(curves.values.astype(np.float64))) / runs.initial_loss
+    return curves.copy(data=smooth_loss(curves.values.astype(np.float64))) / runs.initial_loss
 
 
-def last_above(curve: np.ndarray, steps: np.ndarray, level: float) -> float:
+def find_passage(curve: np.ndarray, steps: np.ndarray, level: float) -> float:
     """When a curve passes a level for good: the step, interpolated in log t and log loss; NaN if it never does.
 
     Args:
@@ -147,15 +124,20 @@ def last_above(curve: np.ndarray, steps: np.ndarray, level: float) -> float:
     return float(start * (steps[i + 1] / start) ** share)
 
 
-def plateau(runs: xr.Dataset, level: float = PLATEAU_LEVEL) -> xr.DataArray:
+def plateau_length(runs: xr.Dataset, level: float = PLATEAU_LEVEL) -> xr.DataArray:
     """The length of the plateau in steps, (gamma, eta, seed): until the loss is below ``level`` × the initial one for good.
 
     NaN where it has not ended by the last step, or the run diverged.
     """
     return xr.apply_ufunc(
-        lambda curve: last_above(curve, runs.step.values, level),
+        lambda curve: find_passage(curve, runs.step.values, level),
         relative_loss(runs), input_core_dims=[["step"]], vectorize=True,
     ).rename("plateau")  # fmt: skip
+
+
+def model_plateau(depth: int, gamma: np.ndarray) -> np.ndarray:
+    """The solvable model's plateau under MSE, in η·t: its escape time, until its loss is `PLATEAU_LEVEL` of the initial one."""
+    return theory.escape_time(depth, gamma, "mse", 1 - float(np.sqrt(PLATEAU_LEVEL)))
 
 
 def largest_eta(runs: xr.Dataset) -> xr.DataArray:
@@ -173,7 +155,7 @@ def stability_ratio(runs: xr.Dataset) -> xr.DataArray:
 # -- C6: catapults -----------------------------------------------------------------------------------------------------
 
 
-def catapults(runs: xr.Dataset) -> xr.Dataset:
+def find_catapults(runs: xr.Dataset) -> xr.Dataset:
     """Which runs catapulted: η above 2/(N λ₀), a loss that first rose, a sharpness that fell, and convergence all the same.
 
     Returns:
@@ -230,7 +212,7 @@ def alignment_rise(runs: xr.Dataset) -> xr.Dataset:
 
 
 def _rise(curve: np.ndarray, align: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    moved, fall = (last_above(curve, steps, level) for level in (1 - SILENT_LOSS, 0.5))
+    moved, fall = (find_passage(curve, steps, level) for level in (1 - SILENT_LOSS, 0.5))
     known = np.isfinite(align)
     if not (np.isfinite(moved) and np.isfinite(fall) and known.any()):
         return np.full(6, np.nan)
@@ -249,11 +231,11 @@ def _rise(curve: np.ndarray, align: np.ndarray, steps: np.ndarray) -> np.ndarray
 # -- C8: plateaus and steps --------------------------------------------------------------------------------------------
 
 
-def eta_exponent(length: xr.DataArray, window: Window, resamples: int = 2000, random_state: int = 0) -> Fit:
+def fit_eta_exponent(length: xr.DataArray, window: Window, resamples: int = 2000, random_state: int = 0) -> Fit:
     """The exponent of the plateau's length in η: at each γ and seed the slope of log t on log η, then their mean.
 
     Args:
-        length: (gamma, eta, seed), as :func:`plateau` gives it; a γ and seed count where three η or more were seen.
+        length: (gamma, eta, seed), as :func:`plateau_length` gives it; a γ and seed count where three η or more were seen.
         window: of γ, both ends included. resamples, random_state: of the bootstrap over seeds and γ.
 
     Raises:
@@ -272,10 +254,9 @@ def eta_exponent(length: xr.DataArray, window: Window, resamples: int = 2000, ra
     draws = np.random.default_rng(random_state)
     rows = draws.integers(len(gammas), size=(resamples, len(gammas), 1))
     columns = draws.integers(slopes.shape[1], size=(resamples, 1, slopes.shape[1]))
-    low, high = np.nanpercentile(np.nanmean(slopes[rows, columns], axis=(1, 2)), [2.5, 97.5])
     return Fit(
         slope=float(np.nanmean(slopes)),
-        interval=(float(low), float(high)),
+        interval=percentile_interval(np.nanmean(slopes[rows, columns], axis=(1, 2))),
         intercept=float("nan"),
         window=(float(gammas[0]), float(gammas[-1])),
         gammas=tuple(gammas.tolist()),
@@ -292,7 +273,7 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.polyfit(x[known], y[known], 1)[0]) if known.sum() >= 3 else float("nan")
 
 
-def count_steps(curve: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def find_steps(curve: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """When a loss curve takes its steps: the t of each peak of −d log L/d log t, (steps found,).
 
     The curve is smoothed as everywhere, read at equal distances of log t, and peaks count whose prominence is at least
@@ -321,14 +302,14 @@ def step_times(runs: xr.Dataset) -> list[dict[str, Any]]:
             for seed in runs.seed.values.tolist():
                 cell = {"gamma": gamma, "eta": eta, "seed": seed}
                 if int(runs.status.sel(cell)) == STATUS["ok"]:
-                    found.append(cell | {"times": count_steps(loss.sel(cell).values, runs.step.values)})
+                    found.append(cell | {"times": find_steps(loss.sel(cell).values, runs.step.values)})
     return found
 
 
 # -- C9: the edge of stability -----------------------------------------------------------------------------------------
 
 
-def edge(runs: xr.Dataset) -> xr.Dataset:
+def measure_edge(runs: xr.Dataset) -> xr.Dataset:
     """λ_max·lr_raw/2 at the start and over the second half of a run, (gamma, eta, seed).
 
     Returns:
@@ -386,7 +367,7 @@ class Collapse:
 EXPONENTS = np.round(np.arange(0.0, 1.5001, 0.025), 3)
 
 
-def collapse(
+def fit_collapse(
     runs: xr.Dataset,
     window: Window = (0.0, np.inf),
     level: float = PLATEAU_LEVEL,
@@ -420,15 +401,12 @@ def collapse(
     squares = np.stack([spreads.values(a) for a in EXPONENTS])  # (a, seed, curve, x)
     scores = _scores(squares, np.ones((1, len(curves))), np.ones((1, squares.shape[1])))[0]
     draws = np.random.default_rng(random_state)
-    of_gamma, of_seed = (
-        draws.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float) for n in (len(curves), squares.shape[1])
-    )
+    of_gamma, of_seed = (resample_counts(draws, resamples, size) for size in (len(curves), squares.shape[1]))
     spread = (of_gamma > 0).sum(axis=1) > 1
     bests = [_lowest(EXPONENTS, score) for score in _scores(squares, of_gamma[spread], of_seed[spread])]
-    interval = tuple(float(end) for end in np.percentile(bests, [2.5, 97.5]))
     return Collapse(
-        EXPONENTS, scores, _lowest(EXPONENTS, scores), (interval[0], interval[1]), floor, tuple(map(float, gammas)),
-        tuple(etas), squares.shape[1],
+        EXPONENTS, scores, _lowest(EXPONENTS, scores), percentile_interval(np.array(bests)), floor,
+        tuple(map(float, gammas)), tuple(etas), squares.shape[1],
     )  # fmt: skip
 
 
@@ -457,7 +435,7 @@ class _Curves:
     def _passes(self, curve: int, seed: int, level: float) -> float:
         """log t at which a curve passes a level for good."""
         values = 10.0 ** self.loss[curve, seed]
-        at = last_above(
+        at = find_passage(
             np.append(values, 0.0 * values[-1] + 1e-30), np.append(np.exp(self.log_t), np.exp(self.log_t[-1])), level
         )
         return float(np.log(at))
@@ -517,17 +495,17 @@ def log_growth(runs: xr.Dataset, window: Window, resamples: int = 500, random_st
 
     every = growth(np.arange(y.shape[0]), np.arange(y.shape[1]))
     drawn = [growth(*(draws.integers(n, size=(n,)) for n in y.shape)) for _ in range(resamples)]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
     gammas = tau.gamma.values
     return Fit(
-        every, (float(low), float(high)), float("nan"), (float(gammas[0]), float(gammas[-1])), tuple(gammas.tolist()),
-        x.size, y.shape[1], float("nan"), "Slope of τ on ln γ over the mean τ; 95 % bootstrap over seeds and γ.",
+        every, percentile_interval(np.array(drawn)), float("nan"), (float(gammas[0]), float(gammas[-1])),
+        tuple(gammas.tolist()), x.size, y.shape[1], float("nan"),
+        "Slope of τ on ln γ over the mean τ; 95 % bootstrap over seeds and γ.",
     )  # fmt: skip
 
 
 def _plateau_tau(runs: xr.Dataset) -> xr.DataArray:
     """The plateau's end as τ = η·t/γ at each γ's largest η, (gamma, seed)."""
-    length, chosen = plateau(runs), largest_eta(runs)
+    length, chosen = plateau_length(runs), largest_eta(runs)
     return (length.where(length.eta == chosen).max("eta") * chosen / length.gamma).rename("tau")
 
 
@@ -544,7 +522,7 @@ _LOGARITHM = f"above {LOG_GROWTH:g}; at L = 3 within ±{LOG_GROWTH:g}"
 _AT_EDGE = f"from {EDGE[0]:g} to {EDGE[1]:g}, from below {EDGE_START:g} at the start"
 
 
-def _part(name: str, stream: str) -> str:
+def _name_part(name: str, stream: str) -> str:
     """A part's name; digits8, where the settings were chosen, goes without saying."""
     return name if stream == "digits8" else f"{name}, {stream}"
 
@@ -556,7 +534,7 @@ CLAIMS = (
         for depth in ALIGNMENT
     ),
     *(
-        _claim("C8", _part(part, stream), f"plateau's length: exponent in {sign} ({stream})", value)
+        _claim("C8", _name_part(part, stream), f"plateau's length: exponent in {sign} ({stream})", value)
         for stream in STREAMS
         for part, sign, value in (("gamma", "γ", 1.0), ("eta", "η", -1.0))
     ),
@@ -564,7 +542,10 @@ CLAIMS = (
     _claim("C9", "digits8", "λ_max·lr_raw/2 over the second half of a rich run (batches of 64, then 512)", _AT_EDGE),
     _claim("C9", "staircase", "the same on the Boolean staircase (γ = 10, then 100)", _AT_EDGE),
     *(
-        _claim("C10", _part(level, stream), f"exponent a that lays γ's curves together in t·η·γ^(−a), {level} ({stream})", 1.0)
+        _claim(
+            "C10", _name_part(level, stream),
+            f"exponent a that lays γ's curves together in t·η·γ^(−a), {level} ({stream})", 1.0,
+        )
         for stream in STREAMS
         for level in COLLAPSE_LEVELS
     ),
@@ -573,118 +554,107 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def rows(load: Load, *ids: str) -> list[dict[str, Any]]:
-    """The ledger's rows of C6 to C10, or of those claims that are named."""
-    measured = {
-        "C6": (_catapult_rows,),
-        "C7": (_alignment_rows,),
-        "C8": (_plateau_rows, _step_rows),
-        "C9": (_edge_rows,),
-        "C10": (_collapse_rows, _log_rows),
-    }
-    return [row for claim in ids or measured for make in measured[claim] for row in make(load)]
-
-
 def _of(id: str, part: str) -> Claim:
     return next(claim for claim in CLAIMS if (claim.id, claim.part) == (id, part))
 
 
-def _result(load: Load, name: str, *probes: str) -> xr.Dataset | str:
-    """A recipe's result that holds its curves and these probes, or the reason why there is none."""
-    runs = load_or_reason(load, name)
-    if isinstance(runs, str):
-        return runs
-    lacking = [variable for variable in ("loss", *probes) if variable not in runs]
-    return (
-        f"{NOT_RUN}: {name} holds no {', '.join(lacking)}; `richness precompute {name}` makes it anew"
-        if lacking
-        else runs
-    )
+def rows(load: Load, *ids: str) -> list[dict[str, Any]]:
+    """The ledger's rows of C6 to C10, or of those claims that are named."""
+    once = cache(load)
+    return [
+        row
+        for part in _parts()
+        if not ids or part.claims[0].id in ids
+        for row in result_rows(once, part.recipes, part.claims, part.measure, ("loss", *part.probes))
+    ]
 
 
-def _measured(claim: Claim, cases: Sequence[tuple[Mean, Window, bool]], scale: str) -> list[dict[str, Any]]:
-    """The rows of one part, one a case: a mean over seeds, the γ it is of, and whether the criterion holds there."""
-    seen = [case for case in cases if case[0].seeds]
-    together = verdict(holds for mean, _, holds in cases) if seen else "not-run"
-    made = []
-    for mean, window, _ in cases:
-        known: dict[str, Any] = {"scale": scale, "verdict": together, "window": list(window), "seeds": mean.seeds}
-        if mean.seeds:
-            known["measured"] = round_for_row(mean.value)
-            wide = not np.isfinite(mean.interval).all()
-            known |= (
-                {"reason": "one seed has no interval"}
-                if wide
-                else {"reason": "", "interval": [round_for_row(end) for end in mean.interval]}
-            )
-        else:
-            known["reason"] = "nothing to measure: no run got that far"
-        made.append(claim.row(**known))
-    return made
+@dataclass(frozen=True)
+class _Part:
+    """Claims of one id, the recipes whose results they rest on, and how these become rows."""
+
+    claims: tuple[Claim, ...]
+    recipes: tuple[str, ...]
+    measure: Callable[..., list[dict[str, Any]]]
+    probes: tuple[str, ...] = ()
 
 
-def _missing(claims: Iterable[Claim], *found: xr.Dataset | str) -> list[dict[str, Any]] | None:
-    """Rows with the reason, where one of the results is not there."""
-    reasons = [result for result in found if isinstance(result, str)]
-    return [claim.row(reason=reasons[0]) for claim in claims] if reasons else None
+@dataclass(frozen=True)
+class _Case:
+    """One of the two settings in which a criterion is judged: a mean over seeds, the γ it is of, and whether it holds."""
+
+    mean: Mean
+    window: Window
+    holds: bool
+    lacking: str = "nothing to measure: no run got that far"
 
 
-def _scale(runs: xr.Dataset) -> str:
-    return str(runs.attrs.get("scale", ""))
+def _parts() -> list[_Part]:
+    """Everything that is measured for the ledger, in its order."""
+    rich, richer = partial(_edge_cases, (10.0, 10.0)), partial(_edge_cases, (10.0, 100.0))
+    edge = "edge_of_stability_mlp3"
+    return [
+        _judge("C6", "whole", ["catapult_mlp3_mse"], _catapult_cases, "sharpness"),
+        *(_judge("C7", f"L = {depth}", [name], _alignment_cases, "ntk_alignment") for depth, name in ALIGNMENT.items()),
+        *(_plateau_part(stream) for stream in STREAMS),
+        _judge("C8", "steps", [name for name, _ in STEPS.values()], _step_cases),
+        _judge("C9", "digits8", [edge, f"{edge}_large_batch"], rich, "sharpness"),
+        _judge("C9", "staircase", [f"{edge}_staircase"] * 2, richer, "sharpness"),
+        *(_collapse_part(stream) for stream in STREAMS),
+        _judge("C10", "score", STREAMS.values(), _score_cases),
+        _judge("C10", "L = 2", ["collapse_mlp2", STREAMS["digits8"]], _growth_cases),
+    ]
 
 
-def _catapult_rows(load: Load) -> list[dict[str, Any]]:
-    claim, runs = _of("C6", "whole"), _result(load, "catapult_mlp3_mse", "sharpness")
-    if isinstance(runs, str):
-        return [claim.row(reason=runs)]
-    last = catapults(runs)["last"]
-    cases = []
+def _judge(id: str, part: str, recipes: Iterable[str], measure: Callable[..., list[_Case]], *probes: str) -> _Part:
+    """A claim's part that has a criterion instead of an exponent: a row a case, all with the part's one verdict."""
+    claim = _of(id, part)
+
+    def make(*results: xr.Dataset) -> list[dict[str, Any]]:
+        cases = measure(*results)
+        together = verdict(case.holds for case in cases) if any(case.mean.seeds for case in cases) else "not-run"
+        shared = {"scale": scale_of(results[0]), "verdict": together}
+        return [
+            claim.row(**shared, window=list(case.window), **mean_columns(case.mean, case.lacking)) for case in cases
+        ]
+
+    return _Part((claim,), tuple(recipes), make, probes)
+
+
+def _catapult_cases(runs: xr.Dataset) -> list[_Case]:
+    last, cases = find_catapults(runs)["last"], []
     for low, high in CATAPULT_WINDOWS:
         inside = last.sel(gamma=slice(low * (1 - 1e-6), high * (1 + 1e-6)))
-        seeds = xr.DataArray(np.log(inside)).mean(
-            "gamma"
-        )  # geometric over the γ at which there is one; then over seeds
-        logs = mean_over_seeds(seeds.values)
-        mean = _moved(logs, np.exp)
+        # geometric over the γ at which there is one; then over seeds
+        logs = xr.DataArray(np.log(inside)).mean("gamma")
+        mean = _exponential(mean_over_seeds(logs.values, lost="leave out"))
         seen = float(np.isfinite(inside).mean()) if inside.size else 0.0
-        cases.append((mean, (low, high), seen >= 0.5 and mean.within(*CATAPULT_BAND)))
-    return _measured(claim, cases, _scale(runs))
+        cases.append(_Case(mean, (low, high), seen >= 0.5 and mean.within(*CATAPULT_BAND)))
+    return cases
 
 
-def _moved(mean: Mean, move: Callable[[float], float]) -> Mean:
-    """A mean and its interval moved by an increasing function."""
-    low, high = mean.interval
-    return Mean(float(move(mean.value)), (float(move(low)), float(move(high))), mean.seeds)
+def _exponential(logs: Mean) -> Mean:
+    """The geometric mean and its interval, from those of the logarithms."""
+    low, high = logs.interval
+    return Mean(float(np.exp(logs.value)), (float(np.exp(low)), float(np.exp(high))), logs.seeds)
 
 
-def _alignment_rows(load: Load) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    for depth, name in ALIGNMENT.items():
-        claim, runs = _of("C7", f"L = {depth}"), _result(load, name, "ntk_alignment")
-        if isinstance(runs, str):
-            made.append(claim.row(reason=runs))
-            continue
-        share = alignment_rise(runs)["share"].max("eta")  # a γ was run at one η
-        means = {float(g): mean_over_seeds(share.sel(gamma=g).values) for g in share.gamma.values}
-        control, *rich = sorted(means)
-        silent = means[control].value < SILENT_SHARE and not means[control].interval[1] > SILENT_SHARE
-        cases = [(means[g], (g, g), silent and means[g].interval[0] > SILENT_SHARE) for g in rich]
-        made += _measured(claim, cases, _scale(runs))
-    return made
+def _alignment_cases(runs: xr.Dataset) -> list[_Case]:
+    share = alignment_rise(runs)["share"].max("eta")  # a γ was run at one η
+    means = {float(g): mean_over_seeds(share.sel(gamma=g).values, lost="leave out") for g in share.gamma.values}
+    control, *rich = sorted(means)
+    silent = means[control].value < SILENT_SHARE and not means[control].interval[1] > SILENT_SHARE
+    return [_Case(means[g], (g, g), silent and means[g].interval[0] > SILENT_SHARE) for g in rich]
 
 
-def _plateau_rows(load: Load) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    for stream, name in STREAMS.items():
-        runs = _result(load, name)
-        claims = [_of("C8", _part("gamma", stream)), _of("C8", _part("eta", stream))]
-        missing = _missing(claims, runs)
-        if missing or isinstance(runs, str):
-            made += missing or []
-            continue
-        for claim, windows in zip(claims, plateau_exponents(runs, stream), strict=True):
-            made += exponent_rows(claim, windows, _scale(runs))
-    return made
+def _plateau_part(stream: str) -> _Part:
+    claims = (_of("C8", _name_part("gamma", stream)), _of("C8", _name_part("eta", stream)))
+
+    def make(runs: xr.Dataset) -> list[dict[str, Any]]:
+        both = zip(claims, plateau_exponents(runs, stream), strict=True)
+        return [row for claim, windows in both for row in exponent_rows(claim, windows, scale_of(runs))]
+
+    return _Part(claims, (STREAMS[stream],), make)
 
 
 def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[Exponent], list[Exponent]]:
@@ -694,88 +664,54 @@ def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[E
 
     Beside the first stands the solvable model's slope of its escape time over the same γ.
     """
-    depth, length = int(recipe_fields(runs)["depth"]), plateau(runs)
+    depth, length = int(recipe_fields(runs)["depth"]), plateau_length(runs)
     time = np.exp(np.log(length * length.eta).mean("eta"))
-    level = 1 - float(np.sqrt(PLATEAU_LEVEL))
-
-    def model(gamma: np.ndarray) -> np.ndarray:
-        return theory.escape_time(depth, gamma, "mse", level)
-
-    in_gamma = [fit_exponent("C8", _part("gamma", stream), 1.0, time, window, model) for window in RICH_WINDOWS]
+    model = partial(model_plateau, depth)
+    in_gamma = [fit_exponent("C8", _name_part("gamma", stream), 1.0, time, window, model) for window in RICH_WINDOWS]
     in_eta = [
-        fit_exponent("C8", _part("eta", stream), -1.0, length, window, None, eta_exponent) for window in RICH_WINDOWS
+        fit_exponent("C8", _name_part("eta", stream), -1.0, length, window, None, fit_eta_exponent)
+        for window in RICH_WINDOWS
     ]
     return in_gamma, in_eta
 
 
-def _step_rows(load: Load) -> list[dict[str, Any]]:
-    claim = _of("C8", "steps")
-    results = {stream: _result(load, name) for stream, (name, _) in STEPS.items()}
-    missing = _missing([claim], *results.values())
-    if missing:
-        return missing
-    cases, scale = [], ""
-    for stream, runs in results.items():
-        assert not isinstance(runs, str)
-        scale, found = _scale(runs), step_times(runs)
-        richest, eta = max(((row["gamma"], row["eta"]) for row in found), default=(np.nan, np.nan))
-        mean = mean_over_seeds(len(row["times"]) for row in found if (row["gamma"], row["eta"]) == (richest, eta))
-        cases.append((mean, (richest, richest), mean.value == STEPS[stream][1]))
-    return _measured(claim, cases, scale)
+def _step_cases(*results: xr.Dataset) -> list[_Case]:
+    cases = []
+    for runs, (_, parts) in zip(results, STEPS.values(), strict=True):
+        seen = step_times(runs)
+        richest, eta = max(((row["gamma"], row["eta"]) for row in seen), default=(np.nan, np.nan))
+        counts = [len(row["times"]) for row in seen if (row["gamma"], row["eta"]) == (richest, eta)]
+        mean = mean_over_seeds(counts)
+        cases.append(_Case(mean, (richest, richest), mean.value == parts))
+    return cases
 
 
-def _edge_rows(load: Load) -> list[dict[str, Any]]:
-    plan = {
-        "digits8": (("edge_of_stability_mlp3", 10.0), ("edge_of_stability_mlp3_large_batch", 10.0)),
-        "staircase": (("edge_of_stability_mlp3_staircase", 10.0), ("edge_of_stability_mlp3_staircase", 100.0)),
-    }
-    made: list[dict[str, Any]] = []
-    for part, settings in plan.items():
-        claim, results = _of("C9", part), [_result(load, name, "sharpness") for name, _ in settings]
-        missing = _missing([claim], *results)
-        if missing:
-            made += missing
-            continue
-        cases, scale = [], ""
-        for runs, (_, gamma) in zip(results, settings, strict=True):
-            assert not isinstance(runs, str)
-            scale = _scale(runs)
-            found, eta = edge(runs).sel(gamma=gamma), largest_eta(runs).sel(gamma=gamma)
-            found = found.sel(eta=float(eta)) if np.isfinite(eta) else found.isel(eta=-1)
-            mean = mean_over_seeds(found.settled.values)
-            cases.append((mean, (gamma, gamma), mean.within(*EDGE) and float(found.start.max()) < EDGE_START))
-        made += _measured(claim, cases, scale)
-    return made
+def _edge_cases(gammas: tuple[float, float], *results: xr.Dataset) -> list[_Case]:
+    cases = []
+    for runs, gamma in zip(results, gammas, strict=True):
+        reached, eta = measure_edge(runs).sel(gamma=gamma), largest_eta(runs).sel(gamma=gamma)
+        reached = reached.sel(eta=float(eta)) if np.isfinite(eta) else reached.isel(eta=-1)
+        mean = mean_over_seeds(reached.settled.values, lost="leave out")
+        cases.append(_Case(mean, (gamma, gamma), mean.within(*EDGE) and float(reached.start.max()) < EDGE_START))
+    return cases
 
 
-def _collapse_rows(load: Load) -> list[dict[str, Any]]:
-    results = {stream: _result(load, name) for stream, name in STREAMS.items()}
-    made: list[dict[str, Any]] = []
-    for stream, runs in results.items():
-        for name, level in COLLAPSE_LEVELS.items():
-            claim = _of("C10", _part(name, stream))
-            if isinstance(runs, str):
-                made.append(claim.row(reason=runs))
-                continue
-            found = [_best_exponent(runs, claim.part, window, level) for window in RICH_WINDOWS]
-            made += exponent_rows(claim, found, _scale(runs))
-    claim = _of("C10", "score")
-    missing = _missing([claim], *results.values())
-    if missing:
-        return made + missing
-    cases, scale = [], ""
-    for runs in results.values():
-        assert not isinstance(runs, str)
-        scale = _scale(runs)
-        ratios = mean_over_seeds(score_ratio(runs.isel(seed=[s])) for s in range(runs.sizes["seed"]))
-        window = (float(runs.gamma[0]), float(runs.gamma[-1]))
-        cases.append((ratios, window, ratios.interval[1] < SCORE_BELOW))
-    return made + _measured(claim, cases, scale)
+def _collapse_part(stream: str) -> _Part:
+    claims = {_of("C10", _name_part(name, stream)): level for name, level in COLLAPSE_LEVELS.items()}
+
+    def make(runs: xr.Dataset) -> list[dict[str, Any]]:
+        made = []
+        for claim, level in claims.items():
+            exponents = [_best_exponent(runs, claim.part, window, level) for window in RICH_WINDOWS]
+            made += exponent_rows(claim, exponents, scale_of(runs))
+        return made
+
+    return _Part(tuple(claims), (STREAMS[stream],), make)
 
 
 def _best_exponent(runs: xr.Dataset, part: str, window: Window, level: float) -> Exponent:
     try:
-        found = collapse(runs, window, level)
+        found = fit_collapse(runs, window, level)
     except ValueError as why:
         return Exponent("C10", part, 1.0, float("nan"), window, None, str(why))
     return Exponent("C10", part, 1.0, 1.0, window, found.fit)
@@ -784,27 +720,31 @@ def _best_exponent(runs: xr.Dataset, part: str, window: Window, level: float) ->
 def score_ratio(runs: xr.Dataset) -> float:
     """The collapse's score in τ (a = 1) over that without γ (a = 0); NaN where nothing can be compared."""
     try:
-        found = collapse(runs, resamples=1)
+        found = fit_collapse(runs, resamples=1)
     except ValueError:
         return float("nan")
     without = found.at(0.0)
     return found.at(1.0) / without if without > 0 else float("nan")
 
 
-def _log_rows(load: Load) -> list[dict[str, Any]]:
-    claim = _of("C10", "L = 2")
-    two, three = _result(load, "collapse_mlp2"), _result(load, STREAMS["digits8"])
-    missing = _missing([claim], two, three)
-    if missing or isinstance(two, str) or isinstance(three, str):
-        return missing or []
-    windows = []
+def _score_cases(*results: xr.Dataset) -> list[_Case]:
+    cases = []
+    for runs in results:
+        one_by_one = (score_ratio(runs.isel(seed=[s])) for s in range(runs.sizes["seed"]))
+        mean = mean_over_seeds(one_by_one, lost="leave out")
+        window = (float(runs.gamma[0]), float(runs.gamma[-1]))
+        cases.append(_Case(mean, window, mean.interval[1] < SCORE_BELOW))
+    return cases
+
+
+def _growth_cases(two: xr.Dataset, three: xr.Dataset) -> list[_Case]:
+    cases = []
     for window in RICH_WINDOWS:
         try:
             shallow, deep = log_growth(two, window), log_growth(three, window)
         except ValueError as why:
-            windows.append((Mean(float("nan"), (np.nan, np.nan), 0), window, False, str(why)))
+            cases.append(_Case(mean_over_seeds([]), window, False, str(why)))
             continue
         holds = shallow.interval[0] > LOG_GROWTH and abs(deep.slope) <= LOG_GROWTH
-        windows.append((Mean(shallow.slope, shallow.interval, shallow.seeds), shallow.window, holds, ""))
-    made = _measured(claim, [case[:3] for case in windows], _scale(two))
-    return [row | ({"reason": case[3]} if case[3] else {}) for row, case in zip(made, windows, strict=True)]
+        cases.append(_Case(Mean(shallow.slope, shallow.interval, shallow.seeds), shallow.window, holds))
+    return cases

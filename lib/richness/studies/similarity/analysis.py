@@ -10,7 +10,7 @@ alike than its seeds. `TOLERANCE` is what the ledger's rule for exponents allows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ import torch
 import xarray as xr
 
 from richness import measure
-from richness.analysis.ledger import WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import WITHIN, Claim, Load, load_or_reason, round_for_row, scale_of, verdict
+from richness.analysis.stats import percentile_interval
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_of
 
@@ -31,13 +32,13 @@ __all__ = [
     "SETTINGS",
     "TOLERANCE",
     "Comparison",
-    "alike",
-    "clocks",
-    "comparisons",
-    "mean_of",
-    "networks",
-    "outliers",
-    "rescaling",
+    "compare_clocks",
+    "compare_groups",
+    "compare_pairs",
+    "match_clocks",
+    "mean_over_pairs",
+    "measure_outliers",
+    "pick_networks",
     "rows",
 ]
 
@@ -61,7 +62,7 @@ _SLACK = 1 + 1e-6  # a γ on the border of a group belongs to it, whichever way 
 # -- networks side by side ---------------------------------------------------------------------------------------------
 
 
-def networks(runs: xr.Dataset) -> xr.Dataset:
+def pick_networks(runs: xr.Dataset) -> xr.Dataset:
     """One network for each γ and seed, (gamma, seed, step, ...): that whose η is nearest to the middle of the recipe's band.
 
     ``eta`` becomes a coordinate of γ. Networks that diverged are NaN from then on.
@@ -75,11 +76,11 @@ def networks(runs: xr.Dataset) -> xr.Dataset:
     return kept.isel(eta=nearest).reset_coords("eta").set_coords("eta")
 
 
-def clocks(runs: xr.Dataset, steps: Sequence[int] | None = None) -> xr.Dataset:
+def match_clocks(runs: xr.Dataset, steps: Sequence[int] | None = None) -> xr.Dataset:
     """Which recorded steps to compare: the same t for all, or those at which τ = ηt/γ is that of the richest network.
 
     Args:
-        runs: from `networks`.
+        runs: from `pick_networks`.
         steps: of the richest network; those recorded that are at least a hundredth of T, if None.
 
     Returns:
@@ -99,13 +100,13 @@ def clocks(runs: xr.Dataset, steps: Sequence[int] | None = None) -> xr.Dataset:
     )
 
 
-def alike(runs: xr.Dataset, places: xr.DataArray | None = None) -> xr.DataArray:
+def compare_pairs(runs: xr.Dataset, places: xr.DataArray | None = None) -> xr.DataArray:
     """R² between outputs and CKA between the layers of all pairs of networks, at one time.
 
     Under cross-entropy the function is what is predicted: the classes' probabilities, softmax(f), less those at step 0, 1/K.
 
     Args:
-        runs: from `networks`. places: each γ's place on the axis ``step``, −1 for none; the last for all, if None.
+        runs: from `pick_networks`. places: each γ's place on the axis ``step``, −1 for none; the last for all, if None.
 
     Returns:
         (measure, gamma, other_gamma, seed, other_seed): ``measure`` is ``R²``, ``CKA 1`` (the first hidden layer) and so on.
@@ -144,7 +145,7 @@ def _by_seed(table: xr.DataArray, one: tuple[float, float], other: tuple[float, 
     return means.transpose(..., "seed", "other_seed").values
 
 
-def mean_of(by_seed: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def mean_over_pairs(by_seed: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """The mean over pairs of different seeds of (..., seed, other_seed), each seed counted ``weights`` times, (..., seed)."""
     seeds = by_seed.shape[-1]
     weights = np.ones(seeds) if weights is None else weights
@@ -154,22 +155,21 @@ def mean_of(by_seed: np.ndarray, weights: np.ndarray | None = None) -> np.ndarra
         return np.asarray((np.where(pairs > 0, by_seed, 0) * pairs).sum(axis=(-2, -1)) / total)
 
 
-class Mean(NamedTuple):
+class PairMean(NamedTuple):
     """Over pairs of different seeds, with its 95 % interval."""
 
     value: float
     interval: tuple[float, float]
 
 
-def _mean(by_seed: np.ndarray) -> Mean:
+def bootstrap_over_seeds(by_seed: np.ndarray) -> PairMean:
     """With an interval from drawing the seeds again with replacement; pairs of a seed with itself never count."""
-    value, seeds = float(mean_of(by_seed)), by_seed.shape[-1]
+    value, seeds = float(mean_over_pairs(by_seed)), by_seed.shape[-1]
     if not np.isfinite(value):
-        return Mean(value, (np.nan, np.nan))
+        return PairMean(value, (np.nan, np.nan))
     draws = np.random.default_rng(0).integers(seeds, size=(_RESAMPLES, seeds))
     weights = np.stack([(draws == s).sum(axis=1) for s in range(seeds)], axis=1).astype(float)
-    low, high = np.nanquantile(mean_of(by_seed, weights), [0.025, 0.975])
-    return Mean(value, (float(low), float(high)))
+    return PairMean(value, percentile_interval(mean_over_pairs(by_seed, weights)))
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,10 @@ class Comparison:
 
     measure: str
     group: str
-    within: Mean
-    ceiling: Mean
-    against: Mean
-    gap: Mean
+    within: PairMean
+    ceiling: PairMean
+    against: PairMean
+    gap: PairMean
     gammas: tuple[float, float]
     seeds: int
 
@@ -204,20 +204,20 @@ def _compare(
     return Comparison(
         name,
         group,
-        _mean(within),
-        _mean(ceiling),
-        _mean(against),
-        _mean(within - against),
+        bootstrap_over_seeds(within),
+        bootstrap_over_seeds(ceiling),
+        bootstrap_over_seeds(against),
+        bootstrap_over_seeds(within - against),
         (float(gammas.min()), float(gammas.max())),
         within.shape[-1],
     )
 
 
-def comparisons(table: xr.DataArray) -> list[Comparison]:
+def compare_groups(table: xr.DataArray) -> list[Comparison]:
     """The rich and the lazy group by every measure, each against pairs across the two.
 
     Args:
-        table: from `alike`.
+        table: from `compare_pairs`.
 
     Raises:
         ValueError: fewer than two γ in a group, or fewer than two seeds: there are no pairs then.
@@ -238,11 +238,11 @@ def comparisons(table: xr.DataArray) -> list[Comparison]:
     return found
 
 
-def rescaling(runs: xr.Dataset) -> tuple[xr.Dataset, list[Comparison]]:
+def compare_clocks(runs: xr.Dataset) -> tuple[xr.Dataset, list[Comparison]]:
     """The rich group, γ ≥ 100, through time, before and after t is rescaled to τ = ηt/γ.
 
     Args:
-        runs: from `networks`.
+        runs: from `pick_networks`.
 
     Raises:
         ValueError: fewer than two γ ≥ 100, or than two seeds.
@@ -255,16 +255,16 @@ def rescaling(runs: xr.Dataset) -> tuple[xr.Dataset, list[Comparison]]:
     gammas = runs.gamma.values[_inside(runs.gamma, COLLAPSING).values]
     if len(gammas) < 2 or runs.sizes["seed"] < 2:
         raise ValueError(f"two seeds and two γ ≥ {COLLAPSING[0]:g} are needed to compare, got γ = {runs.gamma.values}")
-    when = clocks(runs)
+    when = match_clocks(runs)
     tables = {
-        clock: xr.concat([alike(runs, when[clock].sel(time=time)) for time in when.time], when.time)
+        clock: xr.concat([compare_pairs(runs, when[clock].sel(time=time)) for time in when.time], when.time)
         for clock in ("t", "tau")
     }
     within = {clock: _by_seed(table, COLLAPSING, COLLAPSING, False) for clock, table in tables.items()}
     ceiling = _by_seed(tables["tau"], COLLAPSING, COLLAPSING, True)
     curves = {"t": within["t"], "tau": within["tau"], "ceiling": ceiling}
     axes = {"time": when.time.values, "measure": tables["t"].measure.values}
-    data = {name: (("time", "measure"), mean_of(values)) for name, values in curves.items()}
+    data = {name: (("time", "measure"), mean_over_pairs(values)) for name, values in curves.items()}
     means = {"tau": within["tau"].mean(axis=0), "ceiling": ceiling.mean(axis=0), "t": within["t"].mean(axis=0)}
     found = [
         _compare(str(name), "rich, equal τ", means["tau"][k], means["ceiling"][k], means["t"][k], gammas)
@@ -276,11 +276,11 @@ def rescaling(runs: xr.Dataset) -> tuple[xr.Dataset, list[Comparison]]:
 # -- weights -----------------------------------------------------------------------------------------------------------
 
 
-def outliers(runs: xr.Dataset) -> xr.Dataset:
+def measure_outliers(runs: xr.Dataset) -> xr.Dataset:
     """What training has added to every layer's spectrum.
 
     Args:
-        runs: from `networks`, with ``singular_values`` at the first and the last recorded step.
+        runs: from `pick_networks`, with ``singular_values`` at the first and the last recorded step.
 
     Returns:
         (gamma, seed, layer): ``above``, how many of the kept singular values exceed the largest of that matrix at step 0 by
@@ -318,46 +318,42 @@ CLAIMS = (
 
 def rows(load: Load) -> list[dict[str, Any]]:
     """The ledger's rows of C13 and C14, one for every part and setting; of several layers, the one with the smallest gap."""
-    found = {name: load_or_reason(load, name) for name in SETTINGS}
-    judged = {name: _judged(runs) for name, runs in found.items() if not isinstance(runs, str)}
-    return [row for claim in CLAIMS for row in _rows_of(claim, found, judged)]
+    settings = [_judge_setting(load_or_reason(load, name)) for name in SETTINGS]
+    return [row for claim in CLAIMS for row in _claim_rows(claim, settings)]
 
 
-def _judged(runs: xr.Dataset) -> list[Comparison] | str:
-    """All comparisons of one setting, or why there are none."""
-    kept = networks(runs)
+def _judge_setting(runs: xr.Dataset | str) -> tuple[str, list[Comparison]] | str:
+    """The scale and all comparisons of one setting, or why there are none."""
+    if isinstance(runs, str):
+        return runs
+    networks = pick_networks(runs)
     try:
-        return [*comparisons(alike(kept)), *rescaling(kept)[1]]
+        return scale_of(runs), [*compare_groups(compare_pairs(networks)), *compare_clocks(networks)[1]]
     except ValueError as why:
         return str(why)
 
 
-def _rows_of(
-    claim: Claim, found: dict[str, xr.Dataset | str], judged: dict[str, list[Comparison] | str]
-) -> list[dict[str, Any]]:
+def _claim_rows(claim: Claim, settings: Sequence[tuple[str, list[Comparison]] | str]) -> list[dict[str, Any]]:
+    worst = [one if isinstance(one, str) else (one[0], _worst_layer(claim, one[1])) for one in settings]
+    together = verdict(one[1].holds for one in worst if not isinstance(one, str))
+    return [
+        claim.row(verdict=together, **({"reason": one} if isinstance(one, str) else _columns(*one))) for one in worst
+    ]
+
+
+def _worst_layer(claim: Claim, comparisons: Sequence[Comparison]) -> Comparison:
+    """Of the comparisons that a claim speaks of, one that does not hold, if any, and of these the one with the smallest gap."""
     group = "rich, equal τ" if claim.part == "equal τ" else claim.part
-    belongs: Callable[[str], bool] = (lambda m: m == "R²") if claim.id == "C13" else (lambda m: m != "R²")
-    chosen: dict[str, list[Comparison]] = {}
-    for name, comparisons_or_why in judged.items():
-        if not isinstance(comparisons_or_why, str):
-            chosen[name] = [one for one in comparisons_or_why if one.group == group and belongs(one.measure)]
-    together = verdict(all(one.holds for one in layers) for layers in chosen.values())
-    result = []
-    for name in SETTINGS:
-        known: dict[str, Any] = {"verdict": together}
-        runs = found[name]
-        if name in chosen:
-            assert not isinstance(runs, str)
-            worst = min(chosen[name], key=lambda one: (one.holds, one.gap.value))
-            known |= {
-                "measured": round_for_row(worst.gap.value),
-                "interval": [round_for_row(end) for end in worst.gap.interval],
-                "reason": "",
-                "window": [float(f"{end:.4g}") for end in worst.gammas],
-                "seeds": worst.seeds,
-                "scale": str(runs.attrs.get("scale", "")),
-            }
-        else:
-            known["reason"] = runs if isinstance(runs, str) else judged[name]
-        result.append(claim.row(**known))
-    return result
+    spoken_of = [one for one in comparisons if one.group == group and (one.measure == "R²") == (claim.id == "C13")]
+    return min(spoken_of, key=lambda one: (one.holds, one.gap.value))
+
+
+def _columns(scale: str, one: Comparison) -> dict[str, Any]:
+    return {
+        "measured": round_for_row(one.gap.value),
+        "interval": [round_for_row(end) for end in one.gap.interval],
+        "reason": "",
+        "window": [float(f"{end:.4g}") for end in one.gammas],
+        "seeds": one.seeds,
+        "scale": scale,
+    }

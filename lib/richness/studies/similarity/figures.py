@@ -57,11 +57,11 @@ def outputs_scatter(
     Args:
         runs: a result with ``outputs``. gamma: of the first network; the nearest that was run.
     """
-    kept = found.networks(runs).isel(step=-1)
+    kept = found.pick_networks(runs).isel(step=-1)
     f = kept.outputs.transpose("gamma", "seed", "sample", "output").values.astype(float)
     gammas = kept.gamma.values
     one, other = int(np.abs(np.log(gammas / gamma)).argmin()), min(1, kept.sizes["seed"] - 1)
-    table = found.alike(found.networks(runs)).sel(measure="R²").values[one, :, 0, other]
+    table = found.compare_pairs(found.pick_networks(runs)).sel(measure="R²").values[one, :, 0, other]
     shown = f[:, :, :_PAIRS].reshape(len(gammas), kept.sizes["seed"], -1)
     rows = [
         {"x": theme.significant(x, 3), "y": [theme.significant(y, 3) for y in column]}
@@ -109,11 +109,11 @@ def outputs_scatter(
 @with_sources
 def likeness_map(runs: xr.Dataset, *, caption: str | None = None, label: str | None = None) -> Figure:
     """R² and CKA of all pairs of γ, on the left at equal t, on the right at equal τ = ηt/γ; a slider for the time."""
-    kept = found.networks(runs)
-    when = found.clocks(kept)
+    kept = found.pick_networks(runs)
+    when = found.match_clocks(kept)
     rows = []
     for time in when.time.values:
-        t, tau = (_means(found.alike(kept, when[clock].sel(time=time))) for clock in ("t", "tau"))
+        t, tau = (_means(found.compare_pairs(kept, when[clock].sel(time=time))) for clock in ("t", "tau"))
         rows += _map_rows(t, tau, kept.gamma.values, int(time))
     table = pd.DataFrame(rows)
     data = alt.InlineData(values=records(table, 3), name="pairs")
@@ -227,7 +227,7 @@ def likeness_groups(
     """
     rows = []
     for setting, runs in results.items():
-        for one in found.comparisons(found.alike(found.networks(runs))):
+        for one in found.compare_groups(found.compare_pairs(found.pick_networks(runs))):
             for name, (group, part, _) in _GROUPS.items():
                 if one.group == group:
                     value, (low, high) = getattr(one, part)
@@ -291,7 +291,7 @@ def likeness_in_time(
     """
     rows = []
     for setting, runs in results.items():
-        curves, _ = found.rescaling(found.networks(runs))
+        curves, _ = found.compare_clocks(found.pick_networks(runs))
         for name, (key, _) in _CURVES.items():
             for m in curves.measure.values:
                 for time in curves.time.values:
@@ -336,7 +336,7 @@ def likeness_in_time(
 @with_sources
 def weight_spectra(runs: xr.Dataset, *, caption: str | None = None, label: str | None = None) -> Figure:
     """The largest singular values of every layer's weights at the end, beside those at step 0; a slider for γ."""
-    kept = found.networks(runs)
+    kept = found.pick_networks(runs)
     layers = kept.layer.values
     ends = kept.singular_values.isel(step=[0, -1])
     mean, low, high = ends.mean("seed"), ends.min("seed"), ends.max("seed")
@@ -362,7 +362,7 @@ def weight_spectra(runs: xr.Dataset, *, caption: str | None = None, label: str |
     values = theme.span([*table.start, *table.low, *table.high], 1.2)
     panels = [_spectrum_panel(data, int(layer), len(layers), values) for layer in layers]
     chart = theme.beside(*panels).add_params(slider)
-    many = found.outliers(kept).above.mean("seed")
+    many = found.measure_outliers(kept).above.mean("seed")
     summary = "Singular values above the largest at step 0, mean over layers and seeds: " + ", ".join(
         f"{float(many.sel(gamma=g).mean()):.1f} at γ = {theme.power_of_ten(g)}" for g in kept.gamma.values[::2]
     )
@@ -395,8 +395,8 @@ def _spectrum_panel(data: Any, layer: int, layers: int, values: tuple[float, flo
 @with_sources
 def weight_outliers(runs: xr.Dataset, *, caption: str | None = None, label: str | None = None) -> Figure:
     """For every layer against γ: how far the largest singular value has grown, and how many stand above the start's."""
-    kept = found.networks(runs)
-    many = found.outliers(kept)
+    kept = found.pick_networks(runs)
+    many = found.measure_outliers(kept)
     rank = kept.feature_rank.isel(step=-1) if "feature_rank" in kept else None
     rows = [
         {

@@ -4,8 +4,8 @@ Three kinds of rows, all of runs without chance, so that none has an interval:
 
 * a simulated quantity divided by its closed form; the ratio furthest from 1 is shown, and must stay within
   `RATIO_WITHIN` of it;
-* an exponent of a simulated quantity in two windows of γ, which must be within `evidence.WITHIN` of the predicted one,
-  as everywhere in the ledger;
+* an exponent of a simulated quantity in two windows of γ, which must be within `richness.analysis.ledger.WITHIN` of the
+  predicted one, as everywhere in the ledger;
 * for a prediction that depends on L or p, the slope less its prediction, the furthest from 0 shown, with that criterion.
 
 The network on a Gaussian stream that comes nearest to the model, a deep linear one, is measured as any portrait is: its
@@ -15,7 +15,7 @@ rows carry intervals.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,11 @@ import xarray as xr
 from richness.analysis import boundaries, theory
 from richness.analysis.boundaries import Window
 from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
-from richness.analysis.ledger import WITHIN, Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import WITHIN, Claim, Load, result_rows, round_for_row, scale_of, verdict
 from richness.analysis.theory import catapult, sign_steps, single_index
 from richness.runs import results
 
-__all__ = ["CLAIMS", "LINEAR", "RATIO_WITHIN", "linear_exponents", "ratio_rows", "rows"]
+__all__ = ["CLAIMS", "LINEAR", "RATIO_WITHIN", "fit_linear_exponents", "ratio_rows", "rows"]
 
 #: C17 holds at a γ if simulation divided by closed form is this close to 1.
 RATIO_WITHIN = 0.02
@@ -276,7 +276,7 @@ def _single_index(depth: int = 2) -> list[dict[str, Any]]:
 # -- the deep linear network -------------------------------------------------------------------------------------------
 
 
-def linear_exponents(runs: xr.Dataset, depth: int) -> dict[str, list[Exponent]]:
+def fit_linear_exponents(runs: xr.Dataset, depth: int) -> dict[str, list[Exponent]]:
     """part → its exponents in two windows: C1, C2 and C3 of a deep linear network's portrait."""
     largest, smallest = boundaries.eta_max(runs), boundaries.eta_min(runs)
     level = 1 - float(np.sqrt(boundaries.LEARNED_BELOW))  # the f at which the model's MSE counts as learned
@@ -301,12 +301,15 @@ def linear_exponents(runs: xr.Dataset, depth: int) -> dict[str, list[Exponent]]:
 
 
 def _linear(load: Load) -> list[dict[str, Any]]:
-    found = []
+    made = []
     for depth, name in LINEAR.items():
-        runs = load_or_reason(load, name)
-        if isinstance(runs, str):
-            found += [claim.row(reason=runs) for (of, _), claim in _LINEAR.items() if of == depth]
-            continue
-        for part, windows in linear_exponents(runs, depth).items():
-            found += exponent_rows(_LINEAR[depth, part], windows, str(runs.attrs.get("scale", "")))
-    return found
+        claims = [claim for (of, _), claim in _LINEAR.items() if of == depth]
+        made += result_rows(load, [name], claims, partial(_linear_rows, depth))
+    return made
+
+
+def _linear_rows(depth: int, runs: xr.Dataset) -> list[dict[str, Any]]:
+    parts = fit_linear_exponents(runs, depth)
+    return [
+        row for part, windows in parts.items() for row in exponent_rows(_LINEAR[depth, part], windows, scale_of(runs))
+    ]

@@ -22,7 +22,7 @@ from richness.plots.captions import conditions, depth, last_step, recipe
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.parts import records, say_nothing_drawn, shape_legend
 from richness.plots.plane import view_param
-from richness.studies.solvable.overlay import BEND_WITHIN, laid_over
+from richness.studies.solvable.overlay import BEND_WITHIN, fit_overlay
 
 DEPTHS = (2, 3, 4, 6)
 RULES = {"mse": "SGD, MSE", "cross_entropy": "SGD, cross-entropy", "signs": "SignSGD, either loss"}
@@ -487,7 +487,7 @@ def model_overlay(portraits: Sequence[xr.Dataset], *, caption: str | None = None
             if int((measured.notnull().any("seed") & (measured.gamma >= window[0])).sum()) < 4:
                 continue
             for constants in (1, 2):
-                laid = laid_over(measured, curve, window, bend=constants == 2)
+                laid = fit_overlay(measured, curve, window, bend=constants == 2)
                 natural = natural_eta(laid.gamma.values, depth(runs))
                 frame = laid.to_dataframe().reset_index().assign(natural=natural)
                 rows.append(frame.assign(portrait=name, boundary=boundary, constants=constants))

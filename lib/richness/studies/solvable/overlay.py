@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import minimize_scalar
 
-__all__ = ["BEND_WITHIN", "laid_over"]
+__all__ = ["BEND_WITHIN", "fit_overlay"]
 
 #: Where the second constant, γ₀, is looked for.
 BEND_WITHIN = (1e-3, 1e3)
 
 
-def laid_over(
+def fit_overlay(
     boundary: xr.DataArray,
     curve: Callable[[np.ndarray], np.ndarray],
     window: tuple[float, float] = (0.0, np.inf),
