@@ -1,0 +1,166 @@
+"""The parts that charts are made of: rows as data, axes, marks that mean the same everywhere, choices, and panels.
+
+A maker of a figure says what is drawn; how a point with its interval, theory's line or a choice looks is said here, once.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from richness.plots import theme
+from richness.plots.cells import conditions, records
+from richness.plots.figure import Figure, figure
+
+DASHES = [5, 3]  # theory, everywhere
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+Channel = Callable[[str], Any]  # a field's name → the channel that draws it on a shared axis
+
+
+# -- data and axes -----------------------------------------------------------------------------------------------------
+
+
+def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]]) -> alt.Chart:
+    """A chart that holds a table's rows itself, rounded to four digits."""
+    rows = records(table) if isinstance(table, pd.DataFrame) else list(table)
+    return alt.Chart(alt.InlineData(values=rows))
+
+
+def log_x(ends: tuple[float, float], title: str | None) -> Channel:
+    """The horizontal logarithmic axis from one end to the other: a function of the field."""
+    scale, axis = theme.log_scale(*ends), theme.log_axis(title, *ends)
+    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=axis)
+
+
+def log_y(ends: tuple[float, float], title: str | None = None, every: int | None = None) -> Channel:
+    """The vertical logarithmic axis, which a panel's title names: a function of the field."""
+    scale, axis = theme.log_scale(*ends), theme.log_axis(title, *ends, every=every)
+    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
+
+
+def linear_y(ends: tuple[float, float], title: str | None = None, **axis: Any) -> Channel:
+    """The vertical linear axis, exactly from one end to the other: a function of the field."""
+    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
+    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))
+
+
+def gamma_x(gammas: Any, pad: float = 1.3) -> alt.X:
+    """The axis of γ over these values."""
+    return log_x(theme.span(gammas, pad), "γ, richness")("gamma")
+
+
+def gamma_fill() -> alt.Fill:
+    """A point's colour: its γ, from ``log_gamma``."""
+    return alt.Fill("log_gamma:Q", scale=theme.gamma_scale(), legend=None)
+
+
+# -- marks -------------------------------------------------------------------------------------------------------------
+
+
+def points(data: alt.Chart, x: Any, y: Any, size: int = 34, **channels: Any) -> alt.Chart:
+    """Measured points, with a thin outline in the text's colour; filled by γ unless ``fill`` says otherwise."""
+    marks = data.mark_point(size=size, filled=False, stroke=theme.TEXT, strokeWidth=0.6)
+    return marks.encode(x=x, y=y, **{"fill": gamma_fill(), **channels})
+
+
+def intervals(data: alt.Chart, x: Any, y: Channel, low: str, high: str, **channels: Any) -> alt.Chart:
+    """Upright bars between two fields."""
+    return data.mark_rule(strokeWidth=1.2).encode(x=x, y=y(low), y2=f"{high}:Q", **channels)
+
+
+def points_with_intervals(
+    data: alt.Chart, x: Any, y: Channel, field: str, low: str, high: str, **channels: Any
+) -> list[alt.Chart]:
+    """Measured points on their bars; ``channels`` are the points'."""
+    return [intervals(data, x, y, low, high), points(data, x, y(field), **channels)]
+
+
+def joining_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
+    """A faint line that joins measured points, for the eye alone."""
+    return data.mark_line(strokeWidth=1, opacity=0.4, stroke=theme.TEXT).encode(x=x, y=y, **channels)
+
+
+def theory_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
+    """Theory: dashed, in the text's colour."""
+    line = data.mark_line(strokeDash=DASHES, strokeWidth=1.4, stroke=theme.TEXT, clip=True)
+    return line.encode(x=x, y=y, **channels)
+
+
+def level_rule(value: float, y: Channel, **mark: Any) -> alt.Chart:
+    """A level of theory across a panel; ``mark`` may change its look."""
+    style = {"strokeDash": DASHES, "strokeWidth": 1.4, "stroke": theme.TEXT, **mark}
+    return chart_of([{"level": value}]).mark_rule(**style).encode(y=y("level"))
+
+
+def stability_rule(value: float, y: Channel) -> alt.Chart:
+    """The line of stability: the one red, unbroken."""
+    return level_rule(value, y, stroke=theme.STABILITY, strokeDash=[1, 0], strokeWidth=1.6)
+
+
+def shapes(field: str, names: Sequence[str], legend: alt.Legend | None = None) -> alt.Shape:
+    """A symbol for each name, in their order."""
+    scale = alt.Scale(domain=list(names), range=list(SYMBOLS[: len(names)]))
+    return alt.Shape(f"{field}:N", scale=scale, legend=legend)
+
+
+def shape_legend(fill: str) -> alt.Legend:
+    """A legend of symbols above a panel, in one fill."""
+    return alt.Legend(
+        title=None,
+        orient="top",
+        columns=4,
+        symbolFillColor=fill,
+        symbolStrokeColor="#222",
+        symbolStrokeWidth=1,
+        symbolSize=36,
+    )
+
+
+# -- choices -----------------------------------------------------------------------------------------------------------
+
+
+def menu(name: str, values: Sequence[Any], title: str, labels: Sequence[str] | None = None, start: Any = None) -> Any:
+    """A choice from a menu: the parameter ``name`` is one of the values, the first unless ``start`` says which."""
+    bind = alt.binding_select(options=list(values), labels=list(labels or map(str, values)), name=f"{title} ")
+    return alt.param(name=name, value=values[0] if start is None else start, bind=bind)
+
+
+def radio(name: str, values: Sequence[Any], title: str, labels: Sequence[str] | None = None) -> alt.Parameter:
+    """A choice among a few that all stand there."""
+    bind = alt.binding_radio(options=list(values), labels=list(labels or map(str, values)), name=f"{title} ")
+    return alt.param(name=name, value=values[0], bind=bind)
+
+
+# -- panels ------------------------------------------------------------------------------------------------------------
+
+
+def panel(*layers: Any, title: str, height: int = 220, width: int = theme.PLANE) -> alt.LayerChart:
+    """Layers as one panel; what is None is left out."""
+    drawn = [layer for layer in layers if layer is not None]
+    return alt.layer(*drawn).properties(width=width, height=height, title=title)
+
+
+def say_nothing_drawn(why: str, runs: xr.Dataset, caption: str, label: str | None) -> Figure:
+    """A figure that says in words why there is nothing to draw: a small run shows that too, and a chapter goes on."""
+    text = alt.Chart(alt.InlineData(values=textwrap.wrap(why, 44))).transform_window(line="row_number()")
+    marks = text.mark_text(align="left", baseline="top").encode(
+        x=alt.value(0), y=alt.Y("line:O", axis=None), text="data:N"
+    )
+    drawn = theme.finished(marks.properties(width=theme.PLANE, height={"step": 18}))
+    table = pd.DataFrame({"not drawn": [why]})
+    return figure(drawn, why, table, f"{caption.rstrip()} {conditions(runs)}", label)
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def spread_of(values: np.ndarray, name: str, axis: int = -1) -> dict[str, np.ndarray]:
+    """Mean, smallest and largest over seeds as the columns ``name``, ``name_low`` and ``name_high``."""
+    return {name: values.mean(axis), f"{name}_low": values.min(axis), f"{name}_high": values.max(axis)}
