@@ -6,7 +6,7 @@ A maker of a figure says what is drawn; how a point with its interval, theory's 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -104,9 +104,11 @@ def stability_rule(value: float, y: Channel) -> alt.Chart:
     return level_rule(value, y, stroke=theme.STABILITY, strokeDash=[1, 0], strokeWidth=1.6)
 
 
-def shapes(field: str, names: Sequence[str], legend: alt.Legend | None = None) -> alt.Shape:
+def shapes(
+    field: str, names: Sequence[str], legend: alt.Legend | None = None, symbols: Sequence[str] = SYMBOLS
+) -> alt.Shape:
     """A symbol for each name, in their order."""
-    scale = alt.Scale(domain=list(names), range=list(SYMBOLS[: len(names)]))
+    scale = alt.Scale(domain=list(names), range=list(symbols)[: len(names)])
     return alt.Shape(f"{field}:N", scale=scale, legend=legend)
 
 
@@ -121,6 +123,26 @@ def shape_legend(fill: str) -> alt.Legend:
         symbolStrokeWidth=1,
         symbolSize=36,
     )
+
+
+def tooltip(fields: Mapping[str, str | tuple[str, str]]) -> list[alt.Tooltip]:
+    """What the pointer is told: field → title, or (title, format); names as ``"field:N"``, numbers to three digits."""
+    told = []
+    for field, title in fields.items():
+        words, form = (title, ".3~g") if isinstance(title, str) else title
+        told.append(
+            alt.Tooltip(field, title=words) if ":" in field else alt.Tooltip(f"{field}:Q", title=words, format=form)
+        )
+    return told
+
+
+def words_at(lines: Sequence[str], x: float, y: float, **mark: Any) -> list[alt.Chart]:
+    """Lines of words on a panel, one below the other from a place in pixels on."""
+    style = {"align": "left", "baseline": "top", "fontSize": 11, **mark}
+    return [
+        chart_of([{"words": line}]).mark_text(**style).encode(x=alt.value(x), y=alt.value(y + 15 * i), text="words:N")
+        for i, line in enumerate(lines)
+    ]
 
 
 # -- choices -----------------------------------------------------------------------------------------------------------
@@ -138,6 +160,12 @@ def radio(name: str, values: Sequence[Any], title: str, labels: Sequence[str] | 
     return alt.param(name=name, value=values[0], bind=bind)
 
 
+def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
+    """The rows whose fields are what the choices of the same names say; all rows where none is named."""
+    test = " && ".join(f"datum.{name} == {name}" for name in names)
+    return data.transform_filter(test) if test else data
+
+
 # -- panels ------------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +173,11 @@ def panel(*layers: Any, title: str, height: int = 220, width: int = theme.PLANE)
     """Layers as one panel; what is None is left out."""
     drawn = [layer for layer in layers if layer is not None]
     return alt.layer(*drawn).properties(width=width, height=height, title=title)
+
+
+def side_by_side(panels: Sequence[Any]) -> Any:
+    """Panels in up to two columns; a lone one as it is."""
+    return theme.beside(*panels) if len(panels) > 1 else panels[0]
 
 
 def say_nothing_drawn(why: str, runs: xr.Dataset, caption: str, label: str | None) -> Figure:
