@@ -44,13 +44,13 @@ def test_training_is_means_over_seeds(edge):
     fig = figures.beyond_training(edge)
     assert controls(fig) == {"r", "log_eta"}
     (row,) = [row for row in data(fig, "curves") if (row["steps"], row["r"], row["log_eta"]) == ("plain", 0.0, 2.0)]
-    one = found.kind(edge, False, 0).sel(eta=4.0)
+    one = found.select_network(edge, False, 0).sel(eta=4.0)
     losses = one.batch_loss.transpose("seed", "step").values
     np.testing.assert_allclose(row["loss"], np.exp(np.log(losses / losses[:, :1]).mean(0)), rtol=1e-2)
     over = (one.series.sel(order=2) / abs(one.series.sel(order=1))).transpose("seed", "step").values
     np.testing.assert_allclose(row["gauge"], np.median(over, axis=0), rtol=1e-2)
     units = {row["layer"]: row["units"] for row in data(fig, "units") if row["r"] == 2.0}
-    assert units == dict(enumerate(found.kind(edge, False).width.isel(seed=0).values.tolist(), start=1))
+    assert units == dict(enumerate(found.select_network(edge, False).width.isel(seed=0).values.tolist(), start=1))
 
 
 def test_over_step_sizes_what_exploded_has_no_numbers(edge):
@@ -59,7 +59,7 @@ def test_over_step_sizes_what_exploded_has_no_numbers(edge):
     for fig in (figures.beyond_over_eta(edge), figures.beyond_elsewhere(edge)):
         drawn = data(fig, "rows")
         assert all((row["peak"] is None) == (row["gone"] > 0) == (row["eta"] == 64.0) for row in drawn)
-    one = found.kind(edge, True, 0).sel(eta=1.0)
+    one = found.select_network(edge, True, 0).sel(eta=1.0)
     (row,) = [
         row
         for row in data(figures.beyond_over_eta(edge), "rows")
@@ -73,7 +73,7 @@ def test_over_step_sizes_what_exploded_has_no_numbers(edge):
 def test_ranks_stand_beside_accuracy(edge):
     fig = figures.soft_ranks(edge)
     assert controls(fig) == {"r", "kind"}
-    one = found.kind(edge, False).sel(eta=1.0).isel(moment=-1)
+    one = found.select_network(edge, False).sel(eta=1.0).isel(moment=-1)
     (row,) = [
         row
         for row in data(fig, "ranks")

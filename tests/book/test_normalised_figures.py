@@ -77,6 +77,6 @@ def test_shaping_puts_the_last_gain_back_and_draws_the_sum(runs):
     expected = one.first_gradient.mean("seed") + 0.4 * np.log(one.depth)
     np.testing.assert_allclose([row["mean"] for row in rows], expected, rtol=1e-3, atol=1e-4)
     rise = [row for row in data(fig, "rise") if row["activation"] == "sin"]
-    sums = found.fourth_powers(np.array([row["power"] for row in rise]), (10, 20))
+    sums = found.sum_fourth_powers(np.array([row["power"] for row in rise]), (10, 20))
     assert np.ptp([row["predicted"] for row in rise] / sums) < 0.01 * rise[0]["predicted"] / sums[0]
     assert all(row["predicted"] is None for row in data(fig, "rise") if row["activation"] == "relu")

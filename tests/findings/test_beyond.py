@@ -80,13 +80,13 @@ def test_other_numbers_are_not():
 
 
 def test_boundaries_of_a_planted_case():
-    one = beyond.kind(planted(), False)
-    assert (beyond.largest(one, ~beyond.exploded(one)) == pytest.approx(8 * 2**0.5)) and one.eta[beyond.best(one)] <= 8
-    assert (beyond.learning(one) == 8).all()
-    np.testing.assert_allclose(beyond.sharpness_slope(one), -0.8)
+    one = beyond.select_network(planted(), False)
+    assert (beyond.find_largest_eta(one, ~beyond.has_exploded(one)) == pytest.approx(8 * 2**0.5)) and one.eta[beyond.locate_best_eta(one)] <= 8
+    assert (beyond.find_learning_eta(one) == 8).all()
+    np.testing.assert_allclose(beyond.fit_sharpness_slope(one), -0.8)
     late = one.copy(deep=True)
     late.test_loss[:, :3, -1] = 2.3  # too slow to train in this time: no reason to stop there
-    assert (beyond.learning(late) == 8).all()
+    assert (beyond.find_learning_eta(late) == 8).all()
 
 
 def test_what_is_missing_is_said():

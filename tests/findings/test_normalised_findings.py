@@ -73,7 +73,7 @@ def test_what_explodes_is_not(good):
 
 
 def test_the_exponent_in_the_sum_is_measured(good):
-    scale = normalised.shaping_scale(good[normalised.SHAPING], "tanh")
+    scale = normalised.fit_shaping_scale(good[normalised.SHAPING], "tanh")
     assert scale == pytest.approx(0.4, rel=0.02)
     steep = good[normalised.SHAPING].copy()
     steep["first_gradient"] = steep.first_gradient + (steep.power < 0.12) * 400 * (steep.depth > 100)
@@ -82,7 +82,7 @@ def test_the_exponent_in_the_sum_is_measured(good):
 
 def test_the_smallest_constant_touches_the_bound(good):
     one = cases.select_case(good[normalised.ISOMETRY], weights="orthogonal", inputs="gaussian", width=16)
-    constant = normalised.bound_constant(one)
+    constant = normalised.find_bound_constant(one)
     for seed in range(4):
         gap = one.gap.isel(seed=seed).values
         under = theory.bound(gap[0], 16, one.layer.values, constant[seed])

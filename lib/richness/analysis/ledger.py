@@ -179,3 +179,9 @@ def ledger(load: Load | None = None) -> list[dict[str, Any]]:
     found += [claim.row() for claim in claims() if (claim.id, claim.part) not in done]
     places = {(claim.id, claim.part): place for place, claim in enumerate(claims())}
     return sorted(found, key=lambda row: places[row["id"], row["part"]])
+
+
+def is_near(value: float, interval: tuple[float, float], predicted: float) -> bool:
+    """The rule of a window: measured within `WITHIN` of the prediction, or this in an interval no wider than `NARROW`."""
+    low, high = interval
+    return abs(value - predicted) <= WITHIN or (low <= predicted <= high and high - low <= NARROW)

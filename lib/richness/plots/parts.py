@@ -197,3 +197,39 @@ def say_nothing_drawn(why: str, runs: xr.Dataset, caption: str, label: str | Non
 def spread_of(values: np.ndarray, name: str, axis: int = -1) -> dict[str, np.ndarray]:
     """Mean, smallest and largest over seeds as the columns ``name``, ``name_low`` and ``name_high``."""
     return {name: values.mean(axis), f"{name}_low": values.min(axis), f"{name}_high": values.max(axis)}
+
+
+# -- shared data, sliders and a second line of theory ------------------------------------------------------------------
+
+
+def chart_from(name: str) -> alt.Chart:
+    """A chart of the rows that the whole figure carries under that name: see :func:`join_panels`."""
+    return alt.Chart(alt.NamedData(name=name))
+
+
+def join_panels(
+    panels: Sequence[Any], controls: Sequence[alt.Parameter], **datasets: pd.DataFrame | Sequence[dict[str, Any]]
+) -> theme.Responsive:
+    """Panels side by side under shared controls, with the rows that they read by name: each set travels once."""
+    rows = {name: records(table) if isinstance(table, pd.DataFrame) else table for name, table in datasets.items()}
+    return theme.finished(theme.beside(*panels).add_params(*controls).properties(datasets=rows))
+
+
+def slider(name: str, low: float, high: float, step: float, title: str, start: float | None = None) -> alt.Parameter:
+    """A number between two ends, the upper one unless ``start`` says otherwise; a title ``log10 x`` is read as x."""
+    bind = alt.binding_range(min=low, max=high, step=step, name=f"{title} ")
+    return alt.param(name=name, value=high if start is None else start, bind=bind)
+
+
+def slider_over(name: str, values: Sequence[float], title: str, start: float | None = None) -> alt.Parameter:
+    """A slider over evenly spaced values, ascending: at the last one, or at the one nearest to ``start``."""
+    stops = np.round(np.asarray(values, float), 3)
+    step = float(np.round(np.diff(stops).min(), 3)) if len(stops) > 1 else 1.0
+    at = stops[-1] if start is None else stops[np.abs(stops - start).argmin()]
+    return slider(name, float(stops[0]), float(stops[-1]), step, title, float(at))
+
+
+def dotted_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
+    """A second line of theory beside the dashed one."""
+    line = data.mark_line(strokeDash=[1.5, 2.5], strokeWidth=1.8, stroke=theme.TEXT, clip=True)
+    return line.encode(x=x, y=y, **channels)

@@ -325,11 +325,11 @@ def beyond_over_eta(runs: xr.Dataset, *, caption: str | None = None, label: str 
     note = f"{words} {_ETA_NOTE} |·|, cross-entropy. {_BALANCED} {_conditions(runs)}"
     parts = []
     for kind, scaled in (("plain", False), ("balanced", True)):
-        one = found.kind(runs, scaled)
-        place = found.best(one)
+        one = found.select_network(runs, scaled)
+        place = found.locate_best_eta(one)
         parts.append(
-            f"{kind} steps last to η = {_last(found.lasting(one))}, train to "
-            f"{_last(found.learning(one))}, and do best at {one.eta.values[place]:.3g} (held-out accuracy "
+            f"{kind} steps last to η = {_last(found.find_lasting_eta(one))}, train to "
+            f"{_last(found.find_learning_eta(one))}, and do best at {one.eta.values[place]:.3g} (held-out accuracy "
             f"{float(one.accuracy.isel(moment=-1, eta=place).mean()):.2f})"
         )
     return figure(theme.finished(chart), f"Quadratic widths: {'; '.join(parts)}.", _eta_table(table), note, label)
@@ -357,7 +357,7 @@ def beyond_elsewhere(runs: xr.Dataset, *, caption: str | None = None, label: str
     note = f"{words} {_ETA_NOTE} Quadratic widths. {_BALANCED} {_conditions(runs)}"
     parts = []
     for name, network in found.NETWORKS.items():
-        plain, balanced = (_last(found.lasting(found.kind(runs, scaled, network=network))) for scaled in (False, True))
+        plain, balanced = (_last(found.find_lasting_eta(found.select_network(runs, scaled, network=network))) for scaled in (False, True))
         parts.append(f"{name}: plain to η = {plain}, balanced to {balanced}")
     return figure(
         theme.finished(chart), f"The loss does not explode, {'; '.join(parts)}.", _eta_table(table), note, label
@@ -402,7 +402,7 @@ def _binary(ends: tuple[float, float]) -> list[float]:
 
 def _eta_rows(one: xr.Dataset) -> pd.DataFrame:
     """One case over step sizes; what exploded has no numbers, and how many seeds did is in ``gone``."""
-    gone = found.exploded(one).values
+    gone = found.has_exploded(one).values
     held = one.test_loss.transpose("seed", "eta", "moment").values.astype(float)
     values = {
         "peak": np.log(np.where(gone, np.nan, one.peak.transpose("seed", "eta").values.astype(float))),
@@ -485,8 +485,8 @@ def soft_ranks(runs: xr.Dataset, *, caption: str | None = None, label: str | Non
     )
     parts = []
     for scaled in (False, True):
-        one = found.kind(runs, scaled)
-        values = [f"{np.mean(found.rank_correlation(one, rank)):.2f} ({rank})" for rank in RANKS]
+        one = found.select_network(runs, scaled)
+        values = [f"{np.mean(found.correlate_rank(one, rank)):.2f} ({rank})" for rank in RANKS]
         parts.append(f"{KINDS[scaled]} {', '.join(values)}")
     summary = f"Quadratic widths, Spearman's correlation of rank and accuracy over step sizes: {'; '.join(parts)}."
     shown = table[["steps", "r", "kind", "eta", "rank", "rank_low", "rank_high", "accuracy"]].rename(
@@ -496,7 +496,7 @@ def soft_ranks(runs: xr.Dataset, *, caption: str | None = None, label: str | Non
 
 
 def _rank_rows(one: xr.Dataset, rank: str) -> pd.DataFrame:
-    gone = found.exploded(one).any("seed").values
+    gone = found.has_exploded(one).any("seed").values
     values = one["rank"].sel(kind=rank).isel(moment=-1).transpose("seed", "eta").values.astype(float)
     values = np.where(gone, np.nan, values)
     accuracy = one.accuracy.isel(moment=-1).transpose("seed", "eta").values.mean(0)

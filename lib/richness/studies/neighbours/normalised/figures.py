@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis.cases import select_cases
+from richness.analysis.stats import mean_over_seeds
 from richness.plots import theme
 from richness.plots.cells import records
 from richness.plots.figure import Figure, figure, with_sources
@@ -261,9 +262,9 @@ def _ratio_rows(one: xr.Dataset) -> pd.DataFrame:
     """One wide case's slope over theory's, with its interval; nothing where there is no interval."""
     samples, centred, relu = int(one.samples), bool(one.centred), str(one.activation.values) == "relu"
     predicted = theory.relu_slope() if relu else float(theory.gaussian_slope(samples, centred))
-    ratio = found.mean(one.gradient_slope.values / predicted)
+    ratio = mean_over_seeds(one.gradient_slope.values / predicted)
     kind = f"ReLU, {one.weights.values}" if relu else f"B = {samples}, {'centred' if centred else 'uncentred'}"
-    rows = [] if ratio is None else [(int(one.width), kind, ratio.value, *ratio.interval)]
+    rows = [] if ratio.seeds < 2 else [(int(one.width), kind, ratio.value, *ratio.interval)]
     return pd.DataFrame(rows, columns=["width", "kind", "mean", "low", "high"])
 
 
@@ -423,7 +424,7 @@ def _shaping_summary(curves: pd.DataFrame, powers: list[float], deepest: int) ->
 
 
 def _shaped_rows(one: xr.Dataset) -> pd.DataFrame:
-    return _spread(found.corrected(one), "depth", activation=str(one.activation.values), power=float(one.power))
+    return _spread(found.remove_last_gain(one), "depth", activation=str(one.activation.values), power=float(one.power))
 
 
 def _rises(runs: xr.Dataset, curves: pd.DataFrame, shallow: int) -> pd.DataFrame:
@@ -438,7 +439,7 @@ def _rises(runs: xr.Dataset, curves: pd.DataFrame, shallow: int) -> pd.DataFrame
     for depth, low, high in zip(deeper, [0, *middles], [*middles, 9], strict=True):
         span = (shallow, depth)
         rise = (at[depth] - at[shallow]).rename("rise").reset_index()
-        scales = {name: found.shaping_scale(runs, name, span) for name in set(rise.activation) - {"relu"}}
-        predicted = rise.activation.map(scales) * found.fourth_powers(rise.power.values, span)
+        scales = {name: found.fit_shaping_scale(runs, name, span) for name in set(rise.activation) - {"relu"}}
+        predicted = rise.activation.map(scales) * found.sum_fourth_powers(rise.power.values, span)
         frames.append(rise.assign(depth=depth, predicted=predicted, **{"from": low, "to": high}))
     return pd.concat(frames, ignore_index=True)
