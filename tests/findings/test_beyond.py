@@ -81,7 +81,9 @@ def test_other_numbers_are_not():
 
 def test_boundaries_of_a_planted_case():
     one = beyond.select_network(planted(), False)
-    assert (beyond.find_largest_eta(one, ~beyond.has_exploded(one)) == pytest.approx(8 * 2**0.5)) and one.eta[beyond.locate_best_eta(one)] <= 8
+    assert (beyond.find_largest_eta(one, ~beyond.has_exploded(one)) == pytest.approx(8 * 2**0.5)) and one.eta[
+        beyond.locate_best_eta(one)
+    ] <= 8
     assert (beyond.find_learning_eta(one) == 8).all()
     np.testing.assert_allclose(beyond.fit_sharpness_slope(one), -0.8)
     late = one.copy(deep=True)

@@ -209,10 +209,11 @@ def chart_from(name: str) -> alt.Chart:
 
 def join_panels(
     panels: Sequence[Any], controls: Sequence[alt.Parameter], **datasets: pd.DataFrame | Sequence[dict[str, Any]]
-) -> theme.Responsive:
-    """Panels side by side under shared controls, with the rows that they read by name: each set travels once."""
+) -> Any:
+    """Panels under shared controls, a lone one as wide as there is room; each set of rows that they read travels once."""
     rows = {name: records(table) if isinstance(table, pd.DataFrame) else table for name, table in datasets.items()}
-    return theme.finished(theme.beside(*panels).add_params(*controls).properties(datasets=rows))
+    chart = side_by_side(panels).add_params(*controls)
+    return theme.finished(chart.properties(datasets=rows) if rows else chart, theme.WIDE if len(panels) == 1 else None)
 
 
 def slider(name: str, low: float, high: float, step: float, title: str, start: float | None = None) -> alt.Parameter:
@@ -233,3 +234,9 @@ def dotted_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
     """A second line of theory beside the dashed one."""
     line = data.mark_line(strokeDash=[1.5, 2.5], strokeWidth=1.8, stroke=theme.TEXT, clip=True)
     return line.encode(x=x, y=y, **channels)
+
+
+def linear_x(ends: tuple[float, float], title: str | None, **axis: Any) -> Channel:
+    """The horizontal linear axis, exactly from one end to the other: a function of the field."""
+    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
+    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))

@@ -357,7 +357,10 @@ def beyond_elsewhere(runs: xr.Dataset, *, caption: str | None = None, label: str
     note = f"{words} {_ETA_NOTE} Quadratic widths. {_BALANCED} {_conditions(runs)}"
     parts = []
     for name, network in found.NETWORKS.items():
-        plain, balanced = (_last(found.find_lasting_eta(found.select_network(runs, scaled, network=network))) for scaled in (False, True))
+        plain, balanced = (
+            _last(found.find_lasting_eta(found.select_network(runs, scaled, network=network)))
+            for scaled in (False, True)
+        )
         parts.append(f"{name}: plain to η = {plain}, balanced to {balanced}")
     return figure(
         theme.finished(chart), f"The loss does not explode, {'; '.join(parts)}.", _eta_table(table), note, label
