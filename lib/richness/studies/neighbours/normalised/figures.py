@@ -67,7 +67,10 @@ def _choose_batch(rows: pd.DataFrame) -> list[alt.Parameter]:
 def _draw_bands(data: alt.Chart, x: alt.X, y: Channel, point: bool = False) -> list[alt.Chart]:
     """Mean over seeds and the band between the extremes, each kind of weights in its colour."""
     band = data.mark_area(opacity=0.25, clip=True).encode(x=x, y=y("mean_low"), y2="mean_high:Q", color=_BY_WEIGHTS)
-    return [band, data.mark_line(clip=True, point=point).encode(x=x, y=y("mean"), color=_BY_WEIGHTS)]
+    return [
+        band,
+        data.mark_line(clip=True, point={"size": 50} if point else False).encode(x=x, y=y("mean"), color=_BY_WEIGHTS),
+    ]
 
 
 def _count_seeds(runs: xr.Dataset) -> str:
