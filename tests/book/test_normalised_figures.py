@@ -11,8 +11,7 @@ import xarray as xr
 from richness.analysis import cases
 from richness.runs.jobs import measure_seeds
 from richness.runs.recipes import recipe
-from richness.studies.neighbours.normalised import analysis as found
-from richness.studies.neighbours.normalised import figures, theory
+from richness.studies.neighbours.normalised import analysis, figures, theory
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def data(fig: Any, name: str) -> list[dict[str, Any]]:
 
 
 def test_the_gap_stands_beside_bound_and_law(runs):
-    fig = figures.isometry_decay(runs["isometry"])
+    fig = figures.draw_isometry_gap(runs["isometry"])
     assert controls(fig) == {"inputs", "width", "log_C"}
     one = cases.select_case(runs["isometry"], weights="orthogonal", inputs="near", width=16)
     rows = [
@@ -49,7 +48,7 @@ def test_the_gap_stands_beside_bound_and_law(runs):
 
 
 def test_gradients_are_means_over_seeds(runs):
-    fig = figures.gradients_in_depth(runs["isometry"], runs["explosion"])
+    fig = figures.draw_gradients(runs["isometry"], runs["explosion"])
     one = cases.select_case(runs["isometry"], weights="gaussian", inputs="gaussian", width=8)
     rows = [
         row
@@ -63,7 +62,7 @@ def test_gradients_are_means_over_seeds(runs):
 
 
 def test_every_trap_has_a_name_and_only_some_have_full_rank(runs):
-    fig = figures.gradient_traps(runs["traps"])
+    fig = figures.draw_traps(runs["traps"])
     kinds = {row["trap"]: row["full_rank"] for row in data(fig, "curves")}
     assert len(kinds) == runs["traps"].sizes["case"]
     assert {kind for kind, full in kinds.items() if full == "yes"} == {"sound", "more", "digits"}
@@ -71,13 +70,13 @@ def test_every_trap_has_a_name_and_only_some_have_full_rank(runs):
 
 
 def test_shaping_puts_the_last_gain_back_and_draws_the_sum(runs):
-    fig = figures.shaping(runs["shaping"])
+    fig = figures.draw_shaping(runs["shaping"])
     assert controls(fig) == {"activation", "p", "log_L"}
     one = cases.select_case(runs["shaping"], activation="tanh", power=0.4)
     rows = [row for row in data(fig, "curves") if (row["activation"], row["power"]) == ("tanh", 0.4)]
     expected = one.first_gradient.mean("seed") + 0.4 * np.log(one.depth)
     np.testing.assert_allclose([row["mean"] for row in rows], expected, rtol=1e-3, atol=1e-4)
     rise = [row for row in data(fig, "rise") if row["activation"] == "sin"]
-    sums = found.fourth_powers(np.array([row["power"] for row in rise]), (10, 20))
+    sums = analysis.sum_fourth_powers(np.array([row["power"] for row in rise]), (10, 20))
     assert np.ptp([row["predicted"] for row in rise] / sums) < 0.01 * rise[0]["predicted"] / sums[0]
     assert all(row["predicted"] is None for row in data(fig, "rise") if row["activation"] == "relu")

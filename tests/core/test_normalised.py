@@ -15,7 +15,7 @@ from richness.networks import normalised
 from richness.runs.jobs import measure_seeds
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.normalised import theory
-from richness.studies.neighbours.normalised.measurement import Case, NormalisedDepth, batch
+from richness.studies.neighbours.normalised.measurement import Case, NormalisedDepth, make_batch
 
 
 def test_orthogonal_weights_are_uniform_over_the_group():
@@ -70,7 +70,7 @@ def test_gradients_against_differences(activation, power, centred):
 
     def loss(layer: int, change: torch.Tensor) -> float:
         moved = [w + change if k == layer else w for k, w in enumerate(weights)]
-        out = normalised.layers(moved, batch(case, 7), activation, power, centred)
+        out = normalised.layers(moved, make_batch(case, 7), activation, power, centred)
         return float(normalised.loss(out[-1], readout, labels))
 
     for layer in range(3):
@@ -104,13 +104,13 @@ def test_measured_laws_of_small_networks():
 
 
 def test_inputs_are_what_they_say():
-    assert float(isometry_gap(batch(Case(inputs="near"), 0))) < 0.01 < float(isometry_gap(batch(Case(), 0)))
-    twins = batch(Case(inputs="twins"), 0)
+    assert float(isometry_gap(make_batch(Case(inputs="near"), 0))) < 0.01 < float(isometry_gap(make_batch(Case(), 0)))
+    twins = make_batch(Case(inputs="twins"), 0)
     assert torch.linalg.matrix_rank(twins) == 32 - 4 and torch.equal(twins[:, 0], twins[:, 4])
-    common = torch.corrcoef(batch(Case(inputs="correlated", width=400, samples=3), 0).T)
+    common = torch.corrcoef(make_batch(Case(inputs="correlated", width=400, samples=3), 0).T)
     assert abs(float(common[0, 1]) - 0.9) < 0.03
-    assert torch.linalg.matrix_rank(batch(Case(inputs="digits"), 0)) == 32
-    assert torch.linalg.matrix_rank(batch(Case(inputs="digits", width=64, samples=64), 0)) < 64
+    assert torch.linalg.matrix_rank(make_batch(Case(inputs="digits"), 0)) == 32
+    assert torch.linalg.matrix_rank(make_batch(Case(inputs="digits", width=64, samples=64), 0)) < 64
     with pytest.raises(ValueError, match="64 pixels"):
         Case(inputs="digits", width=65)
     with pytest.raises(ValidationError, match="at least one layer"):

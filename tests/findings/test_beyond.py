@@ -10,7 +10,7 @@ from richness.analysis.ledger import verdicts
 from richness.measure.features import RANKS
 from richness.runs import results
 from richness.runs.recipes import recipe
-from richness.studies.neighbours.beyond import analysis as beyond
+from richness.studies.neighbours.beyond import analysis
 
 SEEDS = np.array([0, 1, 2])
 UNTESTED = {"S2.3 explosions", "S2.3 training", "S2.4 features", "S2.4 soft rank", "S2.5 accuracy", "S2.5 soft rank"}
@@ -56,12 +56,12 @@ def series(miss: float) -> xr.Dataset:
 
 
 def rows(edge: xr.Dataset, along: xr.Dataset) -> list[dict]:
-    return beyond.rows({beyond.EDGE: edge, beyond.ALONG: along}.__getitem__)
+    return analysis.rows({analysis.EDGE: edge, analysis.ALONG: along}.__getitem__)
 
 
 def test_what_was_planted_is_reproduced():
     found = rows(planted(), series(1e-15))
-    assert {(row["id"], row["part"]) for row in found} == {(claim.id, claim.part) for claim in beyond.CLAIMS}
+    assert {(row["id"], row["part"]) for row in found} == {(claim.id, claim.part) for claim in analysis.CLAIMS}
     judged = verdicts(found)
     untested = {key for key, value in judged.items() if value == "not-tested"}
     assert untested == UNTESTED | {"S2.6 balanced"}
@@ -80,20 +80,22 @@ def test_other_numbers_are_not():
 
 
 def test_boundaries_of_a_planted_case():
-    one = beyond.kind(planted(), False)
-    assert (beyond.largest(one, ~beyond.exploded(one)) == pytest.approx(8 * 2**0.5)) and one.eta[beyond.best(one)] <= 8
-    assert (beyond.learning(one) == 8).all()
-    np.testing.assert_allclose(beyond.sharpness_slope(one), -0.8)
+    one = analysis.select_network(planted(), False)
+    assert (analysis.find_largest_eta(one, ~analysis.has_exploded(one)) == pytest.approx(8 * 2**0.5)) and one.eta[
+        analysis.locate_best_eta(one)
+    ] <= 8
+    assert (analysis.find_learning_eta(one) == 8).all()
+    np.testing.assert_allclose(analysis.fit_sharpness_slope(one), -0.8)
     late = one.copy(deep=True)
     late.test_loss[:, :3, -1] = 2.3  # too slow to train in this time: no reason to stop there
-    assert (beyond.learning(late) == 8).all()
+    assert (analysis.find_learning_eta(late) == 8).all()
 
 
 def test_what_is_missing_is_said():
     def load(name: str) -> xr.Dataset:
         raise results.ResultError(f"no precomputed result {name!r}")
 
-    found = beyond.rows(load)
+    found = analysis.rows(load)
     assert {row["verdict"] for row in found} == {"not-run"}
     assert all("richness precompute" in row["reason"] for row in found)
     everywhere = planted(lasts=0.1)

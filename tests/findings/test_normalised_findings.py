@@ -10,8 +10,7 @@ from richness.analysis import cases
 from richness.analysis.ledger import verdicts
 from richness.runs import results
 from richness.runs.recipes import recipe
-from richness.studies.neighbours.normalised import analysis as normalised
-from richness.studies.neighbours.normalised import theory
+from richness.studies.neighbours.normalised import analysis, theory
 from richness.studies.neighbours.normalised.measurement import Case
 
 DEPTHS = np.array([2, 5, 10, 20, 50, 100, 200, 500, 1000])
@@ -49,15 +48,12 @@ def theory_sum(power: float, depth: int) -> float:
 
 @pytest.fixture(scope="module")
 def good() -> dict[str, xr.Dataset]:
-    return {
-        name: planted(name)
-        for name in (normalised.ISOMETRY, normalised.EXPLOSION, normalised.TRAPS, normalised.SHAPING)
-    }
+    return {name: planted(name) for name in (analysis.ISOMETRY, analysis.EXPLOSION, analysis.TRAPS, analysis.SHAPING)}
 
 
 def test_what_follows_theory_is_reproduced(good):
-    rows = normalised.rows(good.__getitem__)
-    assert {(row["id"], row["part"]) for row in rows} == {(claim.id, claim.part) for claim in normalised.CLAIMS}
+    rows = analysis.rows(good.__getitem__)
+    assert {(row["id"], row["part"]) for row in rows} == {(claim.id, claim.part) for claim in analysis.CLAIMS}
     found = verdicts(rows)
     assert found.pop("S3.2 constant") == "not-tested"
     assert set(found.values()) == {"reproduced"}, found
@@ -67,22 +63,22 @@ def test_what_follows_theory_is_reproduced(good):
 
 def test_what_explodes_is_not(good):
     bad = {name: planted(name, explode=True) for name in good}
-    found = verdicts(normalised.rows(bad.__getitem__))
+    found = verdicts(analysis.rows(bad.__getitem__))
     for part in ("S3.1 bound", "S3.1 first order", "S3.2 orthogonal", "S3.3 gaussian", "S3.3 ReLU", "S3.5 shaped"):
         assert found[part] == "not-reproduced", part
 
 
 def test_the_exponent_in_the_sum_is_measured(good):
-    scale = normalised.shaping_scale(good[normalised.SHAPING], "tanh")
+    scale = analysis.fit_shaping_scale(good[analysis.SHAPING], "tanh")
     assert scale == pytest.approx(0.4, rel=0.02)
-    steep = good[normalised.SHAPING].copy()
+    steep = good[analysis.SHAPING].copy()
     steep["first_gradient"] = steep.first_gradient + (steep.power < 0.12) * 400 * (steep.depth > 100)
-    assert verdicts(normalised.rows((good | {normalised.SHAPING: steep}).__getitem__))["S3.5 power"] == "not-reproduced"
+    assert verdicts(analysis.rows((good | {analysis.SHAPING: steep}).__getitem__))["S3.5 power"] == "not-reproduced"
 
 
 def test_the_smallest_constant_touches_the_bound(good):
-    one = cases.select_case(good[normalised.ISOMETRY], weights="orthogonal", inputs="gaussian", width=16)
-    constant = normalised.bound_constant(one)
+    one = cases.select_case(good[analysis.ISOMETRY], weights="orthogonal", inputs="gaussian", width=16)
+    constant = analysis.find_bound_constant(one)
     for seed in range(4):
         gap = one.gap.isel(seed=seed).values
         under = theory.bound(gap[0], 16, one.layer.values, constant[seed])
@@ -93,11 +89,11 @@ def test_what_is_missing_is_said(good):
     def load(name: str) -> xr.Dataset:
         raise results.ResultError(f"no precomputed result {name!r}")
 
-    rows = normalised.rows(load)
+    rows = analysis.rows(load)
     assert {row["verdict"] for row in rows} == {"not-run", "not-tested"}
     assert all("richness precompute normalised_" in row["reason"] for row in rows if row["verdict"] == "not-run")
     short = {name: runs.isel(depth=slice(0, 4)) for name, runs in good.items()}
-    reasons = {row["part"]: row["reason"] for row in normalised.rows(short.__getitem__)}
+    reasons = {row["part"]: row["reason"] for row in analysis.rows(short.__getitem__)}
     assert "1,000" in reasons["shaped"] and "500" in reasons["traps"]
     with pytest.raises(ValueError, match="no case"):
-        cases.select_case(good[normalised.TRAPS], width=7)
+        cases.select_case(good[analysis.TRAPS], width=7)

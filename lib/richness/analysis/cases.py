@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from richness.analysis.ledger import Claim, round_for_row, verdict
-from richness.analysis.stats import Mean
+from richness.analysis.stats import Mean, mean_over_seeds
 
 NOTHING = "fewer than two seeds, or no finite number"
 
@@ -78,3 +78,19 @@ def _numbers(found: Mean, untested: str) -> dict[str, Any]:
     if untested:
         return known | {"reason": untested}
     return known | {"interval": [round_for_row(end) for end in found.interval], "reason": ""}
+
+
+def judge_seeds(words: str, values: Iterable[float], criterion: Callable[[Mean], bool]) -> Setting:
+    """A setting from one value a seed; its criterion holds of a mean over two seeds or more, none of them lost."""
+    mean = mean_over_seeds(values)
+    return Setting(words, mean, mean.seeds > 1 and bool(criterion(mean)))
+
+
+def split_cases(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:
+    """The cases with those fields, one by one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    cases = select_cases(runs, **fields)
+    return [cases.isel(case=place) for place in range(cases.sizes["case"])]

@@ -233,3 +233,9 @@ def mean_columns(mean: Mean, no_mean: str, no_interval: str = "one seed has no i
     if not np.isfinite(mean.interval).all():
         return known | {"reason": no_interval}
     return known | {"interval": [round_for_row(end) for end in mean.interval], "reason": ""}
+
+
+def is_near(value: float, interval: tuple[float, float], predicted: float) -> bool:
+    """The rule of a window: measured within `WITHIN` of the prediction, or this in an interval no wider than `NARROW`."""
+    low, high = interval
+    return abs(value - predicted) <= WITHIN or (low <= predicted <= high and high - low <= NARROW)

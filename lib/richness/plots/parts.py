@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.exponents import Exponent
 from richness.plots import theme
 from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure
@@ -295,11 +294,6 @@ def tooltips(**said: str | tuple[str, str]) -> list[alt.Tooltip]:
 # -- more choices ------------------------------------------------------------------------------------------------------
 
 
-def slider(name: str, ends: tuple[float, float], step: float, title: str, start: float) -> alt.Parameter:
-    """A number on a slide."""
-    return alt.param(name=name, value=start, bind=alt.binding_range(min=ends[0], max=ends[1], step=step, name=title))
-
-
 def standing_at(control: alt.Parameter, start: Any) -> alt.Parameter:
     """A control that stands elsewhere at first."""
     return alt.param(name=control.name, value=start, bind=control.param.bind)
@@ -318,20 +312,6 @@ def conditions_by_name(results: Mapping[str, xr.Dataset]) -> str:
     return "; ".join(f"{name}: {conditions(runs)}" if name else conditions(runs) for name, runs in results.items())
 
 
-def fit_columns(one: Exponent) -> dict[str, float]:
-    """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
-    low, high = one.fit.window if one.fit else one.asked
-    return {
-        "γ from": low,
-        "γ to": high,
-        "exponent": one.fit.slope if one.fit else np.nan,
-        "95 % from": one.fit.interval[0] if one.fit else np.nan,
-        "95 % to": one.fit.interval[1] if one.fit else np.nan,
-        "predicted": one.predicted,
-        "theory, same γ": one.theory,
-    }
-
-
 # -- more levels -------------------------------------------------------------------------------------------------------
 
 
@@ -345,3 +325,41 @@ def level_rules(data: alt.Chart, y: Any, **mark: Any) -> alt.Chart:
 def stability_rules(data: alt.Chart, y: Any) -> alt.Chart:
     """Lines of stability, one a row."""
     return level_rules(data, y, stroke=theme.STABILITY, strokeDash=[1, 0])
+
+
+# -- shared data, sliders and a second line of theory ------------------------------------------------------------------
+
+
+def join_panels(
+    panels: Sequence[Any], controls: Sequence[alt.Parameter], **datasets: pd.DataFrame | Sequence[dict[str, Any]]
+) -> Any:
+    """Panels under shared controls, a lone one as wide as there is room; each set of rows that they read travels once."""
+    rows = {name: records(table) if isinstance(table, pd.DataFrame) else table for name, table in datasets.items()}
+    chart = side_by_side(panels).add_params(*controls)
+    return theme.finished(chart.properties(datasets=rows) if rows else chart, theme.WIDE if len(panels) == 1 else None)
+
+
+def slider(name: str, low: float, high: float, step: float, title: str, start: float | None = None) -> alt.Parameter:
+    """A number between two ends, the upper one unless ``start`` says otherwise; a title ``log10 x`` is read as x."""
+    bind = alt.binding_range(min=low, max=high, step=step, name=f"{title} ")
+    return alt.param(name=name, value=high if start is None else start, bind=bind)
+
+
+def slider_over(name: str, values: Sequence[float], title: str, start: float | None = None) -> alt.Parameter:
+    """A slider over evenly spaced values, ascending: at the last one, or at the one nearest to ``start``."""
+    stops = np.round(np.asarray(values, float), 3)
+    step = float(np.round(np.diff(stops).min(), 3)) if len(stops) > 1 else 1.0
+    at = stops[-1] if start is None else stops[np.abs(stops - start).argmin()]
+    return slider(name, float(stops[0]), float(stops[-1]), step, title, float(at))
+
+
+def dotted_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
+    """A second line of theory beside the dashed one."""
+    line = data.mark_line(strokeDash=[1.5, 2.5], strokeWidth=1.8, stroke=theme.TEXT, clip=True)
+    return line.encode(x=x, y=y, **channels)
+
+
+def linear_x(ends: tuple[float, float], title: str | None, **axis: Any) -> Channel:
+    """The horizontal linear axis, exactly from one end to the other: a function of the field."""
+    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
+    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))

@@ -12,7 +12,7 @@ import xarray as xr
 
 from richness.analysis import boundaries
 from richness.analysis.boundaries import Fit
-from richness.analysis.exponents import Exponent
+from richness.analysis.exponents import Exponent, fit_columns
 from richness.networks.parameterization import natural_eta
 from richness.plots import parts, theme
 from richness.plots.captions import LOSS_NAMES, conditions, depth, natural_words, recipe
@@ -235,5 +235,5 @@ def _summary(fits: Sequence[_Fitted], name: str) -> str:
 
 def _table(fits: Sequence[_Fitted]) -> pd.DataFrame:
     return pd.DataFrame(
-        [{"networks": one.net, "reading": one.reading, "side": one.side} | parts.fit_columns(one.one) for one in fits]
+        [{"networks": one.net, "reading": one.reading, "side": one.side} | fit_columns(one.one) for one in fits]
     )

@@ -148,7 +148,7 @@ def _controls(top: pd.DataFrame, gamma: float) -> list[alt.Parameter]:
     first, last = (round(float(end), 3) for end in np.log10([top.t.min(), top.t.max()]))
     return [
         parts.menu("richness", gammas, "γ", [theme.power_of_ten(g) for g in gammas], start),
-        parts.slider("when", (first, last), 0.05, "log10 step", last),
+        parts.slider("when", first, last, 0.05, "log10 step", last),
         parts.radio("unit", ["ratio", "raw"], "eigenvalues", ["λ/λ_max", "λ in 1/lr_raw"]),
     ]
 

@@ -94,7 +94,7 @@ def _score_rows(known: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], pd.D
 
 def _chart(sources: Mapping[str, xr.Dataset], known: Mapping[str, Scored], exponent: float) -> Any:
     rows = [_curve_rows(runs, known[name][0][1], place) for place, (name, runs) in enumerate(sources.items())]
-    controls = [parts.slider("exponent", _EXPONENTS, 0.025, "a, the exponent of γ", exponent)]
+    controls = [parts.slider("exponent", *_EXPONENTS, 0.025, "a, the exponent of γ", exponent)]
     shown = "true"
     if len(sources) > 1:
         controls.append(parts.radio("stream", range(len(sources)), "stream", list(sources)))

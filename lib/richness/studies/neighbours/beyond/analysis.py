@@ -15,13 +15,25 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from richness.analysis.boundaries import CONVERGED_BELOW
-from richness.analysis.cases import Setting, case_rows, select_case
+from richness.analysis.cases import Setting, case_rows, judge_seeds, select_case
 from richness.analysis.ledger import Claim, Load, load_or_reason
-from richness.analysis.stats import mean_over_seeds
 from richness.measure.features import RANKS
 from richness.studies.neighbours.beyond.recipes import RELU
 
-__all__ = ["ABSOLUTE", "CLAIMS", "NETWORKS", "best", "exploded", "largest", "rows", "sharpness_slope", "trains"]
+__all__ = [
+    "ABSOLUTE",
+    "CLAIMS",
+    "NETWORKS",
+    "correlate_rank",
+    "find_lasting_eta",
+    "find_learning_eta",
+    "fit_sharpness_slope",
+    "has_exploded",
+    "has_learned",
+    "locate_best_eta",
+    "rows",
+    "select_network",
+]
 
 EDGE, ALONG = "beyond_the_edge", "along_a_step"
 CHAPTER = "12-beyond-the-edge"
@@ -41,195 +53,105 @@ NETWORKS: dict[str, dict[str, Any]] = {
 # -- quantities --------------------------------------------------------------------------------------------------------
 
 
-def kind(runs: xr.Dataset, scaled: bool, power: float = 2.0, network: dict[str, Any] = ABSOLUTE) -> xr.Dataset:
+def select_network(
+    runs: xr.Dataset, scaled: bool, power: float = 2.0, network: dict[str, Any] = ABSOLUTE
+) -> xr.Dataset:
     """The one case of that network, pattern of widths and kind of steps."""
     return select_case(runs, scaled=scaled, power=float(power), **network)
 
 
-def exploded(one: xr.Dataset) -> xr.DataArray:
+def has_exploded(one: xr.Dataset) -> xr.DataArray:
     """Whether the minibatch loss ever passed ``EXPLODED`` times the first, or was no number: (seed, eta)."""
     return (~(one.peak < EXPLODED)).transpose("seed", "eta")
 
 
-def trains(one: xr.Dataset) -> xr.DataArray:
+def has_learned(one: xr.Dataset) -> xr.DataArray:
     """Whether the held-out loss ends below ``CONVERGED_BELOW`` times that at the start: (seed, eta)."""
     held = one.test_loss.transpose("seed", "eta", "moment")
     return held.isel(moment=-1) < CONVERGED_BELOW * held.isel(moment=0)
 
 
-def largest(one: xr.Dataset, good: xr.DataArray) -> np.ndarray:
+def find_largest_eta(one: xr.Dataset, good: xr.DataArray) -> np.ndarray:
     """The largest measured η up to which all are good, (seed,); NaN where none is."""
     run = np.logical_and.accumulate(good.transpose("seed", "eta").values, axis=1).sum(1)
     return np.where(run > 0, one.eta.values[run - 1], np.nan)
 
 
-def lasting(one: xr.Dataset) -> np.ndarray:
+def find_lasting_eta(one: xr.Dataset) -> np.ndarray:
     """The largest η before the first that explodes, (seed,)."""
-    return largest(one, ~exploded(one))
+    return find_largest_eta(one, ~has_exploded(one))
 
 
-def learning(one: xr.Dataset) -> np.ndarray:
+def find_learning_eta(one: xr.Dataset) -> np.ndarray:
     """The largest η up to which all train, from the smallest one that trains on, (seed,); NaN where none does."""
-    good = trains(one)
+    good = has_learned(one)
     begun = np.logical_or.accumulate(good.values, axis=1)  # what is too slow to train in this time does not count
-    return np.where(begun[:, -1], largest(one, good | ~begun), np.nan)
+    return np.where(begun[:, -1], find_largest_eta(one, good | ~begun), np.nan)
 
 
-def best(one: xr.Dataset) -> int:
+def locate_best_eta(one: xr.Dataset) -> int:
     """The place of the η with the lowest mean held-out loss at the end, where no seed exploded.
 
     Raises:
         ValueError: every η exploded.
     """
     end = one.test_loss.isel(moment=-1).transpose("seed", "eta").astype(float).mean("seed", skipna=False)
-    end = end.where(~exploded(one).any("seed"))
+    end = end.where(~has_exploded(one).any("seed"))
     if not np.isfinite(end).any():
         raise ValueError("every step size exploded")
     return int(np.nanargmin(end.values))
 
 
-def sharpness_slope(one: xr.Dataset) -> np.ndarray:
+def fit_sharpness_slope(one: xr.Dataset) -> np.ndarray:
     """d ln λ_max / d ln η at the end of training, least squares over ``SLOPED`` where no seed exploded, (seed,)."""
-    here = (one.eta >= SLOPED[0] * 0.99) & (one.eta <= SLOPED[1] * 1.01) & ~exploded(one).any("seed")
+    here = (one.eta >= SLOPED[0] * 0.99) & (one.eta <= SLOPED[1] * 1.01) & ~has_exploded(one).any("seed")
     values = one.sharpness.isel(moment=-1).transpose("seed", "eta").values[:, here.values].astype(float)
     if values.shape[1] < 3 or not (values > 0).all():
         raise ValueError(f"fewer than three step sizes from {SLOPED[0]:g} to {SLOPED[1]:g} with a positive sharpness")
     return np.polyfit(np.log(one.eta.values[here.values]), np.log(values).T, 1)[0]
 
 
-def rank_correlation(one: xr.Dataset, rank: str) -> np.ndarray:
+def correlate_rank(one: xr.Dataset, rank: str) -> np.ndarray:
     """Spearman's correlation, over the step sizes that do not explode, of a soft rank with held-out accuracy, (seed,)."""
     ranks = one["rank"].sel(kind=rank).isel(moment=-1).transpose("seed", "eta").values
     accuracy = one.accuracy.isel(moment=-1).transpose("seed", "eta").values
-    found = []
-    for row, right, gone in zip(ranks, accuracy, exploded(one).values, strict=True):
+    correlations = []
+    for row, right, gone in zip(ranks, accuracy, has_exploded(one).values, strict=True):
         here = ~gone & np.isfinite(row)
-        found.append(spearmanr(row[here], right[here]).statistic if here.sum() > 3 else np.nan)
-    return np.array(found)
+        correlations.append(spearmanr(row[here], right[here]).statistic if here.sum() > 3 else np.nan)
+    return np.array(correlations)
 
 
 def _at_end(one: xr.Dataset, name: str) -> np.ndarray:
     """A quantity at the end of training, at the best η, (seed,)."""
-    return one[name].isel(moment=-1, eta=best(one)).values.astype(float)
+    return one[name].isel(moment=-1, eta=locate_best_eta(one)).values.astype(float)
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
-def _claim(id: str, part: str, sentence: str, predicted: float | str) -> Claim:
-    return Claim(id, part, sentence, predicted, CHAPTER)
-
-
-_SERIES = _claim(
-    "S2.1",
-    "coefficients",
-    "c₁, c₂, c₃ of a minibatch's loss along a step (derived here): log₁₀ of the largest relative distance of loss and cubic at "
-    "10⁻⁴ of a step, before a gate turns",
-    f"at most {EXACT:g}",
-)
-_FELL = _claim(
-    "S2.2",
-    "beyond",
-    "plain steps, largest η that trains, those with c₂ > |c₁|: share on which the minibatch's loss falls all the same",
-    "more than ½",
-)
-_AT_EDGE = _claim(
-    "S2.2",
-    "edge",
-    "plain steps, largest η that trains: Σc₂/Σ|c₁| over the second half of training (another paper's: batch sharpness)",
-    f"1 within {NEAR_EDGE:.0%}",
-)
-_LASTS = _claim(
-    "S2.3", "explosions", "log₂ of the largest η that lasts, balanced over plain steps, quadratic widths", "above 0"
-)
-_LEARNS = _claim(
-    "S2.3", "training", "log₂ of the largest η that trains, balanced over plain steps, quadratic widths", "above 0"
-)
-_FEATURES = _claim(
-    "S2.4", "features", "held-out accuracy at the best η, balanced less plain steps, quadratic widths", "above 0"
-)
-_RANKS = _claim(
-    "S2.4",
-    "soft rank",
-    "Spearman's correlation over η of a soft rank with held-out accuracy, quadratic widths",
-    "above 0",
-)
-_WIDTHS = _claim(
-    "S2.5", "accuracy", "balanced steps, held-out accuracy at the best η: quadratic less equal widths", "above 0"
-)
-_WIDE_RANKS = _claim(
-    "S2.5", "soft rank", "balanced steps, ln of the soft rank at the best η: quadratic less equal widths", "above 0"
-)
-_FLAT = _claim(
-    "S2.6",
-    "plain",
-    f"slope of ln λ_max in ln η at the end, plain steps, η from {SLOPED[0]:g} to {SLOPED[1]:g}",
-    "below 0",
-)
-_FLAT_BALANCED = _claim("S2.6", "balanced", "the same, balanced steps, quadratic widths", "below 0")
-
-CLAIMS = (
-    _SERIES,
-    _FELL,
-    _AT_EDGE,
-    _LASTS,
-    _LEARNS,
-    _FEATURES,
-    _RANKS,
-    _WIDTHS,
-    _WIDE_RANKS,
-    _FLAT,
-    _FLAT_BALANCED,
-)
-
-OURS = "the paper's scaling of gradients is not known to us: this is our reconstruction's number"
-OUR_RANK = "neither the paper's soft rank nor its scaling of gradients is known to us: these are ours"
-
-
-def rows(load: Load) -> list[dict[str, Any]]:
-    """S2.1 to S2.6."""
-    series, edge = load_or_reason(load, ALONG), load_or_reason(load, EDGE)
-    found = case_rows(_SERIES, series, _misses)
-    for claim, measure, untested in (
-        (_FELL, _fell, ""),
-        (_AT_EDGE, _at_edge, ""),
-        (_LASTS, _ratio(lasting), OURS),
-        (_LEARNS, _ratio(learning), OURS),
-        (_FEATURES, _features, OURS),
-        (_RANKS, _correlations, OUR_RANK),
-        (_WIDTHS, _wider, OURS),
-        (_WIDE_RANKS, _wider_ranks, OUR_RANK),
-        (_FLAT, _flat, ""),
-        (_FLAT_BALANCED, _flat_balanced, OURS),
-    ):
-        found += case_rows(claim, edge, measure, untested)
-    return found
-
-
 def _above(words: str, values: np.ndarray, bound: float = 0.0) -> Setting:
-    found = mean_over_seeds(values)
-    return Setting(words, found, bool(found and found.interval[0] > bound))
+    return judge_seeds(words, values, lambda mean: mean.interval[0] > bound)
 
 
 def _below(words: str, values: np.ndarray) -> Setting:
-    found = mean_over_seeds(values)
-    return Setting(words, found, bool(found and found.interval[1] < 0))
+    return judge_seeds(words, values, lambda mean: mean.interval[1] < 0)
 
 
 def _misses(runs: xr.Dataset) -> Iterable[Setting]:
     for words, scaled in (("plain steps", False), ("balanced steps", True)):
         worst = select_case(runs, scaled=scaled).miss.max(["eta", "taken"]).values.astype(float)
-        found = mean_over_seeds(np.log10(np.maximum(worst, np.finfo(float).tiny)))
-        yield Setting(words, found, bool(found and found.value <= EXACT))
+        logs = np.log10(np.maximum(worst, np.finfo(float).tiny))
+        yield judge_seeds(words, logs, lambda mean: mean.value <= EXACT)
 
 
-def _last_that_trains(one: xr.Dataset) -> float:
+def _find_common_eta(one: xr.Dataset) -> float:
     """The largest η up to which every seed trains.
 
     Raises:
         ValueError: there is none.
     """
-    eta = float(learning(one).min())
+    eta = float(find_learning_eta(one).min())
     if not np.isfinite(eta):
         raise ValueError("at no measured step size every seed trains")
     return eta
@@ -237,23 +159,23 @@ def _last_that_trains(one: xr.Dataset) -> float:
 
 def _fell(runs: xr.Dataset) -> Iterable[Setting]:
     for words, network in NETWORKS.items():
-        one = kind(runs, False, network=network)
-        eta = _last_that_trains(one)
+        one = select_network(runs, False, network=network)
+        eta = _find_common_eta(one)
         yield _above(f"{words}, η = {eta:.3g}", one.beyond_fell.sel(eta=eta).values, 0.5)
 
 
 def _at_edge(runs: xr.Dataset) -> Iterable[Setting]:
     for words, network in NETWORKS.items():
-        one = kind(runs, False, network=network)
-        eta = _last_that_trains(one)
-        found = mean_over_seeds(one.late_ratio.sel(eta=eta).values)
-        yield Setting(f"{words}, η = {eta:.3g}", found, bool(found and abs(found.value - 1) <= NEAR_EDGE))
+        one = select_network(runs, False, network=network)
+        eta = _find_common_eta(one)
+        ratios = one.late_ratio.sel(eta=eta).values
+        yield judge_seeds(f"{words}, η = {eta:.3g}", ratios, lambda mean: abs(mean.value - 1) <= NEAR_EDGE)
 
 
 def _ratio(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset], Iterable[Setting]]:
     def measure(runs: xr.Dataset) -> Iterable[Setting]:
         for words, network in NETWORKS.items():
-            plain, balanced = (quantity(kind(runs, scaled, network=network)) for scaled in (False, True))
+            plain, balanced = (quantity(select_network(runs, scaled, network=network)) for scaled in (False, True))
             yield _above(words, np.log2(balanced / plain))
 
     return measure
@@ -261,30 +183,90 @@ def _ratio(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset
 
 def _features(runs: xr.Dataset) -> Iterable[Setting]:
     for words, network in NETWORKS.items():
-        plain, balanced = (_at_end(kind(runs, scaled, network=network), "accuracy") for scaled in (False, True))
+        plain, balanced = (
+            _at_end(select_network(runs, scaled, network=network), "accuracy") for scaled in (False, True)
+        )
         yield _above(words, balanced - plain)
 
 
 def _correlations(runs: xr.Dataset) -> Iterable[Setting]:
     for scaled, rank in ((s, r) for s in (False, True) for r in RANKS):
-        yield _above(f"{rank}, {'balanced' if scaled else 'plain'}", rank_correlation(kind(runs, scaled), rank))
+        yield _above(f"{rank}, {'balanced' if scaled else 'plain'}", correlate_rank(select_network(runs, scaled), rank))
 
 
 def _wider(runs: xr.Dataset) -> Iterable[Setting]:
-    equal, quadratic = (_at_end(kind(runs, True, power), "accuracy") for power in (0, 2))
+    equal, quadratic = (_at_end(select_network(runs, True, power), "accuracy") for power in (0, 2))
     yield _above("|·|, cross-entropy", quadratic - equal)
 
 
 def _wider_ranks(runs: xr.Dataset) -> Iterable[Setting]:
-    equal, quadratic = (_at_end(kind(runs, True, power), "rank") for power in (0, 2))
+    equal, quadratic = (_at_end(select_network(runs, True, power), "rank") for power in (0, 2))
     for place, rank in enumerate(RANKS):
         yield _above(rank, np.log(quadratic[:, place] / equal[:, place]))
 
 
 def _flat(runs: xr.Dataset) -> Iterable[Setting]:
     for power in (0, 2):
-        yield _below(f"|·|, cross-entropy, widths k^{power}", sharpness_slope(kind(runs, False, power)))
+        yield _below(f"|·|, cross-entropy, widths k^{power}", fit_sharpness_slope(select_network(runs, False, power)))
 
 
 def _flat_balanced(runs: xr.Dataset) -> Iterable[Setting]:
-    yield _below("|·|, cross-entropy", sharpness_slope(kind(runs, True)))
+    yield _below("|·|, cross-entropy", fit_sharpness_slope(select_network(runs, True)))
+
+
+def _claim(part: str, sentence: str, predicted: str) -> Claim:
+    id, name = part.split(maxsplit=1)
+    return Claim(id, name, sentence, predicted, CHAPTER)
+
+
+OURS = "the paper's scaling of gradients is not known to us: this is our reconstruction's number"
+OUR_RANK = "neither the paper's soft rank nor its scaling of gradients is known to us: these are ours"
+
+_SERIES = _claim(
+    "S2.1 coefficients",
+    "c₁, c₂, c₃ of a minibatch's loss along a step (derived here): log₁₀ of the largest relative distance of loss and cubic at "
+    "10⁻⁴ of a step, before a gate turns",
+    f"at most {EXACT:g}",
+)
+
+#: Claims on training over step sizes: claim, what measures it, and why it cannot be put to the test.
+_TRAINING: tuple[tuple[Claim, Callable[[xr.Dataset], Iterable[Setting]], str], ...] = (
+    (_claim(
+        "S2.2 beyond",
+        "plain steps, largest η that trains, those with c₂ > |c₁|: share on which the minibatch's loss falls all the same",
+        "more than ½",
+    ), _fell, ""),
+    (_claim(
+        "S2.2 edge",
+        "plain steps, largest η that trains: Σc₂/Σ|c₁| over the second half of training (another paper's: batch sharpness)",
+        f"1 within {NEAR_EDGE:.0%}",
+    ), _at_edge, ""),
+    (_claim("S2.3 explosions", "log₂ of the largest η that lasts, balanced over plain steps, quadratic widths", "above 0"),
+     _ratio(find_lasting_eta), OURS),
+    (_claim("S2.3 training", "log₂ of the largest η that trains, balanced over plain steps, quadratic widths", "above 0"),
+     _ratio(find_learning_eta), OURS),
+    (_claim("S2.4 features", "held-out accuracy at the best η, balanced less plain steps, quadratic widths", "above 0"),
+     _features, OURS),
+    (_claim(
+        "S2.4 soft rank", "Spearman's correlation over η of a soft rank with held-out accuracy, quadratic widths", "above 0"
+    ), _correlations, OUR_RANK),
+    (_claim("S2.5 accuracy", "balanced steps, held-out accuracy at the best η: quadratic less equal widths", "above 0"),
+     _wider, OURS),
+    (_claim("S2.5 soft rank", "balanced steps, ln of the soft rank at the best η: quadratic less equal widths", "above 0"),
+     _wider_ranks, OUR_RANK),
+    (_claim(
+        "S2.6 plain", f"slope of ln λ_max in ln η at the end, plain steps, η from {SLOPED[0]:g} to {SLOPED[1]:g}", "below 0"
+    ), _flat, ""),
+    (_claim("S2.6 balanced", "the same, balanced steps, quadratic widths", "below 0"), _flat_balanced, OURS),
+)  # fmt: skip
+
+CLAIMS = (_SERIES, *(claim for claim, *_ in _TRAINING))
+
+
+def rows(load: Load) -> list[dict[str, Any]]:
+    """S2.1 to S2.6."""
+    edge = load_or_reason(load, EDGE)
+    made = case_rows(_SERIES, load_or_reason(load, ALONG), _misses)
+    for claim, measure, untested in _TRAINING:
+        made += case_rows(claim, edge, measure, untested)
+    return made

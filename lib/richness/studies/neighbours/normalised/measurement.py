@@ -99,7 +99,7 @@ class NormalisedDepth(Measurement):
         # The draws are told apart by their sizes alone, so that cases that differ in what is done with them are paired.
         drawn = normalised.WEIGHTS[case.weights](seed, f"normalised/weights/{case.width}", deepest, case.width)
         weights = [w.requires_grad_() for w in drawn.to(self.device, dtype)]
-        x = batch(case, seed).to(self.device, dtype)
+        x = make_batch(case, seed).to(self.device, dtype)
         readout = rng.normals(seed, "normalised/readout", 0, normalised.CLASSES * case.width)
         readout = readout.view(normalised.CLASSES, case.width).to(self.device, dtype)
         labels = rng.integers(seed, "normalised/labels", 0, case.samples, normalised.CLASSES).to(self.device)
@@ -118,14 +118,14 @@ class NormalisedDepth(Measurement):
             gap[np.logical_or.accumulate(np.isinf(gap))] = np.inf
         return {
             "gap": gap[self.kept_layers],
-            "contraction": contraction(gap),
+            "contraction": measure_contraction(gap),
             "log_gradient": every[self.kept_layers],
             "first_gradient": first,
-            "gradient_slope": slope(every[1:]),
+            "gradient_slope": fit_slope(every[1:]),
         }
 
 
-def batch(case: Case, seed: int) -> Tensor:
+def make_batch(case: Case, seed: int) -> Tensor:
     """A case's inputs, (width, samples) float64.
 
     ``gaussian``: independent normals. ``correlated``: the same, nine tenths of their variance common to all samples.
@@ -153,13 +153,13 @@ def batch(case: Case, seed: int) -> Tensor:
     return x
 
 
-def contraction(gap: np.ndarray) -> np.ndarray:
+def measure_contraction(gap: np.ndarray) -> np.ndarray:
     """The mean of φ_{ℓ+1}/φ_ℓ over the layers with φ_ℓ within ``FIRST_ORDER``; gap: (layers,)."""
     here = (gap[:-1] > FIRST_ORDER[0]) & (gap[:-1] < FIRST_ORDER[1])
     return np.mean(gap[1:][here] / gap[:-1][here]) if here.any() else np.array(np.nan)
 
 
-def slope(log_gradient: np.ndarray) -> np.ndarray:
+def fit_slope(log_gradient: np.ndarray) -> np.ndarray:
     """How fast a log gradient grows towards the input, a layer: (layers,) without their first and last twentieth."""
     cut = len(log_gradient) // 20
     layers = np.arange(len(log_gradient))[cut : len(log_gradient) - cut]
