@@ -87,7 +87,7 @@ def test_it_becomes_a_picture_that_speaks(name: str, figures: dict[str, Any]) ->
 
 
 def test_accuracy_is_that_of_the_best_eta(swept: xr.Dataset, figures: dict[str, Any]) -> None:
-    best, table = performance.tuned(swept), figures["accuracy"].table
+    best, table = performance.tune_eta(swept), figures["accuracy"].table
     row = table[(table.setting == "second") & (table["T"] == 32) & (table["γ"] == 10)].iloc[0]
     here = best.sel(gamma=10, budget=32)
     assert row["best η"] == pytest.approx(float(here.eta)) and row.accuracy == pytest.approx(
