@@ -68,7 +68,7 @@ def figures(swept: xr.Dataset, known: adviser.Rule, judged: pd.DataFrame) -> dic
         "tuning": performance_figures.tuning_gamma(both, label="tuning"),
         "leaving": performance_figures.leaving_eta(both, label="leaving"),
         "advice": adviser_figures.advice([known], label="advice"),
-        "judged": adviser_figures.judged(judged, label="judged"),
+        "judged": adviser_figures.judged_advice(judged, label="judged"),
     }
 
 

@@ -293,7 +293,13 @@ def _rule_rows(setting: str, runs: xr.Dataset) -> list[pd.DataFrame]:
 def _rules_panel(rows: pd.DataFrame) -> Any:
     x, y = gamma_x(rows.gamma), log_y(_span(rows, "error"))
     data = only_chosen(chart_of(rows), "setting")
-    told = {"rule:N": "η", "gamma": "γ", "eta": "η", "error": ("error", ".4~f"), "diverged": ("seeds diverged", "")}
+    told: dict[str, Any] = {
+        "rule:N": "η",
+        "gamma": "γ",
+        "eta": "η",
+        "error": ("error", ".4~f"),
+        "diverged": ("seeds diverged", ""),
+    }
     lines = [  # a layer each: a dash as an encoding would take the shapes' legend with it
         data.transform_filter(f"datum.rule == '{name}'")
         .mark_line(strokeWidth=1.4, strokeDash=dash, stroke=theme.TEXT, opacity=0.7)
