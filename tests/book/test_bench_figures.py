@@ -18,7 +18,7 @@ DRAWN = {"ratios": figures.bench_ratios, "shares": figures.bench_shares, "costs"
 
 @pytest.fixture(scope="module")
 def report() -> Any:
-    return figures.stored_bench()
+    return figures.load_bench()
 
 
 def drawn(specification: dict[str, Any]) -> list[dict[str, Any]]:
@@ -82,4 +82,4 @@ def test_provenance_says_machine_commit_and_how_to_run_it(report):
 def test_a_missing_report_says_how_to_make_one(monkeypatch, tmp_path):
     monkeypatch.setattr(places, "bench_path", lambda: tmp_path / "bench.json")
     with pytest.raises(results.ResultError, match="richness bench --out"):
-        figures.stored_bench()
+        figures.load_bench()

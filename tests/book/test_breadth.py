@@ -74,7 +74,7 @@ def test_sign_steps_are_straightened_by_the_root(runs: xr.Dataset) -> None:
     caption = portrait_figures.gallery([signed]).caption
     assert "γ(1+γ)^(1/L−1)" in caption and "SignSGD" in caption and "lr_raw" not in caption
     drawn = portrait_figures.gallery([signed]).chart.to_dict()["datasets"].values()
-    lines = {row["boundary"] for rows in drawn for row in rows if "boundary" in row}
+    lines = {row["line"] for rows in drawn for row in rows if "line" in row}
     assert {"η_max lazy", "η_max rich", "η_min rich"} <= lines
 
 

@@ -333,8 +333,8 @@ def test_choosing_a_cell_leaves_the_plane_alone(specs: dict[str, Any]) -> None:
 
 
 def test_the_stability_line_is_red(specs: dict[str, Any]) -> None:
-    rules = [p["mark"] for p in parts(specs["explorer"]) if mark(p) == "rule" and p["mark"].get("color")]
-    assert [rule["color"] for rule in rules] == [theme.STABILITY]
+    rules = [p["mark"] for p in parts(specs["explorer"]) if mark(p) == "rule" and p["mark"].get("stroke")]
+    assert [rule["stroke"] for rule in rules] == [theme.STABILITY]
     ratio = next(
         t["calculate"] for p in parts(specs["explorer"]) for t in p.get("transform", []) if t.get("as") == "ratio"
     )

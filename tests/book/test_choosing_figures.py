@@ -68,7 +68,7 @@ def figures(swept: xr.Dataset, known: adviser.Rule, judged: pd.DataFrame) -> dic
         "tuning": performance_figures.tuning_gamma(both, label="tuning"),
         "leaving": performance_figures.leaving_eta(both, label="leaving"),
         "advice": adviser_figures.advice([known], label="advice"),
-        "judged": adviser_figures.judged(judged, label="judged"),
+        "judged": adviser_figures.judged_advice(judged, label="judged"),
     }
 
 
@@ -87,7 +87,7 @@ def test_it_becomes_a_picture_that_speaks(name: str, figures: dict[str, Any]) ->
 
 
 def test_accuracy_is_that_of_the_best_eta(swept: xr.Dataset, figures: dict[str, Any]) -> None:
-    best, table = performance.tuned(swept), figures["accuracy"].table
+    best, table = performance.tune_eta(swept), figures["accuracy"].table
     row = table[(table.setting == "second") & (table["T"] == 32) & (table["γ"] == 10)].iloc[0]
     here = best.sel(gamma=10, budget=32)
     assert row["best η"] == pytest.approx(float(here.eta)) and row.accuracy == pytest.approx(

@@ -13,6 +13,7 @@ from richness.plots.provenance import Provenance, command
 from richness.runs import places, results
 from richness.runs.sweep import sweep
 from richness.studies.optimizers import figures as optimizers_figures
+from richness.studies.portrait import analysis as portraits
 from richness.studies.portrait import figures as portrait_figures
 
 pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
@@ -63,7 +64,7 @@ def test_the_portrait_shows_both_scales(both):
 
 
 def test_the_ledger_shows_the_other_scale(both, monkeypatch):
-    monkeypatch.setattr(claims, "TOPICS", [claims.portraits])
+    monkeypatch.setattr(claims, "study_modules", lambda name: [portraits])
     rows = claims.rows_of_other_scales("laptop")
     assert rows and {row["scale"] for row in rows} == {"paper"}
     assert {row["id"] for row in rows} >= {"C1", "C2"}

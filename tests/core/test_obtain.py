@@ -7,7 +7,7 @@ import xarray as xr
 import richness
 from richness.plots.provenance import Provenance, command, sweep_command
 from richness.runs import jobs, places, recipes, results
-from richness.studies.setting.samples import digit_samples
+from richness.studies.setting.figures import digit_samples
 
 
 @pytest.fixture

@@ -73,11 +73,11 @@ def loader(**changes: Any) -> Load:
 
 @pytest.fixture(scope="module")
 def known() -> adviser.Rule:
-    return adviser.rule("mse", "sgd", loader())
+    return adviser.make_rule("mse", "sgd", loader())
 
 
 def test_the_good_stretch_is_the_planted_one() -> None:
-    found = adviser.good_range(planted(steps=2000, budgets=(500,)))
+    found = adviser.measure_good_range(planted(steps=2000, budgets=(500,)))
     for k, steps in enumerate((500, 2000)):
         middle = centre(3, 64, steps)
         assert np.abs(found.best.values[:, k] - middle).max() <= CELL / 2 + 1e-9
@@ -91,8 +91,8 @@ def test_a_seed_that_diverges_ends_the_stretch() -> None:
     runs = planted()
     at = float(runs.eta[np.abs(np.log(runs.eta.values)).argmin()])
     runs.budget_loss.loc[{"gamma": 1, "eta": at, "seed": 1}] = np.nan
-    found = adviser.good_range(runs).sel(log_gamma=0).isel(log_budget=0)
-    assert not adviser.good(runs, 1000)[4, runs.eta.values.tolist().index(at)]
+    found = adviser.measure_good_range(runs).sel(log_gamma=0).isel(log_budget=0)
+    assert not adviser.mark_good(runs, 1000)[4, runs.eta.values.tolist().index(at)]
     assert float(found.low) > np.log10(at / Experiment.model_validate_json(runs.attrs["recipe"]).natural_eta(1.0))
 
 
@@ -123,7 +123,7 @@ def test_caution_is_what_leaving_a_depth_out_teaches() -> None:
     """The stretch of depth 4 lies .3 decades below where its neighbours say: the upper end must come down by that much."""
     load = loader()
     moved = {recipe_name("portrait", 4): planted(depth=4, steps=2000, budgets=(500, 1000), shift=-0.3)}
-    rule = adviser.rule("mse", "sgd", lambda name: moved[name] if name in moved else load(name))
+    rule = adviser.make_rule("mse", "sgd", lambda name: moved[name] if name in moved else load(name))
     assert rule.caution["high"] == pytest.approx(0.3, abs=1.5 * CELL) and rule.caution["low"] <= 0.3
 
 
@@ -135,9 +135,9 @@ def test_caution_is_what_the_first_list_teaches() -> None:
         for setting in SETTINGS
         if {"loss", "optimizer"}.isdisjoint(setting)
     }
-    assert set(moved) == set(adviser.settings(HELD_OUT, "mse", "sgd")) and len(moved) == 6
+    assert set(moved) == set(adviser.select_recipes(HELD_OUT, "mse", "sgd")) and len(moved) == 6
     both = [
-        adviser.rule("mse", "sgd", lambda name: moved[name] if name in moved else load(name), first)
+        adviser.make_rule("mse", "sgd", lambda name: moved[name] if name in moved else load(name), first)
         for first in (True, False)
     ]
     assert both[0].caution["low"] <= CELL + 1e-9 < both[1].caution["low"] - 0.1
@@ -172,7 +172,7 @@ def test_outside_what_was_measured_there_is_no_advice(setting: dict[str, Any], s
 
 
 def test_where_nothing_learns_it_says_so() -> None:
-    known = adviser.rule("mse", "sgd", loader(silent_above=20.0))
+    known = adviser.make_rule("mse", "sgd", loader(silent_above=20.0))
     silent = richness.advise(3, "mse", 100.0, known=known)
     assert not silent.learns and "No η is known to learn" in str(silent) and "lower γ" in str(silent)
     assert richness.advise(3, "mse", 10.0, known=known).learns
@@ -206,9 +206,9 @@ def test_it_is_right_where_the_stretch_is_as_planted_and_wrong_where_it_moved(kn
 
 
 def test_a_share_has_wilsons_interval() -> None:
-    right = adviser.judge(planted(gammas="2e-2:2e2:5"), adviser.rule("mse", "sgd", loader()))
+    right = adviser.judge(planted(gammas="2e-2:2e2:5"), adviser.make_rule("mse", "sgd", loader()))
     right.loc[0, "worked"] = False
-    share = adviser.share(right)
+    share = adviser.count_worked(right)
     n, p, z = 5, 4 / 5, 1.959964
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -217,14 +217,14 @@ def test_a_share_has_wilsons_interval() -> None:
     )
     assert str(share).startswith("4 of 5 settings, 80%")
     with pytest.raises(ValueError, match="got none"):
-        adviser.share(right[:0])
+        adviser.count_worked(right[:0])
 
 
 def test_rules_are_made_of_what_is_at_hand() -> None:
-    assert [(rule.loss, rule.optimizer) for rule in adviser.rules(loader())] == [("mse", "sgd")]
+    assert [(rule.loss, rule.optimizer) for rule in adviser.make_rules(loader())] == [("mse", "sgd")]
     with pytest.raises(ResultError, match="portrait_mlp2_mse_adam"):
-        adviser.rules(loader(), optimizers=["adam"])
+        adviser.make_rules(loader(), optimizers=["adam"])
     with pytest.raises(ValueError, match="mse, cross_entropy"):
-        adviser.rule("hinge", "sgd", loader())
+        adviser.make_rule("hinge", "sgd", loader())
     with pytest.raises(ValueError, match="none of these recipes"):
-        adviser.judge_all(["held_out_mlp5_mse_adam_n32_b128_t1500"], [adviser.rule("mse", "sgd", loader())])
+        adviser.judge_all(["held_out_mlp5_mse_adam_n32_b128_t1500"], [adviser.make_rule("mse", "sgd", loader())])

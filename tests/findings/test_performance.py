@@ -59,7 +59,7 @@ def planted(
 
 
 def test_the_best_eta_is_the_planted_one_at_every_gamma_and_budget() -> None:
-    best = performance.tuned(planted())
+    best = performance.tune_eta(planted())
     assert dict(best.sizes) == {"gamma": 6, "budget": 3, "seed": 4} and not best.edge.any()
     off = np.log10(best.eta / (4 * natural_eta(best.gamma, 3)))
     assert float(np.abs(off).max()) <= 0.0626  # half a cell
@@ -69,14 +69,14 @@ def test_the_best_eta_is_the_planted_one_at_every_gamma_and_budget() -> None:
 
 def test_an_eta_that_lost_a_seed_is_not_chosen_and_an_edge_is_told() -> None:
     runs = planted()
-    at = int(performance.tuned(runs).eta.sel(gamma=1, budget=10).values == runs.eta.values.max())
-    chosen = performance.tuned(runs).eta.sel(gamma=1, budget=10)
+    at = int(performance.tune_eta(runs).eta.sel(gamma=1, budget=10).values == runs.eta.values.max())
+    chosen = performance.tune_eta(runs).eta.sel(gamma=1, budget=10)
     runs.budget_loss.loc[{"gamma": 1, "eta": float(chosen), "seed": 2}] = np.nan
-    again = performance.tuned(runs).sel(gamma=1, budget=10)
+    again = performance.tune_eta(runs).sel(gamma=1, budget=10)
     assert at == 0 and float(again.eta) != float(chosen) and not bool(again.edge)
     above = float(runs.eta.values[np.searchsorted(runs.eta.values, float(again.eta)) + 1])
     runs.status.loc[{"gamma": 1, "eta": above}] = NOT_RUN
-    assert bool(performance.tuned(runs).sel(gamma=1, budget=10).edge)
+    assert bool(performance.tune_eta(runs).sel(gamma=1, budget=10).edge)
 
 
 def test_only_budgets_whose_last_step_was_probed_are_told() -> None:
@@ -91,32 +91,32 @@ def test_a_difference_is_the_paired_t_test() -> None:
     draws = np.random.default_rng(3)
     first, second = draws.normal(0.9, 0.02, 5), draws.normal(0.9, 0.02, 5)
     known = ttest_rel(first, second).confidence_interval(0.95)
-    gap = performance.difference(xr.DataArray(first, dims="seed"), xr.DataArray(second, dims="seed"))
-    assert gap.mean == pytest.approx(np.mean(first - second)) and gap.seeds == 5
+    gap = performance.mean_difference(xr.DataArray(first, dims="seed"), xr.DataArray(second, dims="seed"))
+    assert gap.value == pytest.approx(np.mean(first - second)) and gap.seeds == 5
     assert gap.interval == pytest.approx((known.low, known.high))
     with pytest.raises(ValueError, match="no seed"):
-        performance.difference(xr.DataArray([np.nan], dims="seed"), xr.DataArray([1.0], dims="seed"))
+        performance.mean_difference(xr.DataArray([np.nan], dims="seed"), xr.DataArray([1.0], dims="seed"))
 
 
 def test_the_best_gamma_grows_with_the_budget_and_holding_it_costs() -> None:
-    best = performance.tuned(planted(lambda gamma, b: 0.9 - 0.1 * np.abs(np.log10(gamma * 10 / max(b, 1)))))
-    chosen = performance.best_gamma(best)
+    best = performance.tune_eta(planted(lambda gamma, b: 0.9 - 0.1 * np.abs(np.log10(gamma * 10 / max(b, 1)))))
+    chosen = performance.find_best_gamma(best)
     assert chosen.gamma.values.tolist() == [1, 10, 100] and (chosen.low == chosen.high).all()
-    held = performance.untuned(best)
+    held = performance.compare_fixed_gammas(best)
     assert sorted(held) == [0.01, 1, 100]
-    assert [gap.mean for gap in held[1.0]] == pytest.approx([0, -0.1, -0.2], abs=0.02)
-    assert [gap.mean for gap in held[100.0]] == pytest.approx([-0.2, -0.1, 0], abs=0.02)
+    assert [gap.value for gap in held[1.0]] == pytest.approx([0, -0.1, -0.2], abs=0.02)
+    assert [gap.value for gap in held[100.0]] == pytest.approx([-0.2, -0.1, 0], abs=0.02)
 
 
 def test_an_eta_left_behind_diverges_on_one_side_and_is_not_run_on_the_other() -> None:
-    moved = performance.left_behind(planted(lambda gamma, b: np.full(gamma.shape, 0.9)))
+    moved = performance.compare_eta_rules(planted(lambda gamma, b: np.full(gamma.shape, 0.9)))
     left, along = moved.sel(rule="left"), moved.sel(rule="moved along")
     assert along.accuracy.mean("seed").values == pytest.approx(np.full(6, 0.9), abs=0.03)
     assert (left.eta == left.eta.sel(gamma=1)).all() and not left.diverged.sel(gamma=1).any()
     assert np.isnan(left.accuracy.sel(gamma=[0.01, 1000])).all()  # beyond what was run
     wide = planted(lambda gamma, b: np.full(gamma.shape, 0.9))
     wide["status"] = xr.where((wide.status == NOT_RUN) & (wide.eta > natural_eta(wide.gamma, 3)), DIVERGED, wide.status)
-    lost = performance.left_behind(wide).sel(rule="left", gamma=0.1)
+    lost = performance.compare_eta_rules(wide).sel(rule="left", gamma=0.1)
     assert lost.diverged.all() and (lost.accuracy == 0.1).all()
 
 
@@ -156,7 +156,7 @@ def test_c15_says_why_where_it_cannot_be_measured() -> None:
 
 def test_both_measures_of_accuracy_stand_side_by_side() -> None:
     runs = planted()
-    table = performance.against_reference(runs.assign(unseen_accuracy=runs.accuracy - 0.05))
+    table = performance.compare_with_reference(runs.assign(unseen_accuracy=runs.accuracy - 0.05))
     assert (
         table.probe.tolist() == ["accuracy"] * 3 + ["unseen_accuracy"] * 3
         and table["T"].tolist() == [10, 100, 1000] * 2

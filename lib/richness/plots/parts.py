@@ -140,7 +140,7 @@ def shape_legend(fill: str) -> alt.Legend:
     )
 
 
-def tooltip(fields: Mapping[str, str | tuple[str, str]]) -> list[alt.Tooltip]:
+def tooltip(fields: Mapping[str, Any]) -> list[alt.Tooltip]:
     """What the pointer is told: field → title, or (title, format); names as ``"field:N"``, numbers to three digits."""
     told = []
     for field, title in fields.items():

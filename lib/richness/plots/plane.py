@@ -280,7 +280,7 @@ def draw_glyphs(plane: Plane, data: alt.Chart, state: str) -> alt.Chart:
     return place_on_view(data, "eta").mark_point(**_GLYPHS[state]).encode(x=plane.x(), y=plane.y("eta_y"))
 
 
-_CELL_TOLD = {
+_CELL_TOLD: dict[str, Any] = {
     "gamma": "γ", "eta": "η", "state:N": "the cell", "late": "late ÷ initial loss",
     "diverged": ("seeds diverged", ""), "seeds": ("seeds run", ""),
 }  # fmt: skip

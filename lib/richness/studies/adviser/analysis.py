@@ -15,9 +15,9 @@ good stretch around the best η lay in every portrait, in units of the natural �
 
 Width enters only through ``lr_raw``: under the maximal-update parameterisation the upper end hardly depends on it.
 
-A first version knew no list of settings, and was cautious by the left-out depths alone; `rule` still makes it. Judged on that
-list it failed at the lower end: a wider network or a larger batch learns more at its best η, so that slow ones fall behind
-sooner. So the list became part of the rule, and a second one, written afterwards, judges it.
+A first version knew no list of settings, and was cautious by the left-out depths alone; `make_rule` still makes it. Judged on
+that list it failed at the lower end: a wider network or a larger batch learns more at its best η, so that slow ones fall
+behind sooner. So the list became part of the rule, and a second one, written afterwards, judges it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,26 +42,6 @@ from richness.runs.grids import DEPTHS, LOSSES, recipe_name
 from richness.runs.outcomes import CONVERGED_BELOW
 from richness.runs.recipes import recipe
 from richness.studies.adviser.recipes import BATCH_SIZES, HELD_OUT, batches_name
-
-__all__ = [
-    "BEYOND",
-    "KEPT",
-    "WIDEST",
-    "WITHIN",
-    "Advice",
-    "Rule",
-    "Share",
-    "advise",
-    "good",
-    "good_range",
-    "judge",
-    "judge_all",
-    "rule",
-    "rules",
-    "settings",
-    "share",
-    "tabulate",
-]
 
 #: A good η's late loss is at most this many times the best one's.
 WITHIN = 1.5
@@ -95,14 +76,14 @@ def _late(runs: xr.Dataset, budget: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, mean < CONVERGED_BELOW * initial
 
 
-def good(runs: xr.Dataset, budget: int) -> np.ndarray:
+def mark_good(runs: xr.Dataset, budget: int) -> np.ndarray:
     """Which η are good at which γ, boolean (gamma, eta)."""
     late, converged = _late(runs, budget)
     best = np.nanmin(np.where(converged, late, np.inf), axis=1, keepdims=True)
     return converged & (late <= WITHIN * best)
 
 
-def good_range(runs: xr.Dataset) -> xr.Dataset:
+def measure_good_range(runs: xr.Dataset) -> xr.Dataset:
     """The unbroken stretch of good η around the best, at every γ and budget: log10 of η over the natural η.
 
     Returns:
@@ -111,18 +92,21 @@ def good_range(runs: xr.Dataset) -> xr.Dataset:
     budgets = runs.budget.values if "budget_loss" in runs else np.array([int(runs.step[-1])])
     made = results.recipe_of(runs)
     straight = np.log10(runs.eta.values)[None, :] - np.log10(made.natural_eta(runs.gamma.values))[:, None]
-    found = np.full((3, runs.sizes["gamma"], budgets.size), np.nan)
+    ends = np.full((3, runs.sizes["gamma"], budgets.size), np.nan)
     for k, budget in enumerate(budgets):
-        late, fine = _late(runs, int(budget))[0], good(runs, int(budget))
+        late, fine = _late(runs, int(budget))[0], mark_good(runs, int(budget))
         for g in np.flatnonzero(fine.any(axis=1)):
-            best = low = high = int(np.argmin(np.where(fine[g], late[g], np.inf)))
-            while low > 0 and fine[g, low - 1]:
-                low -= 1
-            while high < fine.shape[1] - 1 and fine[g, high + 1]:
-                high += 1
-            found[:, g, k] = straight[g, [low, best, high]]
+            best = int(np.argmin(np.where(fine[g], late[g], np.inf)))
+            low, high = _stretch_around(fine[g], best)
+            ends[:, g, k] = straight[g, [low, best, high]]
     coords = {"log_gamma": np.log10(runs.gamma.values), "log_budget": np.log10(budgets)}
-    return xr.Dataset({end: (("log_gamma", "log_budget"), found[i]) for i, end in enumerate(ENDS)}, coords=coords)
+    return xr.Dataset({end: (("log_gamma", "log_budget"), ends[i]) for i, end in enumerate(ENDS)}, coords=coords)
+
+
+def _stretch_around(fine: np.ndarray, best: int) -> tuple[int, int]:
+    """First and last of the unbroken stretch of true around ``best``."""
+    below, above = np.flatnonzero(~fine[:best]), np.flatnonzero(~fine[best:])
+    return (int(below[-1]) + 1 if below.size else 0), (best + int(above[0]) if above.size else fine.size) - 1
 
 
 # -- the rule ----------------------------------------------------------------------------------------------------------
@@ -186,7 +170,7 @@ def _along_budget(measured: xr.Dataset, at: float) -> xr.Dataset:
     return found.fillna(longest) if at > float(measured.log_budget[-1]) else found
 
 
-def rule(loss: str, optimizer: str = "sgd", load: Load | None = None, first_version: bool = False) -> Rule:
+def make_rule(loss: str, optimizer: str = "sgd", load: Load | None = None, first_version: bool = False) -> Rule:
     """Make the rule of one loss and one optimiser from the portraits, the runs at other batch sizes and the first list.
 
     Args:
@@ -202,24 +186,24 @@ def rule(loss: str, optimizer: str = "sgd", load: Load | None = None, first_vers
             f"got {loss!r} and {optimizer!r}."
         )
     read = load or results.load
-    ranges = [good_range(read(recipe_name("portrait", depth, loss, optimizer))) for depth in DEPTHS]
+    ranges = [measure_good_range(read(recipe_name("portrait", depth, loss, optimizer))) for depth in DEPTHS]
     measured = xr.concat(ranges, xr.DataArray(np.log10(DEPTHS), dims="log_depth", name="log_depth"))
-    others = {size: good_range(read(batches_name(loss, optimizer, size))) for size in BATCH_SIZES}
+    others = {size: measure_good_range(read(batches_name(loss, optimizer, size))) for size in BATCH_SIZES}
     made = Rule(loss, optimizer, measured, _slopes_in_batch(measured, others), _by_left_out_depths(measured))
     if first_version:
         return made
-    asked = [made.caution, _by_first_list(made, [read(name) for name in settings(HELD_OUT, loss, optimizer)])]
+    asked = [made.caution, _by_first_list(made, [read(name) for name in select_recipes(HELD_OUT, loss, optimizer)])]
     return replace(made, caution={end: max(caution[end] for caution in asked) for end in made.caution})
 
 
-def settings(names: Iterable[str], loss: str, optimizer: str) -> list[str]:
+def select_recipes(names: Iterable[str], loss: str, optimizer: str) -> list[str]:
     """Those recipes that train with that loss and optimiser."""
     known = {name: recipe(name, "laptop") for name in names}
     sweeps = {name: made for name, made in known.items() if isinstance(made, Experiment)}
     return [name for name, made in sweeps.items() if (made.loss, made.optimizer) == (loss, optimizer)]
 
 
-def rules(
+def make_rules(
     load: Load | None = None,
     losses: Iterable[str] = LOSSES,
     optimizers: Iterable[str] = tuple(OPTIMIZERS),
@@ -233,7 +217,7 @@ def rules(
     found, missing = [], []
     for loss, optimizer in product(losses, optimizers):
         try:
-            found.append(rule(loss, optimizer, load, first_version))
+            found.append(make_rule(loss, optimizer, load, first_version))
         except (results.ResultError, FileNotFoundError) as why:
             missing.append(why)
     if not found:
@@ -282,7 +266,7 @@ def _by_first_list(made: Rule, judged: Iterable[xr.Dataset]) -> dict[str, float]
     missed: dict[str, list[np.ndarray]] = {"low": [], "high": []}
     for runs in judged:
         setting = results.recipe_of(runs)
-        actual = good_range(runs).isel(log_budget=-1)
+        actual = measure_good_range(runs).isel(log_budget=-1)
         places = [made.place(setting.depth, gamma, setting.steps, setting.batch_size) for gamma in runs.gamma.values]
         missed["low"].append(actual.low.values - [place["low"] for place in places])
         missed["high"].append([place["high"] for place in places] - actual.high.values)
@@ -331,7 +315,7 @@ class Advice:
 
 @cache
 def _known(loss: str, optimizer: str) -> Rule:
-    return rule(loss, optimizer)
+    return make_rule(loss, optimizer)
 
 
 def advise(
@@ -354,25 +338,13 @@ def advise(
         steps: T. optimizer: sgd, momentum (β = 0.9), signsgd or adam.
         outputs: K. The MSE is a mean over outputs, so that its gradients fall as 1/K and η grows as K under SGD and
             momentum; measured at 10.
-        known: of `rule`; made from the stored portraits when left out.
+        known: of `make_rule`; made from the stored portraits when left out.
 
     Raises:
         ValueError: outside what was measured; the message says where the limits are. ResultError: a portrait is missing.
     """
     known = known or _known(loss, optimizer)
-    depths, gammas = 10**known.measured.log_depth.values, 10**known.measured.log_gamma.values
-    for name, value, limits in (
-        ("depth", depth, depths),
-        ("gamma", gamma, gammas),
-        ("batch_size", batch_size, BATCH_SIZES),
-    ):
-        if not 0.999 * min(limits) <= value <= 1.001 * max(limits):
-            raise ValueError(f"{name} was measured from {min(limits):g} to {max(limits):g}; got {value:g}.")
-    shortest, longest = 10 ** known.measured.log_budget.values[[0, -1]]
-    if not shortest / BEYOND <= steps <= longest * BEYOND:
-        raise ValueError(
-            f"steps were measured from {shortest:g} to {longest:g}, and the adviser goes {BEYOND:g} times beyond; got {steps}."
-        )
+    shortest, longest = _check_measured(known, steps, depth=depth, gamma=gamma, batch_size=batch_size)
     straight = known.advised(depth, gamma, steps, batch_size)
     by_sign = OPTIMIZERS[optimizer].by_sign
     scale = float(natural_eta(gamma, depth, optimizer)) * (outputs / 10 if loss == "mse" and not by_sign else 1)
@@ -389,6 +361,24 @@ def advise(
     return Advice(low, best, high, (low * factor, best * factor, high * factor), caution, tuple(remarks))
 
 
+def _check_measured(known: Rule, steps: int, **setting: float) -> tuple[float, float]:
+    """The shortest and the longest budget measured, if the setting lies within what was.
+
+    Raises:
+        ValueError: it does not; the message says where the limits are.
+    """
+    measured = {"depth": 10**known.measured.log_depth.values, "gamma": 10**known.measured.log_gamma.values}
+    for name, limits in {**measured, "batch_size": BATCH_SIZES}.items():
+        if not 0.999 * min(limits) <= setting[name] <= 1.001 * max(limits):
+            raise ValueError(f"{name} was measured from {min(limits):g} to {max(limits):g}; got {setting[name]:g}.")
+    shortest, longest = 10 ** known.measured.log_budget.values[[0, -1]]
+    if not shortest / BEYOND <= steps <= longest * BEYOND:
+        raise ValueError(
+            f"steps were measured from {shortest:g} to {longest:g}, and the adviser goes {BEYOND:g} times beyond; got {steps}."
+        )
+    return shortest, longest
+
+
 def tabulate(
     rules: Iterable[Rule],
     depths: Iterable[int],
@@ -398,31 +388,10 @@ def tabulate(
 ) -> pd.DataFrame:
     """The advice on a grid: columns ``loss, optimizer, depth, steps, gamma, low, best, high``; no row where there is none."""
     rows = []
-    for known in rules:
-        for depth in depths:
-            for budget in steps:
-                for gamma in gammas:
-                    advice = advise(
-                        depth,
-                        known.loss,
-                        gamma,
-                        batch_size=batch_size,
-                        steps=budget,
-                        optimizer=known.optimizer,
-                        known=known,
-                    )
-                    rows.append(
-                        {
-                            "loss": known.loss,
-                            "optimizer": known.optimizer,
-                            "depth": depth,
-                            "steps": budget,
-                            "gamma": gamma,
-                            "low": advice.low,
-                            "best": advice.best,
-                            "high": advice.high,
-                        }
-                    )
+    for known, depth, budget, gamma in product(rules, depths, steps, gammas):
+        setting = {"loss": known.loss, "optimizer": known.optimizer, "depth": depth, "steps": budget, "gamma": gamma}
+        advice = advise(**setting, batch_size=batch_size, known=known)
+        rows.append(setting | {"low": advice.low, "best": advice.best, "high": advice.high})
     return pd.DataFrame(rows).dropna()
 
 
@@ -443,45 +412,38 @@ def judge(runs: xr.Dataset, known: Rule) -> pd.DataFrame:
         advised, ``worked`` is whether indeed nothing converged.
     """
     made = results.recipe_of(runs)
-    late, _ = _late(runs, made.steps)
-    fine, etas = good(runs, made.steps), runs.eta.values
+    late, fine = _late(runs, made.steps)[0], mark_good(runs, made.steps)
+    setting = {"depth": made.depth, "loss": made.loss, "optimizer": made.optimizer, "width": made.width}
+    setting |= {"batch_size": made.batch_size, "steps": made.steps, "outputs": made.source.outputs}
     rows = []
     for g, gamma in enumerate(runs.gamma.values):
-        advice = advise(
-            made.depth,
-            made.loss,
-            float(gamma),
-            width=made.width,
-            batch_size=made.batch_size,
-            steps=made.steps,
-            optimizer=made.optimizer,
-            outputs=made.source.outputs,
-            known=known,
-        )
-        inside = (etas >= advice.low) & (etas <= advice.high)
-        if advice.learns and not inside.any():
-            inside[np.abs(np.log(etas / np.sqrt(advice.low * advice.high))).argmin()] = True
-        learned, smallest = bool(fine[g].any()), np.nanmin(late[g], initial=np.inf)
-        here = np.nan_to_num(late[g, inside], nan=np.inf) / smallest if advice.learns else np.array([np.nan])
-        rows.append(
-            {
-                "gamma": float(gamma),
-                "low": advice.low,
-                "high": advice.high,
-                "best": float(etas[np.argmin(np.where(fine[g], late[g], np.inf))]) if learned else np.nan,
-                "cells": int(inside.sum()),
-                "good": int(fine[g, inside].sum()),
-                "learned": learned,
-                "worst": float(here.max()),
-                "searched": float(here.min()),
-                "worked": bool(fine[g, inside].all() if advice.learns else not learned),
-            }
-        )
+        advice = advise(gamma=float(gamma), known=known, **setting)
+        rows.append({"gamma": float(gamma)} | _judge_one(advice, runs.eta.values, late[g], fine[g]))
     return pd.DataFrame(rows)
 
 
+def _judge_one(advice: Advice, etas: np.ndarray, late: np.ndarray, fine: np.ndarray) -> dict[str, Any]:
+    """The row of `judge` at one γ; ``late`` and ``fine``: late loss, and whether it is good, of each η."""
+    inside = (etas >= advice.low) & (etas <= advice.high)
+    if advice.learns and not inside.any():
+        inside[np.abs(np.log(etas / np.sqrt(advice.low * advice.high))).argmin()] = True
+    learned, smallest = bool(fine.any()), np.nanmin(late, initial=np.inf)
+    here = np.nan_to_num(late[inside], nan=np.inf) / smallest if advice.learns else np.array([np.nan])
+    return {
+        "low": advice.low,
+        "high": advice.high,
+        "best": float(etas[np.argmin(np.where(fine, late, np.inf))]) if learned else np.nan,
+        "cells": int(inside.sum()),
+        "good": int(fine[inside].sum()),
+        "learned": learned,
+        "worst": float(here.max()),
+        "searched": float(here.min()),
+        "worked": bool(fine[inside].all() if advice.learns else not learned),
+    }
+
+
 @dataclass(frozen=True)
-class Share:
+class SuccessRate:
     """How often the advice worked: a share with its 95 % Wilson interval."""
 
     worked: int
@@ -493,7 +455,7 @@ class Share:
         return f"{self.worked} of {self.of} settings, {self.worked / self.of:.0%} [{low:.0%}, {high:.0%}]"
 
 
-def share(judged: pd.DataFrame) -> Share:
+def count_worked(judged: pd.DataFrame) -> SuccessRate:
     """How many rows of `judge` worked.
 
     Raises:
@@ -503,7 +465,7 @@ def share(judged: pd.DataFrame) -> Share:
         raise ValueError("expected rows of `judge`, got none.")
     worked, of = int(judged.worked.sum()), len(judged)
     interval = binomtest(worked, of).proportion_ci(0.95, method="wilson")
-    return Share(worked, of, (float(interval.low), float(interval.high)))
+    return SuccessRate(worked, of, (float(interval.low), float(interval.high)))
 
 
 def judge_all(names: Iterable[str], rules: Iterable[Rule], load: Load | None = None) -> pd.DataFrame:

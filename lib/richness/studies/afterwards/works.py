@@ -14,8 +14,8 @@ PAGE = "02-phase-portrait"  # where the laboratory is that the links open
 
 
 @dataclass(frozen=True)
-class Later:
-    """A later work.
+class Work:
+    """A later work, and the setting of the laboratory that shows its question.
 
     Attributes:
         arxiv: its number. line: what it is about, as we understand it from a summary: none of them was rerun here.
@@ -31,7 +31,7 @@ class Later:
     others: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def ask(self) -> dict[str, Any]:
+    def run_settings(self) -> dict[str, Any]:
         """The laboratory's run."""
         network: dict[str, Any] = {"depth": 3, "loss": "mse", "steps": 1000} | {
             k: v for k, v in self.others.items() if k != "axis"
@@ -43,11 +43,11 @@ class Later:
     def link(self) -> str:
         """The page of the laboratory, opened at the setting."""
         view = {"axis": self.others["axis"]} if "axis" in self.others else {}
-        return f"{PAGE}.html?{urlencode({'lab': 1, **self.ask, **view})}"
+        return f"{PAGE}.html?{urlencode({'lab': 1, **self.run_settings, **view})}"
 
 
 WORKS = (
-    Later(
+    Work(
         "2310.06110",
         "Grokking read as a lazy beginning that turns rich.",
         "A lazy network, long enough: does the kernel's alignment still move when the loss has settled?",
@@ -55,7 +55,7 @@ WORKS = (
         20.0,
         {"steps": 10_000},
     ),
-    Later(
+    Work(
         "2602.00827",
         "Offline, where samples repeat, an optimal strength exists: over-alignment against over-fitting.",
         "Here the stream never repeats, so there is nothing to over-fit: more γ costs time, and that is all it costs.",
@@ -63,14 +63,14 @@ WORKS = (
         10.0,
         {"steps": 4000},
     ),
-    Later(
+    Work(
         "2602.06702",
         "The scale of the readout is confounded with learning rate and weight decay.",
         "Divide γ by ten and η by a hundred: on the lazy side the curve is the same. Divide γ alone, and it is not.",
         0.01,
         4.0,
     ),
-    Later(
+    Work(
         "2605.01288",
         "How long training takes to escape from its saddle.",
         "A plateau and its end; add a layer and look at τ = ηt/γ, not at t.",
@@ -78,7 +78,7 @@ WORKS = (
         4.0,
         {"depth": 4, "steps": 4000, "axis": "tau"},
     ),
-    Later(
+    Work(
         "2605.07870",
         "A dynamical mean-field theory of spectra under µP.",
         "Change the width: in µP the sharpness along training should hardly notice.",
@@ -86,7 +86,7 @@ WORKS = (
         12.0,
         {"width": 128},
     ),
-    Later(
+    Work(
         "2505.01618",
         "CompleteP: a parameterisation whose learning rate transfers over depth as well.",
         "The same η at depth 2, 3, 4: here, without such a rule, it is not the same share of the largest.",
@@ -94,7 +94,7 @@ WORKS = (
         12.0,
         {"depth": 2},
     ),
-    Later(
+    Work(
         "2505.22491",
         "Controlled divergence under cross-entropy, and none under MSE.",
         "Far beyond the stability line a lazy network is thrown about and stays finite; turn the loss to MSE, and it diverges.",
@@ -102,7 +102,7 @@ WORKS = (
         400.0,
         {"loss": "cross_entropy"},
     ),
-    Later(
+    Work(
         "2410.24206",
         "Central flows: a smooth motion that stands for training at the edge of stability.",
         "The sharpness rises to the red line and hovers; the flow is what is left when the zigzag is averaged out.",
@@ -110,7 +110,7 @@ WORKS = (
         20.0,
         {"batch_size": 256, "steps": 4000},
     ),
-    Later(
+    Work(
         "2507.19680",
         "The strength of feature learning is not its quality.",
         "At γ = 10 and at 1,000 much moves, and the outputs end alike: how far weights move says little of what they find.",
@@ -121,21 +121,21 @@ WORKS = (
 )  # fmt: skip
 
 
-class Afterwards:
+class WorksTable:
     """The works as a table, each with a link to the laboratory."""
 
-    def __init__(self, works: tuple[Later, ...] = WORKS):
+    def __init__(self, works: tuple[Work, ...] = WORKS):
         self.works = works
 
     def __repr__(self) -> str:
-        return "\n".join(f"arXiv {one.arxiv}: {one.line} {one.look} {one.ask}" for one in self.works)
+        return "\n".join(f"arXiv {one.arxiv}: {one.line} {one.look} {one.run_settings}" for one in self.works)
 
     def _repr_html_(self) -> str:
         head = "".join(f'<th scope="col">{name}</th>' for name in ("work", "in the laboratory", "setting"))
         rows = "\n".join(
             f'<tr><th scope="row">{escape(one.line)}<br><small><a href="https://arxiv.org/abs/{one.arxiv}">arXiv '
             f'{one.arxiv}</a></small></th><td>{escape(one.look)}</td><td><a href="{escape(one.link)}">'
-            f"{escape(_setting(one.ask))}</a></td></tr>"
+            f"{escape(_setting(one.run_settings))}</a></td></tr>"
             for one in self.works
         )
         return (
@@ -144,12 +144,12 @@ class Afterwards:
         )
 
 
-def _setting(ask: dict[str, Any]) -> str:
+def _setting(run: dict[str, Any]) -> str:
     """A run in a few words: what is not the laboratory's default."""
     usual = {"depth": 3, "loss": "mse", "steps": 1000}
     names = {"gamma": "γ", "eta": "η", "depth": "L", "width": "N", "steps": "T", "batch_size": "B", "loss": "loss"}
-    kept = {key: value for key, value in ask.items() if usual.get(key) != value}
     return ", ".join(
         f"{names[key]} = {value if isinstance(value, str) else f'{value:,g}'}".replace("_", "-")
-        for key, value in kept.items()
+        for key, value in run.items()
+        if usual.get(key) != value
     )

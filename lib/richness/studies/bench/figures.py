@@ -6,7 +6,7 @@ They are drawn from one report of ``richness bench``, which is kept with the boo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -14,6 +14,7 @@ import pandas as pd
 
 from richness.plots import theme
 from richness.plots.figure import Figure, figure, with_sources
+from richness.plots.parts import log_x, tooltip
 from richness.plots.provenance import Provenance
 from richness.runs import places, results
 
@@ -21,7 +22,7 @@ Report = Mapping[str, Any]
 _ROW = 34  # px: a line of words above a line of marks
 
 
-def stored_bench() -> Report:
+def load_bench() -> Report:
     """The report that the book shows: ``benchmarks/results/bench.json`` of the clone, or the wheel's copy of it.
 
     Raises:
@@ -33,15 +34,15 @@ def stored_bench() -> Report:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def measured(report: Report, *starts: str) -> list[Mapping[str, Any]]:
-    """The rows whose name begins with one of ``starts`` (all, if none is given) and that have a ratio."""
-    return [row for row in report["rows"] if row["ratio"] is not None and row["name"].startswith(starts or "")]
+def select_rows(report: Report, *starts: str) -> list[Mapping[str, Any]]:
+    """The rows whose name begins with one of ``starts`` and that have a ratio."""
+    return [row for row in report["rows"] if row["ratio"] is not None and row["name"].startswith(starts)]
 
 
 @with_sources
 def bench_ratios(report: Report, label: str | None = None) -> Figure:
     """Every peer's time over ours, with the targets."""
-    rows = measured(report, "sweep", "sharpness", "ntk", "boundary")
+    rows = select_rows(report, "sweep", "sharpness", "ntk", "boundary")
     chart = _ratios(rows, "times as fast as the peer", log=True)
     words = (
         "How many times as long the peer takes for the same work (logarithmic). A point is the ratio of the shortest times, "
@@ -53,7 +54,7 @@ def bench_ratios(report: Report, label: str | None = None) -> Figure:
 @with_sources
 def bench_shares(report: Report, label: str | None = None) -> Figure:
     """The share of the peak (to be large), and of what a sweep need not cost (to be small)."""
-    rows = measured(report, "peak", "fixed", "dead")
+    rows = select_rows(report, "peak", "fixed", "dead")
     chart = _ratios(rows, "share", log=False)
     words = (
         "Shares. Of the rate at which this machine multiplies matrices: more is better, and the dashed stroke is the least "
@@ -66,22 +67,22 @@ def bench_shares(report: Report, label: str | None = None) -> Figure:
 @with_sources
 def bench_costs(report: Report, label: str | None = None) -> Figure:
     """Processor time of one network's step, against the number of networks and against the number of steps."""
-    rows = [row for row in measured(report, "flat") if row["points"]]
-    points = [{**point, "row": row["name"]} for row in rows for point in row["points"]]
+    rows = [row for row in select_rows(report, "flat") if row["points"]]
+    points = [point for row in rows for point in row["points"]]
     highest = 1.15 * max((point["cost"] for point in points), default=1.0)
-    panels = [_cost(row, highest) for row in rows]
-    summary = "; ".join(
+    told = [
         f"between {row['points'][0][_over(row)]:,.0f} and {row['points'][-1][_over(row)]:,.0f} {_over(row)} the dearest step "
         f"costs {row['ratio']:.2f} times the cheapest"
         for row in rows
-    )
+    ]
     words = (
         f"Processor time of one network's step, everything included. {rows[0]['what']}."
         if rows
         else "Nothing measured."
     )
-    table = pd.DataFrame(points).drop(columns="row").rename(columns={"cost": "processor µs a cell·step"})
-    return figure(theme.finished(theme.beside(*panels)), f"Cost is flat if: {summary}.", table, words, label)
+    table = pd.DataFrame(points).rename(columns={"cost": "processor µs a cell·step"})
+    chart = theme.finished(theme.beside(*(_cost_panel(row, highest) for row in rows)))
+    return figure(chart, f"Cost is flat if: {'; '.join(told)}.", table, words, label)
 
 
 class BenchProvenance(Provenance):
@@ -111,36 +112,34 @@ def _ratios(rows: Sequence[Mapping[str, Any]], title: str, log: bool) -> Any:
     low, high = theme.span([*frame["low"], *frame["high"], *frame["target"].dropna()], 1.3)
     scale = theme.log_scale(min(low, 0.8), high) if log else alt.Scale(domain=[0, max(1.0, high)], nice=False)
     axis = alt.Axis(title=title, format="~g", tickCount=5)
+
+    def across(field: str) -> alt.X:
+        return alt.X(f"{field}:Q", scale=scale, axis=axis)
+
+    ink: dict[str, Any] = {"color": theme.MEASURED, "yOffset": 8}
     base = alt.Chart(frame).encode(y=alt.Y("label:N", sort=None, axis=None, scale=alt.Scale(paddingInner=0.1)))
-    tip = [alt.Tooltip(name, title=said) for name, said in (("label", "work"), ("peer", "peer"), ("ratio", title))]
-    across: Callable[[str], alt.X] = lambda name: alt.X(name, type="quantitative", scale=scale, axis=axis)  # noqa: E731
-    words = base.mark_text(align="left", dx=2, dy=-8).encode(x=alt.value(0), text="label:N")
-    bar = base.mark_rule(strokeWidth=2, color=theme.MEASURED, yOffset=8).encode(x=across("low"), x2="high")
-    point = base.mark_point(color=theme.MEASURED, yOffset=8).encode(x=across("ratio"), tooltip=tip)
-    aim = base.mark_tick(color=theme.TEXT, strokeDash=[3, 2], thickness=1.5, size=16, yOffset=8).encode(
-        x=across("target")
-    )
-    return alt.layer(words, bar, point, aim).properties(width=theme.PLANE, height=alt.Step(_ROW))
+    aim = base.mark_tick(color=theme.TEXT, strokeDash=[3, 2], thickness=1.5, size=16, yOffset=8)
+    return alt.layer(
+        base.mark_text(align="left", dx=2, dy=-8).encode(x=alt.value(0), text="label:N"),
+        base.mark_rule(strokeWidth=2, **ink).encode(x=across("low"), x2="high"),
+        base.mark_point(**ink).encode(
+            x=across("ratio"), tooltip=tooltip({"label:N": "work", "peer:N": "peer", "ratio": (title, "")})
+        ),
+        aim.encode(x=across("target")),
+    ).properties(width=theme.PLANE, height=alt.Step(_ROW))
 
 
 def _mark(row: Mapping[str, Any]) -> dict[str, Any]:
     low, high = row["spread"] or (row["ratio"], row["ratio"])
-    return {"label": row["label"], "peer": row["peer"], "ratio": row["ratio"], "low": low, "high": high,
-            "target": row["target"]}  # fmt: skip
+    return {"low": low, "high": high} | {key: row[key] for key in ("label", "peer", "ratio", "target")}
 
 
-def _cost(row: Mapping[str, Any], highest: float) -> alt.Chart:
+def _cost_panel(row: Mapping[str, Any], highest: float) -> alt.Chart:
     over = _over(row)
-    low, high = theme.span([point[over] for point in row["points"]], 1.2)
-    return (
-        alt.Chart(pd.DataFrame(row["points"]))
-        .mark_line(color=theme.MEASURED, point={"color": theme.MEASURED})
-        .encode(
-            x=alt.X(over, type="quantitative", scale=theme.log_scale(low, high), axis=theme.log_axis(over, low, high)),
-            y=alt.Y("cost:Q", scale=alt.Scale(domain=[0, highest], nice=False), title="processor µs a cell·step"),
-        )
-        .properties(width=theme.PLANE, height=180)
-    )
+    ends = theme.span([point[over] for point in row["points"]], 1.2)
+    y = alt.Y("cost:Q", scale=alt.Scale(domain=[0, highest], nice=False), title="processor µs a cell·step")
+    line = alt.Chart(pd.DataFrame(row["points"])).mark_line(color=theme.MEASURED, point={"color": theme.MEASURED})
+    return line.encode(x=log_x(ends, over)(over), y=y).properties(width=theme.PLANE, height=180)
 
 
 def _over(row: Mapping[str, Any]) -> str:

@@ -7,33 +7,15 @@ A budget shorter than the run is the same run, stopped earlier, since η is cons
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import t as student
 
-from richness.analysis.boundaries import Window
 from richness.analysis.ledger import Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.stats import Mean, mean_over_seeds
 from richness.runs.results import STATUS, recipe_of
-
-__all__ = [
-    "CLAIMS",
-    "MARGIN",
-    "RECIPES",
-    "REFERENCE",
-    "Difference",
-    "against_reference",
-    "best_gamma",
-    "budgets_probed",
-    "difference",
-    "left_behind",
-    "rows",
-    "tuned",
-    "untuned",
-]
 
 #: Accuracies closer than this count as equal: with 2,000 held-out digits one of .97 is known to ± .004.
 MARGIN = 0.005
@@ -70,7 +52,7 @@ def _loss_at(runs: xr.Dataset, budget: int) -> xr.DataArray:
     return runs.budget_loss.sel(budget=budget, drop=True) if "budget_loss" in runs else runs.late_loss
 
 
-def tuned(runs: xr.Dataset, probe: str = "accuracy") -> xr.Dataset:
+def tune_eta(runs: xr.Dataset, probe: str = "accuracy") -> xr.Dataset:
     """Every γ at its best η, for every budget at which the probe was taken.
 
     The best η has the smallest late loss, geometric mean over seeds, among those that stayed finite in all seeds.
@@ -85,56 +67,40 @@ def tuned(runs: xr.Dataset, probe: str = "accuracy") -> xr.Dataset:
     if "eta" not in runs.dims:
         raise ValueError(f"expected a sweep over a common η axis, got dimensions {dict(runs.sizes)}.")
     budgets = budgets_probed(runs, probe)
-    run = (runs.status != STATUS["not_run"]).all("seed").transpose("gamma", "eta").values
-    pieces = []
-    for budget in budgets:
-        late = _loss_at(runs, budget).transpose("gamma", "eta", "seed")
-        with np.errstate(divide="ignore"):
-            mean = np.log(late.values).mean(axis=2)
-        known = np.isfinite(mean)
-        best = np.argmin(np.where(known, mean, np.inf), axis=1)
-        some = known.any(axis=1)
-        padded = np.pad(run, ((0, 0), (1, 1)))
-        rows = np.arange(best.size)
-        at = xr.DataArray(best, dims="gamma")
-        seen = xr.DataArray(some, coords={"gamma": runs.gamma}, dims="gamma")
-        pieces.append(
-            xr.Dataset(
-                {
-                    "eta": ("gamma", np.where(some, runs.eta.values[best], np.nan)),
-                    "edge": ("gamma", some & ~(padded[rows, best] & padded[rows, best + 2])),
-                    "accuracy": runs[probe].sel(step=budget, drop=True).isel(eta=at).drop_vars("eta").where(seen),
-                    "late_loss": late.isel(eta=at).drop_vars("eta").where(seen),
-                },
-                coords={"gamma": runs.gamma.values},
-            ).reset_coords(drop=True)
-        )
-    joined = xr.concat(pieces, xr.DataArray(budgets, dims="budget", name="budget"))
+    joined = xr.concat(
+        [_tune_at(runs, budget, probe) for budget in budgets], xr.DataArray(budgets, dims="budget", name="budget")
+    )
     return joined.transpose("gamma", "budget", "seed").assign_attrs(runs.attrs)
+
+
+def _tune_at(runs: xr.Dataset, budget: int, probe: str) -> xr.Dataset:
+    """`tune_eta` at one budget."""
+    late = _loss_at(runs, budget).transpose("gamma", "eta", "seed")
+    with np.errstate(divide="ignore"):
+        mean = np.log(late.values).mean(axis=2)
+    known = np.isfinite(mean)
+    best, some = np.argmin(np.where(known, mean, np.inf), axis=1), known.any(axis=1)
+    run = (runs.status != STATUS["not_run"]).all("seed").transpose("gamma", "eta").values
+    padded, rows = np.pad(run, ((0, 0), (1, 1))), np.arange(best.size)
+    at, seen = xr.DataArray(best, dims="gamma"), xr.DataArray(some, coords={"gamma": runs.gamma}, dims="gamma")
+
+    def pick(values: xr.DataArray) -> xr.DataArray:
+        return values.isel(eta=at).drop_vars("eta").where(seen)
+
+    numbers = {
+        "eta": ("gamma", np.where(some, runs.eta.values[best], np.nan)),
+        "edge": ("gamma", some & ~(padded[rows, best] & padded[rows, best + 2])),
+        "accuracy": pick(runs[probe].sel(step=budget, drop=True)),
+        "late_loss": pick(late),
+    }
+    return xr.Dataset(numbers, coords={"gamma": runs.gamma.values}).reset_coords(drop=True)
 
 
 # -- differences -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A mean of paired differences over seeds.
-
-    Attributes:
-        mean: of the differences. interval: 95 %, Student's t over seeds; infinite where there is one seed only.
-        seeds: how many.
-    """
-
-    mean: float
-    interval: tuple[float, float]
-    seeds: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.interval[0]:+.4f}, {self.interval[1]:+.4f}], {self.seeds} seeds"
-
-
-def difference(first: xr.DataArray, second: xr.DataArray) -> Difference:
-    """The mean of ``first − second``, both over (seed,), where both are known.
+def mean_difference(first: xr.DataArray, second: xr.DataArray) -> Mean:
+    """The mean of ``first − second``, both over (seed,), over the seeds in which both are known.
 
     The interval is over seeds (initial weights and stream); all seeds are judged by the same held-out samples, whose choice it
     does not cover.
@@ -142,14 +108,10 @@ def difference(first: xr.DataArray, second: xr.DataArray) -> Difference:
     Raises:
         ValueError: no seed in which both are known.
     """
-    apart = (first - second).dropna("seed").values
-    if apart.size == 0:
+    gap = mean_over_seeds((first - second).values, lost="leave out")
+    if gap.seeds == 0:
         raise ValueError("there is no seed in which both accuracies are known.")
-    mean = float(apart.mean())
-    half = float("inf")
-    if apart.size > 1:
-        half = float(student.ppf(0.975, apart.size - 1) * apart.std(ddof=1) / np.sqrt(apart.size))
-    return Difference(mean, (mean - half, mean + half), int(apart.size))
+    return gap
 
 
 def _at(best: xr.Dataset, gamma: float) -> xr.Dataset:
@@ -164,50 +126,43 @@ def _at(best: xr.Dataset, gamma: float) -> xr.Dataset:
     return best.isel(gamma=near)
 
 
-def best_gamma(best: xr.Dataset) -> xr.Dataset:
+def find_best_gamma(best: xr.Dataset) -> xr.Dataset:
     """The γ of the smallest late loss at its best η, for every budget.
 
     Args:
-        best: of `tuned`.
+        best: of `tune_eta`.
 
     Returns:
         ``gamma`` (budget), by the geometric mean over seeds; ``low`` and ``high`` (budget), the smallest and the largest
         that single seeds would choose.
     """
     late = np.log(best.late_loss)
-
-    def smallest(values: xr.DataArray) -> xr.DataArray:
-        return values.fillna(np.inf).idxmin("gamma")
-
-    each = smallest(late)
-    return xr.Dataset({"gamma": smallest(late.mean("seed")), "low": each.min("seed"), "high": each.max("seed")})
+    gamma, each = (values.fillna(np.inf).idxmin("gamma") for values in (late.mean("seed"), late))
+    return xr.Dataset({"gamma": gamma, "low": each.min("seed"), "high": each.max("seed")})
 
 
-def untuned(best: xr.Dataset, gammas: tuple[float, ...] = (0.01, REFERENCE, 100.0)) -> dict[float, list[Difference]]:
+def compare_fixed_gammas(
+    best: xr.Dataset, gammas: tuple[float, ...] = (0.01, REFERENCE, 100.0)
+) -> dict[float, list[Mean]]:
     """What it costs not to tune γ: accuracy at a γ held fixed less that at the budget's best γ, both at their best η.
 
     Args:
-        best: of `tuned`.
+        best: of `tune_eta`.
 
     Returns:
         For each of ``gammas`` within the grid, a difference for each budget, in order. Negative is a loss; the best γ is the
         one of smallest late loss, so that a difference may also be positive.
     """
-    chosen = best_gamma(best).gamma
     low, high = best.gamma.values[[0, -1]]
+    chosen = [best.accuracy.sel(gamma=float(g), budget=g.budget) for g in find_best_gamma(best).gamma]
     return {
-        gamma: [
-            difference(
-                _at(best, gamma).accuracy.sel(budget=b), best.accuracy.sel(gamma=float(chosen.sel(budget=b)), budget=b)
-            )
-            for b in best.budget.values
-        ]
+        gamma: [mean_difference(_at(best, gamma).accuracy.sel(budget=one.budget), one) for one in chosen]
         for gamma in gammas
         if 0.9 * low <= gamma <= 1.1 * high
     }
 
 
-def against_reference(runs: xr.Dataset, gamma: float = 100.0, reference: float = REFERENCE) -> pd.DataFrame:
+def compare_with_reference(runs: xr.Dataset, gamma: float = 100.0, reference: float = REFERENCE) -> pd.DataFrame:
     """Accuracy at ``gamma`` less that at the reference, each at its best η, by every measure of accuracy that the result holds.
 
     Returns:
@@ -216,20 +171,19 @@ def against_reference(runs: xr.Dataset, gamma: float = 100.0, reference: float =
     """
     rows = []
     for probe in (name for name in ("accuracy", "unseen_accuracy") if name in runs):
-        best = tuned(runs, probe)
+        best = tune_eta(runs, probe)
         for budget in best.budget.values:
-            here = best.sel(budget=budget)
-            first, second = _at(here, gamma).accuracy, _at(here, reference).accuracy
-            gap = difference(first, second)
+            first, second = (_at(best, g).accuracy.sel(budget=budget) for g in (gamma, reference))
+            gap = mean_difference(first, second)
             row = {"probe": probe, "T": int(budget), "accuracy": float(first.mean()), "reference": float(second.mean())}
-            rows.append(row | {"difference": gap.mean, "low": gap.interval[0], "high": gap.interval[1]})
+            rows.append(row | {"difference": gap.value, "low": gap.interval[0], "high": gap.interval[1]})
     return pd.DataFrame(rows)
 
 
 # -- an η that is left behind ------------------------------------------------------------------------------------------
 
 
-def left_behind(runs: xr.Dataset, reference: float = REFERENCE, probe: str = "accuracy") -> xr.Dataset:
+def compare_eta_rules(runs: xr.Dataset, reference: float = REFERENCE, probe: str = "accuracy") -> xr.Dataset:
     """What it costs not to tune η anew when γ moves: accuracy along three rules, at the longest budget probed.
 
     Args:
@@ -245,30 +199,29 @@ def left_behind(runs: xr.Dataset, reference: float = REFERENCE, probe: str = "ac
     Raises:
         ValueError: nothing at the reference stayed finite, or no probe.
     """
-    best = tuned(runs, probe).isel(budget=-1)
+    best = tune_eta(runs, probe).isel(budget=-1)
     made = recipe_of(runs)
     start = _at(best, reference)
     if not np.isfinite(float(start.eta)):
         raise ValueError(f"no run at γ = {reference:g} stayed finite in all seeds.")
     scale = made.natural_eta(runs.gamma) / float(made.natural_eta(start.gamma))
-    rules = {
-        "tuned anew": best.eta,
-        "moved along": float(start.eta) * scale,
-        "left": xr.full_like(scale, float(start.eta)),
-    }
-    accuracy = runs[probe].sel(step=int(best.budget))
-    chance = 1 / made.source.outputs
-    axis, pieces = np.log(runs.eta.values), []
-    for eta in rules.values():
-        wanted = np.nan_to_num(np.log(eta.values), nan=axis[0])
-        at = xr.DataArray(np.abs(axis[None, :] - wanted[:, None]).argmin(axis=1), dims="gamma")
-        inside = (wanted >= axis[0]) & (wanted <= axis[-1])
-        state = runs.status.isel(eta=at).drop_vars("eta")
-        diverged = (state == STATUS["diverged"]) & xr.DataArray(inside, dims="gamma")
-        here = accuracy.isel(eta=at).drop_vars("eta").where(xr.DataArray(inside, dims="gamma"))
-        pieces.append(xr.Dataset({"accuracy": here.where(~diverged, chance), "diverged": diverged, "eta": eta}))
+    left = xr.full_like(scale, float(start.eta))
+    rules = {"tuned anew": best.eta, "moved along": left * scale, "left": left}
+    accuracy, chance = runs[probe].sel(step=int(best.budget)), 1 / made.source.outputs
+    pieces = [_follow(eta, accuracy, runs.status, chance) for eta in rules.values()]
     joined = xr.concat(pieces, xr.DataArray(list(rules), dims="rule", name="rule"), coords="minimal", compat="override")
     return joined.transpose("rule", "gamma", "seed").assign_attrs(runs.attrs)
+
+
+def _follow(eta: xr.DataArray, accuracy: xr.DataArray, status: xr.DataArray, chance: float) -> xr.Dataset:
+    """Accuracy at the η of the grid nearest to ``eta`` (gamma), NaN beyond its ends and ``chance`` where the run diverged."""
+    axis = np.log(accuracy.eta.values)
+    wanted = np.nan_to_num(np.log(eta.values), nan=axis[0])
+    at = xr.DataArray(np.abs(axis[None, :] - wanted[:, None]).argmin(axis=1), dims="gamma")
+    inside = xr.DataArray((wanted >= axis[0]) & (wanted <= axis[-1]), dims="gamma")
+    diverged = (status.isel(eta=at).drop_vars("eta") == STATUS["diverged"]) & inside
+    here = accuracy.isel(eta=at).drop_vars("eta").where(inside)
+    return xr.Dataset({"accuracy": here.where(~diverged, chance), "diverged": diverged, "eta": eta})
 
 
 # -- C15 ---------------------------------------------------------------------------------------------------------------
@@ -295,8 +248,8 @@ CLAIMS = tuple(
 
 def rows(load: Load) -> list[dict[str, Any]]:
     """C15: for each loss, large γ against γ = 1 at the longest and at the shortest budget."""
-    found = {loss: load_or_reason(load, name) for loss, name in RECIPES.items()}
-    best = {loss: runs if isinstance(runs, str) else tuned(runs) for loss, runs in found.items()}
+    results = {loss: load_or_reason(load, name) for loss, name in RECIPES.items()}
+    best = {loss: runs if isinstance(runs, str) else tune_eta(runs) for loss, runs in results.items()}
     return [row for claim in CLAIMS for row in _rows(claim, best[_loss(claim)])]
 
 
@@ -309,26 +262,24 @@ def _rows(claim: Claim, best: xr.Dataset | str) -> list[dict[str, Any]]:
         return [claim.row(reason=best)]
     many = claim.part.startswith("many")
     here = best.isel(budget=-1 if many else 0)
-    found: list[tuple[Window, Difference | str]] = []
-    for gamma in _LARGE:
-        try:
-            gap = difference(_at(here, gamma).accuracy, _at(here, REFERENCE).accuracy)
-            found.append(((REFERENCE, gamma), gap))
-        except ValueError as why:
-            found.append(((REFERENCE, gamma), str(why)))
-    holds = [(gap.mean >= -MARGIN) == many for _, gap in found if isinstance(gap, Difference)]
-    together = verdict(holds)
-    return [
-        _row(claim, window, gap, int(here.budget), together, str(best.attrs.get("scale", ""))) for window, gap in found
-    ]
+    gaps = {gamma: _compare_or_reason(here, gamma) for gamma in _LARGE}
+    together = verdict((gap.value >= -MARGIN) == many for gap in gaps.values() if isinstance(gap, Mean))
+    known: dict[str, Any] = {"claim": f"{claim.sentence} (T = {int(here.budget):,})", "verdict": together}
+    known["scale"] = str(best.attrs.get("scale", ""))
+    return [claim.row(window=[REFERENCE, gamma], **known, **_numbers(gap)) for gamma, gap in gaps.items()]
 
 
-def _row(claim: Claim, window: Window, gap: Difference | str, budget: int, together: str, scale: str) -> dict[str, Any]:
-    known: dict[str, Any] = {"window": list(window), "scale": scale, "verdict": together}
-    known["claim"] = f"{claim.sentence} (T = {budget:,})"
+def _compare_or_reason(here: xr.Dataset, gamma: float) -> Mean | str:
+    try:
+        return mean_difference(_at(here, gamma).accuracy, _at(here, REFERENCE).accuracy)
+    except ValueError as why:
+        return str(why)
+
+
+def _numbers(gap: Mean | str) -> dict[str, Any]:
     if isinstance(gap, str):
-        return claim.row(**known, reason=gap)
-    if not np.isfinite(gap.interval).all():
-        return claim.row(**known, measured=round_for_row(gap.mean), reason="one seed only", seeds=gap.seeds)
-    ends = [round_for_row(end) for end in gap.interval]
-    return claim.row(**known, measured=round_for_row(gap.mean), interval=ends, reason="", seeds=gap.seeds)
+        return {"reason": gap}
+    known = {"measured": round_for_row(gap.value), "seeds": gap.seeds}
+    if gap.seeds < 2:
+        return known | {"reason": "one seed only"}
+    return known | {"interval": [round_for_row(end) for end in gap.interval], "reason": ""}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import altair as alt
@@ -13,43 +13,79 @@ import xarray as xr
 from richness.plots import theme
 from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import records, say_nothing_drawn, shape_legend
-from richness.studies.performance import analysis as found
+from richness.plots.parts import (
+    chart_of,
+    gamma_x,
+    intervals,
+    joining_line,
+    log_x,
+    log_y,
+    menu,
+    only_chosen,
+    panel,
+    points,
+    points_with_intervals,
+    records,
+    say_nothing_drawn,
+    shape_legend,
+    shapes,
+    spread_of,
+    tooltip,
+)
+from richness.studies.performance import analysis
 
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
-_ROWS = alt.NamedData(name="tuned")
-_CHOSEN = "datum.setting == setting"
+Results = Mapping[str, xr.Dataset]
+_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 _SEEDS = "Points are means over seeds, bars run from the lowest to the highest seed."
 _CHOICE = "At every γ the η of the smallest late loss (geometric mean over seeds, fresh samples), one for all seeds."
 
 
-def _span(rows: pd.DataFrame, field: str, pad: float = 1.3) -> tuple[float, float]:
-    return theme.span([*rows[f"{field}_low"], *rows[f"{field}_high"]], pad)
+def _first(results: Results) -> xr.Dataset:
+    """The result that is shown at first.
+
+    Raises:
+        ValueError: no results.
+    """
+    if not results:
+        raise ValueError("expected at least one result, got none.")
+    return next(iter(results.values()))
 
 
-def _gamma_x(gammas: tuple[float, float]) -> alt.X:
-    return alt.X("gamma:Q", scale=theme.log_scale(*gammas), axis=theme.log_axis("γ, richness", *gammas))
+def _menu(results: Results) -> alt.Parameter:
+    return menu("setting", list(results), "network, loss, data")
 
 
-def _fill() -> alt.Fill:
-    return alt.Fill("log_gamma:Q", scale=theme.gamma_scale(), legend=None)
+def _symbols(field: str, names: Iterable[str]) -> alt.Shape:
+    return shapes(field, list(dict.fromkeys(names)), shape_legend(theme.MIDDLE), _SYMBOLS)
 
 
-def _menu(settings: list[str]) -> alt.Parameter:
-    bind = alt.binding_select(options=settings, name="network, loss, data ")
-    return alt.param(name="setting", value=settings[0], bind=bind)
+def _span(rows: pd.DataFrame, field: str) -> tuple[float, float]:
+    return theme.span([*rows[f"{field}_low"], *rows[f"{field}_high"]], 1.3)
 
 
-def _shape(names: list[str]) -> alt.Shape:
-    scale = alt.Scale(domain=names, range=list(_SHAPES[: len(names)]))
-    return alt.Shape("budget:N", scale=scale, legend=shape_legend(theme.MIDDLE))
+def _thin(runs: xr.Dataset) -> xr.Dataset:
+    """Every second γ where there are four a decade."""
+    return runs.isel(gamma=slice(None, None, 2)) if runs.sizes["gamma"] > 20 else runs
+
+
+def _over_seeds(values: xr.DataArray) -> np.ndarray:
+    return values.transpose("gamma", "seed").values.astype(float)
+
+
+def _say(value: float) -> str:
+    return theme.power_of_ten(float(value))
+
+
+def _say_first(said: list[str]) -> str:
+    """What is said of the setting that is shown first; the menu's others have their rows in the table."""
+    return said[0] + (" The other settings are in the table." if len(said) > 1 else "")
 
 
 # -- accuracy and loss against γ ---------------------------------------------------------------------------------------
 
 
 @with_sources
-def accuracy(results: Mapping[str, xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
+def accuracy(results: Results, *, caption: str | None = None, label: str | None = None) -> Figure:
     """Error on held-out samples and late loss against γ, at the best η, one line a budget; a menu chooses the setting.
 
     Args:
@@ -58,104 +94,74 @@ def accuracy(results: Mapping[str, xr.Dataset], *, caption: str | None = None, l
     Raises:
         ValueError: no results.
     """
-    if not results:
-        raise ValueError("expected at least one result, got none.")
-    rows = pd.concat([_tuned_rows(name, runs) for name, runs in results.items()], ignore_index=True)
-    names = list(dict.fromkeys(rows.sort_values("T").budget))
+    first = _first(results)
+    rows = pd.concat([row for name, runs in results.items() for row in _tuned_rows(name, runs)], ignore_index=True)
     panels = [
-        _panel(rows, "error", "error on held-out samples, 1 − accuracy", names),
-        _panel(rows, "loss", "late loss ÷ initial loss", names),
+        _accuracy_panel(rows, "error", "error on held-out samples, 1 − accuracy"),
+        _accuracy_panel(rows, "loss", "late loss ÷ initial loss"),
     ]
-    chart = theme.beside(*panels).add_params(_menu(list(results)))
+    chart = theme.beside(*panels).add_params(_menu(results))
     chart = theme.finished(chart.properties(datasets={"tuned": records(rows.drop(columns="T"))}))
-    first = next(iter(results.values()))
     words = (caption or "Accuracy and loss against γ.").rstrip()
-    edges = int(rows.edge.sum())
     note = (
-        f"{words} {_CHOICE} {_SEEDS} Colour is γ, the shape of a point its budget T. Open points ({edges} of {len(rows)}): "
-        f"the best η lies next to one that was not run. Of the first setting: {conditions(first)}"
+        f"{words} {_CHOICE} {_SEEDS} Colour is γ, the shape of a point its budget T. Open points ({int(rows.edge.sum())} of "
+        f"{len(rows)}): the best η lies next to one that was not run. Of the first setting: {conditions(first)}"
     )
     table = rows.assign(accuracy=1 - rows.error)[["setting", "T", "gamma", "eta", "accuracy", "loss"]]
     table = table.rename(columns={"gamma": "γ", "eta": "best η", "loss": "late ÷ initial loss"})
     return figure(chart, _accuracy_summary(rows), table, note, label)
 
 
-def _tuned_rows(setting: str, runs: xr.Dataset) -> pd.DataFrame:
-    """One row for every γ and budget; at four γ a decade or more, every second."""
-    best = found.tuned(runs)
-    gammas = best.gamma.values
-    if gammas.size > 20:
-        best = best.isel(gamma=slice(None, None, 2))
-    initial, frames = float(runs.initial_loss.mean()), []
+def _tuned_rows(setting: str, runs: xr.Dataset) -> Iterable[pd.DataFrame]:
+    """One row for every γ and budget."""
+    best, initial = _thin(analysis.tune_eta(runs)), float(runs.initial_loss.mean())
     for budget in best.budget.values:
-        here = best.sel(budget=budget).where(np.isfinite(best.sel(budget=budget).eta), drop=True)
-        error = 1 - here.accuracy.transpose("gamma", "seed").values.astype(float)
-        loss = here.late_loss.transpose("gamma", "seed").values.astype(float) / initial
-        spread = {
-            f"{name}{end}": getattr(values, how)(axis=1)
-            for name, values in (("error", error), ("loss", loss))
-            for end, how in (("", "mean"), ("_low", "min"), ("_high", "max"))
-        }
-        rows = {"setting": setting, "T": int(budget), "budget": f"T = {int(budget):,}", "gamma": here.gamma.values}
-        frames.append(
-            pd.DataFrame(rows | {"log_gamma": np.log10(here.gamma), "eta": here.eta, "edge": here.edge} | spread)
-        )
-    return pd.concat(frames)
+        here = best.sel(budget=budget)
+        here = here.where(np.isfinite(here.eta), drop=True)
+        known = {"setting": setting, "T": int(budget), "budget": f"T = {int(budget):,}", "gamma": here.gamma.values}
+        known |= {"log_gamma": np.log10(here.gamma), "eta": here.eta, "edge": here.edge}
+        spread = spread_of(1 - _over_seeds(here.accuracy), "error")
+        yield pd.DataFrame(known | spread | spread_of(_over_seeds(here.late_loss) / initial, "loss"))
 
 
-def _panel(rows: pd.DataFrame, field: str, title: str, names: list[str]) -> Any:
-    x, ends = _gamma_x(theme.span(rows.gamma, 1.3)), _span(rows, field)
-    scale, axis = theme.log_scale(*ends), theme.log_axis(None, *ends)
-
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", scale=scale, axis=axis)
-
-    chosen = alt.Chart(_ROWS).transform_filter(_CHOSEN)
-    line = chosen.mark_line(strokeWidth=1, opacity=0.4, stroke=theme.TEXT)
-    bars = chosen.mark_rule(strokeWidth=1.2)
-    marks = chosen.mark_point(size=34, filled=False, stroke=theme.TEXT, strokeWidth=0.6)
-    tooltip = [
-        alt.Tooltip("budget:N", title="budget"),
-        alt.Tooltip("gamma:Q", title="γ", format=".3~g"),
-        alt.Tooltip("eta:Q", title="best η", format=".3~g"),
-        alt.Tooltip("error:Q", title="error", format=".4~f"),
-        alt.Tooltip("loss:Q", title="late ÷ initial loss", format=".3~g"),
-    ]
+def _accuracy_panel(rows: pd.DataFrame, field: str, title: str) -> Any:
+    x, y = gamma_x(rows.gamma), log_y(_span(rows, field))
+    data = only_chosen(alt.Chart(alt.NamedData(name="tuned")), "setting")
+    shape = _symbols("budget", rows.sort_values("T").budget)
+    told = {
+        "budget:N": "budget",
+        "gamma": "γ",
+        "eta": "best η",
+        "error": ("error", ".4~f"),
+        "loss": "late ÷ initial loss",
+    }
     opacity = alt.condition("datum.edge", alt.value(0.15), alt.value(1))
-    return alt.layer(
-        line.encode(x=x, y=y(field), detail="budget:N"),
-        bars.encode(x=x, y=y(f"{field}_low"), y2=f"{field}_high:Q"),
-        marks.encode(x=x, y=y(field), shape=_shape(names), fill=_fill(), fillOpacity=opacity, tooltip=tooltip),
-    ).properties(width=theme.PLANE, height=240, title=title)
+    return panel(
+        joining_line(data, x, y(field), detail="budget:N"),
+        intervals(data, x, y, f"{field}_low", f"{field}_high"),
+        points(data, x, y(field), shape=shape, fillOpacity=opacity, tooltip=tooltip(told)),
+        title=title,
+        height=240,
+    )
 
 
 def _accuracy_summary(rows: pd.DataFrame) -> str:
     said = []
     for setting, here in rows.groupby("setting", sort=False):
         longest, shortest = (here[here["T"] == end] for end in (here["T"].max(), here["T"].min()))
-        top = longest.loc[longest.error.idxmin()]
+        top, low = longest.loc[longest.error.idxmin()], shortest.loc[shortest.error.idxmin()]
         words = f"{setting}, T = {int(top['T']):,}: accuracy is highest, {1 - top.error:.3f}, at γ = {_say(top.gamma)}"
         if len(here["T"].unique()) > 1:
-            low = shortest.loc[shortest.error.idxmin()]
             words += f"; at T = {int(low['T']):,} it is highest, {1 - low.error:.3f}, at γ = {_say(low.gamma)}"
         said.append(words + ".")
-    return _first(said)
-
-
-def _first(said: list[str]) -> str:
-    """What is said of the setting that is shown first; the menu's others have their rows in the table."""
-    return said[0] + (" The other settings are in the table." if len(said) > 1 else "")
-
-
-def _say(value: float) -> str:
-    return theme.power_of_ten(float(value))
+    return _say_first(said)
 
 
 # -- a γ that is not tuned ---------------------------------------------------------------------------------------------
 
 
 @with_sources
-def tuning_gamma(results: Mapping[str, xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
+def tuning_gamma(results: Results, *, caption: str | None = None, label: str | None = None) -> Figure:
     """The best γ against the budget T, and the accuracy lost where γ is held fixed instead; a menu chooses the setting.
 
     Args:
@@ -164,23 +170,19 @@ def tuning_gamma(results: Mapping[str, xr.Dataset], *, caption: str | None = Non
     Raises:
         ValueError: no results.
     """
-    if not results:
-        raise ValueError("expected at least one result, got none.")
-    tuned = {name: found.tuned(runs) for name, runs in results.items()}
+    first, words = _first(results), (caption or "What it costs not to tune γ.").rstrip()
+    tuned = {name: analysis.tune_eta(runs) for name, runs in results.items()}
     best = pd.concat([_best_rows(name, runs) for name, runs in tuned.items()], ignore_index=True)
     lost = pd.concat([_lost_rows(name, runs) for name, runs in tuned.items()], ignore_index=True)
     if lost.empty:
-        why = "None of the γ to be held fixed lies in the grid."
-        return say_nothing_drawn(why, next(iter(results.values())), caption or "What it costs not to tune γ.", label)
-    span = theme.span(best["T"], 1.3)
-    x = alt.X("T:Q", scale=theme.log_scale(*span), axis=theme.log_axis("budget T, steps", *span))
-    chart = theme.beside(_best_panel(best, x), _lost_panel(lost, x)).add_params(_menu(list(results)))
-    words = (caption or "What it costs not to tune γ.").rstrip()
+        return say_nothing_drawn("None of the γ to be held fixed lies in the grid.", first, words, label)
+    x = log_x(theme.span(best["T"], 1.3), "budget T, steps")("T")
+    chart = theme.beside(_best_panel(best, x), _lost_panel(lost, x)).add_params(_menu(results))
     note = (
         f"{words} Left: the γ of the smallest late loss, each γ at its best η; bars from the lowest to the highest that "
         "single seeds choose. Right: accuracy on held-out samples at a γ held fixed less that at the best γ of that "
         "budget, both at their best η; mean over seeds of paired differences with its 95 % interval (Student's t). "
-        f"Of the first setting: {conditions(next(iter(results.values())))}"
+        f"Of the first setting: {conditions(first)}"
     )
     table = lost[["setting", "T", "gamma", "lost", "low", "high"]]
     table = table.rename(columns={"gamma": "γ held", "lost": "accuracy less the best γ's"})
@@ -188,7 +190,7 @@ def tuning_gamma(results: Mapping[str, xr.Dataset], *, caption: str | None = Non
 
 
 def _best_rows(setting: str, best: xr.Dataset) -> pd.DataFrame:
-    chosen = found.best_gamma(best)
+    chosen = analysis.find_best_gamma(best)
     frame = pd.DataFrame({name: chosen[name].values for name in ("gamma", "low", "high")})
     return frame.assign(setting=setting, T=best.budget.values, log_gamma=np.log10(frame.gamma))
 
@@ -196,57 +198,35 @@ def _best_rows(setting: str, best: xr.Dataset) -> pd.DataFrame:
 def _lost_rows(setting: str, best: xr.Dataset) -> pd.DataFrame:
     rows = [
         {"setting": setting, "T": int(budget), "gamma": gamma, "log_gamma": np.log10(gamma), "held": f"γ = {gamma:g}"}
-        | {"lost": gap.mean, "low": gap.interval[0], "high": gap.interval[1]}
-        for gamma, gaps in found.untuned(best).items()
+        | {"lost": gap.value, "low": gap.interval[0], "high": gap.interval[1]}
+        for gamma, gaps in analysis.compare_fixed_gammas(best).items()
         for budget, gap in zip(best.budget.values, gaps, strict=True)
     ]
     return pd.DataFrame(rows)
 
 
 def _best_panel(best: pd.DataFrame, x: alt.X) -> Any:
-    span = theme.span([*best.low, *best.high], 2)
-    scale, axis = theme.log_scale(*span), theme.log_axis(None, *span, every=1)
-    data = alt.Chart(alt.InlineData(values=records(best))).transform_filter(_CHOSEN)
-
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", scale=scale, axis=axis)
-
-    line = data.mark_line(strokeWidth=1, opacity=0.4, stroke=theme.TEXT).encode(x=x, y=y("gamma"))
-    bars = data.mark_rule(strokeWidth=1.2).encode(x=x, y=y("low"), y2="high:Q")
-    marks = data.mark_point(size=40, filled=False, stroke=theme.TEXT, strokeWidth=0.6)
-    return alt.layer(line, bars, marks.encode(x=x, y=y("gamma"), fill=_fill())).properties(
-        width=theme.PLANE, height=220, title="the best γ"
-    )
+    y, data = log_y(theme.span([*best.low, *best.high], 2), every=1), only_chosen(chart_of(best), "setting")
+    marks = points_with_intervals(data, x, y, "gamma", "low", "high", size=40)
+    return panel(joining_line(data, x, y("gamma")), *marks, title="the best γ")
 
 
 def _lost_panel(lost: pd.DataFrame, x: alt.X) -> Any:
     known = lost[np.isfinite(lost.low)]
     ends = [min(0.0, lost.lost.min(), known.low.min()), max(0.0, lost.lost.max(), known.high.max())]
     scale = alt.Scale(domain=[theme.significant(end, 3) for end in ends], nice=True, clamp=True)
-    names = list(dict.fromkeys(lost.held))
-    data = alt.Chart(alt.InlineData(values=records(lost))).transform_filter(_CHOSEN)
+    axis = alt.Axis(title=None, format="+.2~f", tickCount=6)
+    data, colour = only_chosen(chart_of(lost), "setting"), theme.gamma_colour()
+    told = tooltip({"held:N": "held at", "T": ("T", ""), "lost": ("accuracy less the best γ's", "+.4f")})
 
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", scale=scale, axis=alt.Axis(title=None, format="+.2~f", tickCount=6))
+    def y(field: str) -> alt.Y:
+        return alt.Y(f"{field}:Q", scale=scale, axis=axis)
 
-    colour = theme.gamma_colour()
-    shape = alt.Shape(
-        "held:N", scale=alt.Scale(domain=names, range=list(_SHAPES[: len(names)])), legend=shape_legend(theme.MIDDLE)
-    )
-    line = data.mark_line(strokeWidth=1.4).encode(x=x, y=y("lost"), color=colour, detail="held:N")
-    bars = (
-        data.transform_filter("isValid(datum.low)")
-        .mark_rule(strokeWidth=1.2)
-        .encode(x=x, y=y("low"), y2="high:Q", color=colour)
-    )
-    marks = data.mark_point(size=40, filled=False, stroke=theme.TEXT, strokeWidth=0.6)
-    tooltip = [
-        alt.Tooltip("held:N", title="held at"),
-        alt.Tooltip("T:Q", title="T"),
-        alt.Tooltip("lost:Q", title="accuracy less the best γ's", format="+.4f"),
-    ]
-    return alt.layer(line, bars, marks.encode(x=x, y=y("lost"), shape=shape, fill=_fill(), tooltip=tooltip)).properties(
-        width=theme.PLANE, height=220, title="accuracy at a fixed γ less that at the best"
+    return panel(
+        data.mark_line(strokeWidth=1.4).encode(x=x, y=y("lost"), color=colour, detail="held:N"),
+        intervals(data.transform_filter("isValid(datum.low)"), x, y, "low", "high", color=colour),
+        points(data, x, y("lost"), 40, shape=_symbols("held", lost.held), tooltip=told),
+        title="accuracy at a fixed γ less that at the best",
     )
 
 
@@ -261,14 +241,14 @@ def _tuning_summary(best: pd.DataFrame, lost: pd.DataFrame) -> str:
             worst = held.loc[held.lost.idxmin()]
             words += f"; there, a γ held fixed costs at most {max(0.0, -worst.lost):.3f} of accuracy, at {worst.held}"
         said.append(f"{words}.")
-    return _first(said)
+    return _say_first(said)
 
 
 # -- an η that is left behind ------------------------------------------------------------------------------------------
 
 
 @with_sources
-def leaving_eta(results: Mapping[str, xr.Dataset], *, caption: str | None = None, label: str | None = None) -> Figure:
+def leaving_eta(results: Results, *, caption: str | None = None, label: str | None = None) -> Figure:
     """Error against γ along three rules for η: tuned anew, moved along the natural scale from γ = 1, or left where it was.
 
     Args:
@@ -277,79 +257,61 @@ def leaving_eta(results: Mapping[str, xr.Dataset], *, caption: str | None = None
     Raises:
         ValueError: no results.
     """
-    if not results:
-        raise ValueError("expected at least one result, got none.")
+    first, words = _first(results), (caption or "What it costs to leave η behind.").rstrip()
     frames = []
     for name, runs in results.items():
         try:
-            frames.append(_left_rows(name, runs))
+            frames += _rule_rows(name, runs)
         except ValueError as why:
-            return say_nothing_drawn(str(why), runs, caption or "What it costs to leave η behind.", label)
+            return say_nothing_drawn(str(why), runs, words, label)
     rows = pd.concat(frames, ignore_index=True)
-    gammas, ends = theme.span(rows.gamma, 1.3), _span(rows, "error")
-    x, scale, axis = _gamma_x(gammas), theme.log_scale(*ends), theme.log_axis(None, *ends)
-    data = alt.Chart(alt.InlineData(values=records(rows))).transform_filter(_CHOSEN)
-
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", scale=scale, axis=axis)
-
-    names = list(dict.fromkeys(rows.rule))
-    shape = alt.Shape(
-        "rule:N", scale=alt.Scale(domain=names, range=list(_SHAPES[: len(names)])), legend=shape_legend(theme.MIDDLE)
-    )
-    tooltip = [
-        alt.Tooltip("rule:N", title="η"),
-        alt.Tooltip("gamma:Q", title="γ", format=".3~g"),
-        alt.Tooltip("eta:Q", title="η", format=".3~g"),
-        alt.Tooltip("error:Q", title="error", format=".4~f"),
-        alt.Tooltip("diverged:Q", title="seeds diverged"),
-    ]
-    lines = [  # a layer each: a dash as an encoding would take the shapes' legend with it
-        data.transform_filter(f"datum.rule == '{name}'")
-        .mark_line(strokeWidth=1.4, strokeDash=dash, stroke=theme.TEXT, opacity=0.7)
-        .encode(x=x, y=y("error"))
-        for name, dash in zip(names, ([1, 0], [5, 3], [1, 3]), strict=True)
-    ]
-    chart = alt.layer(
-        *lines,
-        data.mark_rule(strokeWidth=1.2).encode(x=x, y=y("error_low"), y2="error_high:Q"),
-        data.mark_point(size=34, filled=False, stroke=theme.TEXT, strokeWidth=0.6).encode(
-            x=x, y=y("error"), shape=shape, fill=_fill(), tooltip=tooltip
-        ),
-    ).properties(width=theme.PLANE, height=240, title="error on held-out samples, 1 − accuracy")
-    chart = theme.finished(chart.add_params(_menu(list(results))), wide=theme.WIDE)
-    words = (caption or "What it costs to leave η behind.").rstrip()
+    chart = theme.finished(_rules_panel(rows).add_params(_menu(results)), wide=theme.WIDE)
     note = (
         f"{words} η is tuned at γ = 1. Then, at every other γ: tuned anew; moved along the natural scale γ²(1+γ)^(2/L−2); or "
         "left as it is. Each at the nearest η that was run; where none was, no point. A run that diverged counts as "
         f"guessing. {_SEEDS} "
-        f"Of the first setting: {conditions(next(iter(results.values())))}"
+        f"Of the first setting: {conditions(first)}"
     )
-    table = rows.pivot_table(index=["setting", "gamma"], columns="rule", values="error", sort=False)[
-        names
-    ].reset_index()
-    table = table.rename(columns={"gamma": "γ"} | {name: f"error, η {name}" for name in names})
-    return figure(chart, _left_summary(rows), table, note, label)
+    names = list(dict.fromkeys(rows.rule))
+    wide = rows.pivot_table(index=["setting", "gamma"], columns="rule", values="error", sort=False)
+    table = wide[names].reset_index().rename(columns={"gamma": "γ"} | {name: f"error, η {name}" for name in names})
+    return figure(chart, _rules_summary(rows), table, note, label)
 
 
-def _left_rows(setting: str, runs: xr.Dataset) -> pd.DataFrame:
-    moved = found.left_behind(runs)
-    if moved.sizes["gamma"] > 20:
-        moved = moved.isel(gamma=slice(None, None, 2))
-    frames = []
+def _rule_rows(setting: str, runs: xr.Dataset) -> list[pd.DataFrame]:
+    """One row for every rule and γ."""
+    moved, frames = _thin(analysis.compare_eta_rules(runs)), []
     for rule in moved.rule.values:
         here = moved.sel(rule=rule)
-        error = 1 - here.accuracy.transpose("gamma", "seed").values.astype(float)
-        frame = pd.DataFrame(
-            {"setting": setting, "rule": str(rule), "gamma": here.gamma.values, "eta": here.eta.values}
-        )
-        frame = frame.assign(log_gamma=np.log10(frame.gamma), diverged=here.diverged.sum("seed").values)
-        frame = frame.assign(error=error.mean(axis=1), error_low=error.min(axis=1), error_high=error.max(axis=1))
+        known = {"setting": setting, "rule": str(rule), "gamma": here.gamma.values, "eta": here.eta.values}
+        known |= {"log_gamma": np.log10(here.gamma.values), "diverged": here.diverged.sum("seed").values}
+        frame = pd.DataFrame(known | spread_of(1 - _over_seeds(here.accuracy), "error"))
         frames.append(frame[np.isfinite(frame.error)])
-    return pd.concat(frames)
+    return frames
 
 
-def _left_summary(rows: pd.DataFrame) -> str:
+def _rules_panel(rows: pd.DataFrame) -> Any:
+    x, y = gamma_x(rows.gamma), log_y(_span(rows, "error"))
+    data = only_chosen(chart_of(rows), "setting")
+    told: dict[str, Any] = {
+        "rule:N": "η",
+        "gamma": "γ",
+        "eta": "η",
+        "error": ("error", ".4~f"),
+        "diverged": ("seeds diverged", ""),
+    }
+    lines = [  # a layer each: a dash as an encoding would take the shapes' legend with it
+        data.transform_filter(f"datum.rule == '{name}'")
+        .mark_line(strokeWidth=1.4, strokeDash=dash, stroke=theme.TEXT, opacity=0.7)
+        .encode(x=x, y=y("error"))
+        for name, dash in zip(dict.fromkeys(rows.rule), ([1, 0], [5, 3], [1, 3]), strict=True)
+    ]
+    channels = {"shape": _symbols("rule", rows.rule), "tooltip": tooltip(told)}
+    marks = points_with_intervals(data, x, y, "error", "error_low", "error_high", **channels)
+    return panel(*lines, *marks, title="error on held-out samples, 1 − accuracy", height=240)
+
+
+def _rules_summary(rows: pd.DataFrame) -> str:
     said = []
     for setting, here in rows.groupby("setting", sort=False):
         wide = here.pivot_table(index="gamma", columns="rule", values="error")

@@ -118,7 +118,11 @@ def _depth_marks(rows: pd.DataFrame, apart: str, kinds: list[str], x: alt.X, y: 
     words = [f"γ {say(a)} to {say(b)}" for a, b in zip(rows.start, rows.stop, strict=True)]
     shown = rows.assign(x=rows.L * 1.05**away, far=rows.window == 1, words=words)
     data = chart_of(shown[["x", "L", "kind", "slope", "low", "high", "predicted", "far", "words"]])
-    told = {"kind:N": apart.replace("optimizer", "optimiser"), "L": ("depth L", ""), "words:N": "window"}
+    told: dict[str, Any] = {
+        "kind:N": apart.replace("optimizer", "optimiser"),
+        "L": ("depth L", ""),
+        "words:N": "window",
+    }
     told |= {"slope": ("exponent", ".3f"), "predicted": ("predicted", ".3f")}
     fill = alt.condition("datum.far", alt.value("#fff"), alt.value(theme.RICH))
     shape = shapes("kind", kinds, shape_legend(theme.RICH))

@@ -174,7 +174,12 @@ def _stretches(plane: Plane, choices: Mapping[str, Any]) -> list[alt.Chart]:
             words=f"datum.v < 0 ? 'diverged' : {words}[datum.v]",
         )
     )
-    told = {"gamma": "γ", "eta_low": ("η from", ".2~g"), "eta_high": ("η to", ".2~g"), "words:N": "late loss"}
+    told: dict[str, Any] = {
+        "gamma": "γ",
+        "eta_low": ("η from", ".2~g"),
+        "eta_high": ("η to", ".2~g"),
+        "words:N": "late loss",
+    }
     glyphs = [
         draw_glyphs(plane, _spread_marks(base.transform_filter(f"datum.v == {level}")), state)
         for level, state in ((_DIVERGED, "diverged"), (_DEAD, "dead"))
