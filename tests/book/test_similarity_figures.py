@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from richness.studies.similarity import analysis as similarity
-from richness.studies.similarity import figures
+from richness.studies.similarity import analysis, figures
 from similar import GAMMAS, planted
 
 
@@ -29,13 +28,13 @@ def controls(fig: Any) -> set[str]:
 
 def test_the_map_holds_every_pair_at_every_time_and_both_clocks(runs, pairs):
     fig = pairs
-    kept = similarity.pick_networks(runs)
-    times = similarity.match_clocks(kept).sizes["time"]
+    kept = analysis.pick_networks(runs)
+    times = analysis.match_clocks(kept).sizes["time"]
     assert len(fig.table) == 2 * times * len(GAMMAS) ** 2
     assert controls(fig) == {"what", "kin", "when"}
     end = fig.table[(fig.table.measure == "R²") & (fig.table["t of the richest"] == 1000)]
     row = end[(end["γ"] == 0.1) & (end["other γ"] == 100.0)].iloc[0]
-    table = similarity.compare_pairs(kept).sel(measure="R²")[1, 4].values
+    table = analysis.compare_pairs(kept).sel(measure="R²")[1, 4].values
     apart = ~np.eye(3, dtype=bool)
     assert row["equal t, different seeds"] == pytest.approx(table[apart].mean())
     assert row["equal t, same seed"] == pytest.approx(np.diag(table).mean())
@@ -47,7 +46,7 @@ def test_groups_show_what_is_judged_for_each_setting(runs):
     fig = figures.likeness_groups({"first": runs, "second": planted(spread=0.5)})
     judged = {
         (one.measure, one.group): one
-        for one in similarity.compare_groups(similarity.compare_pairs(similarity.pick_networks(runs)))
+        for one in analysis.compare_groups(analysis.compare_pairs(analysis.pick_networks(runs)))
     }
     first = fig.table[(fig.table.setting == "first") & (fig.table.measure == "R² of outputs")].set_index("group")
     assert first.value["rich, different γ"] == pytest.approx(judged["R²", "rich"].within.value)
@@ -66,7 +65,7 @@ def test_time_shows_both_clocks_and_the_ceiling(runs):
 
 def test_a_scatter_names_the_r_squared_of_every_other_network(runs):
     fig = figures.outputs_scatter(runs)
-    table = similarity.compare_pairs(similarity.pick_networks(runs)).sel(measure="R²")
+    table = analysis.compare_pairs(analysis.pick_networks(runs)).sel(measure="R²")
     np.testing.assert_allclose(fig.table.iloc[:, 1], table.values[GAMMAS.index(10.0), :, 0, 1])
     assert controls(fig) == {"log_other"}
 

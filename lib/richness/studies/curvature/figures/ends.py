@@ -24,9 +24,8 @@ _INK = {"lazy": theme.LAZY, "rich": theme.RICH}
 _FIRST_WINDOWS = (boundaries.LAZY_WINDOWS[0], boundaries.RICH_WINDOWS[0])
 _NOTE = (
     f"Equal τ: at the small step, at τ = ηt/γ = {analysis.TAU:g}, γ ≥ 1. Points: geometric mean over seeds, bars from the "
-    "lowest "
-    "to the highest seed; no point where the runs had not converged or τ was not reached. Solid: least squares in the first "
-    "window of each side, with its exponent. Dashed: the solvable model's λ* = L²(1+γ)^(2−2/L)/γ² at its minimum, at the "
+    "lowest to the highest seed; no point where the runs had not converged or τ was not reached. Solid: least squares in the "
+    "first window of each side, with its exponent. Dashed: the solvable model's λ* = L²(1+γ)^(2−2/L)/γ² at its minimum, at the "
     "height of the lazy points. Red: the stability line 2/lr_raw of each step size."
 )
 

@@ -142,9 +142,8 @@ def large_eigenvalues(*results: xr.Dataset, caption: str | None = None, label: s
     words = parts.first_words(caption, "How many eigenvalues are large.")
     note = (
         f"{words} Eigenvalues above {analysis.LARGE:g} of λ_max, mean over seeds, bars from the lowest to the highest seed, "
-        f"from step 1 on; at most {int(results[0].sizes['eigenvalue'])} were kept. Dashed: C and 2C, with C the "
-        "number of outputs. "
-        f"{conditions(*results)}"
+        f"from step 1 on; at most {int(results[0].sizes['eigenvalue'])} were kept. Dashed: C and 2C, with C the number of "
+        f"outputs. {conditions(*results)}"
     )
     table = _time_table(rows, "value", "", net="networks", gamma="γ")
     return figure(theme.finished(_side_by_side(panels)), _count_summary(rows), table, note, label)
