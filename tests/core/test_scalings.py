@@ -11,7 +11,14 @@ import torch
 from richness import Experiment, measure, networks, sweep
 from richness.data import task
 from richness.networks import LOSSES
-from richness.studies.neighbours.consistency.recipes import RECIPES, RESIDUAL, SCALINGS, WIDTHS, plane, scaled
+from richness.studies.neighbours.consistency.recipes import (
+    RECIPES,
+    RESIDUAL,
+    SCALINGS,
+    WIDTHS,
+    describe_plane,
+    describe_scaling,
+)
 
 STEPS, SAMPLES = 12, 24
 
@@ -197,15 +204,16 @@ def test_spectra_hold_the_three_side_by_side():
 def test_the_recipes_run_what_they_say():
     for scale in ("laptop", "paper"):
         for width in WIDTHS:
-            gammas = set(plane(scale, width).gammas)
+            gammas = set(describe_plane(scale, width).gammas)
             assert float(f"{width**-0.5:.12g}") in gammas, "the diagonal lies on the plane"
             cells = [
-                (plane(scale, width).gammas[i], plane(scale, width).etas[j]) for i, j in plane(scale, width).cells()
+                (describe_plane(scale, width).gammas[i], describe_plane(scale, width).etas[j])
+                for i, j in describe_plane(scale, width).cells()
             ]
             np.testing.assert_allclose([eta / gamma**2 for gamma, eta in cells], 3.0, rtol=1e-9)
             assert len(cells) == len(gammas)
-    assert scaled("laptop", "ntk", 256).lr_raw(np.array(scaled("laptop", "ntk", 256).etas)) == pytest.approx(
-        np.array(SCALINGS["ntk"].etas)
-    )
+    assert describe_scaling("laptop", "ntk", 256).lr_raw(
+        np.array(describe_scaling("laptop", "ntk", 256).etas)
+    ) == pytest.approx(np.array(SCALINGS["ntk"].etas))
     assert all(recipe(scale).source.fixed for recipe in RECIPES.values() for scale in ("smoke", "laptop", "paper"))
     assert set(RESIDUAL) < set(networks.NETWORKS)

@@ -9,8 +9,7 @@ import xarray as xr
 from consistent import planted
 from richness.analysis.ledger import verdicts
 from richness.runs.results import ResultError
-from richness.studies.neighbours.consistency import analysis as consistency
-from richness.studies.neighbours.consistency import recipes
+from richness.studies.neighbours.consistency import analysis, recipes
 
 
 def sized(values: np.ndarray) -> xr.DataArray:
@@ -19,7 +18,7 @@ def sized(values: np.ndarray) -> xr.DataArray:
 
 def test_a_distance_is_of_logarithms_seed_by_seed():
     values = sized(np.array([[[1.0, 2.0]], [[4.0, np.nan]], [[2.0, 1.0]]]))
-    apart = consistency.distance(values)[:, 0].values
+    apart = analysis.measure_distance(values)[:, 0].values
     np.testing.assert_allclose(apart, [[np.log(2), np.log(2)], [np.log(2), np.nan]])
 
 
@@ -27,38 +26,38 @@ def test_widening_is_late_minus_early_and_knows_its_seeds():
     t = np.arange(6)
     late = 0.3 * (t >= 4)
     values = np.exp(np.stack([[late, late + 0.1 * (t >= 4), late - 0.1 * (t >= 4)], np.zeros((3, 6))]))
-    found = consistency.widening(sized(values))
+    found = analysis.measure_widening(sized(values))
     assert found.value == pytest.approx(0.3) and found.seeds == 3
     assert found.interval[1] - found.interval[0] == pytest.approx(2 * 4.3027 * 0.1 / np.sqrt(3), rel=1e-4)
     values[0, 0, -1] = np.nan
-    assert consistency.widening(sized(values)).seeds == 2, "a seed that diverged has no late distance"
+    assert analysis.measure_widening(sized(values)).seeds == 2, "a seed that diverged has no late distance"
     with pytest.raises(ValueError, match="two seeds or more"):
-        consistency.widening(sized(values[:, :2]))
+        analysis.measure_widening(sized(values[:, :2]))
 
 
 def test_growth_and_best_steps_have_the_planted_exponents():
     load = planted()
     for scaling, exponent in (("mup", 0.0), ("ntk", -1.0)):
-        found = consistency.growth(consistency.over_widths(load, scaling), 6.0)
+        found = analysis.fit_growth(analysis.load_widths(load, scaling), 6.0)
         assert found.value == pytest.approx(exponent, abs=1e-6)
-    best = consistency.best(consistency.over_widths(load, "mup"), 400)
+    best = analysis.find_best_etas(analysis.load_widths(load, "mup"), 400)
     np.testing.assert_allclose(best, 12.0, rtol=1e-6)
-    between = consistency.best(consistency.over_widths(planted(best=9.0), "mup"), 400)
+    between = analysis.find_best_etas(analysis.load_widths(planted(best=9.0), "mup"), 400)
     np.testing.assert_allclose(between, 9.0, rtol=1e-6)
-    assert consistency.transfer(consistency.over_widths(load, "standard"), 400).value == pytest.approx(-1, abs=0.02)
+    assert analysis.fit_transfer(analysis.load_widths(load, "standard"), 400).value == pytest.approx(-1, abs=0.02)
 
 
 def test_verdicts_follow_what_was_planted():
-    rows = consistency.rows(planted())
-    assert {(row["id"], row["part"]) for row in rows} == {(claim.id, claim.part) for claim in consistency.CLAIMS}
-    assert verdicts(rows) == {f"{claim.id} {claim.part}": "reproduced" for claim in consistency.CLAIMS}
-    for claim in consistency.CLAIMS:
+    rows = analysis.rows(planted())
+    assert {(row["id"], row["part"]) for row in rows} == {(claim.id, claim.part) for claim in analysis.CLAIMS}
+    assert verdicts(rows) == {f"{claim.id} {claim.part}": "reproduced" for claim in analysis.CLAIMS}
+    for claim in analysis.CLAIMS:
         settings = [row for row in rows if (row["id"], row["part"]) == (claim.id, claim.part)]
         assert len(settings) == (1 if claim.id == "S1.8" else 2)
 
 
 def test_architectures_are_judged_by_what_was_planted():
-    rows = {row["part"]: row for row in consistency.rows(planted()) if row["id"] == "S1.8"}
+    rows = {row["part"]: row for row in analysis.rows(planted()) if row["id"] == "S1.8"}
     course = np.array([0, 1, 3, 10, 30, 100, 400]) / 400
     for how in recipes.ARCHITECTURES.values():
         apart = [(8 / n - 8 / how.widths[-1]) * (course[-2:].mean() - course[:2].mean()) for n in how.widths[:-1]]
@@ -71,8 +70,8 @@ def test_architectures_are_judged_by_what_was_planted():
 
 def test_a_best_step_at_the_end_of_the_axis_is_not_known():
     load = planted(best=300.0)
-    assert np.isnan(consistency.best(consistency.over_widths(load, "mup"), 400)).all()
-    row = next(row for row in consistency.rows(load) if (row["id"], row["part"]) == ("S1.5", "µP"))
+    assert np.isnan(analysis.find_best_etas(analysis.load_widths(load, "mup"), 400)).all()
+    row = next(row for row in analysis.rows(load) if (row["id"], row["part"]) == ("S1.5", "µP"))
     assert row["verdict"] == "not-tested" and "its place is not known" in row["reason"]
 
 
@@ -82,24 +81,24 @@ def test_what_is_not_there_is_not_run_and_says_how_to_make_it():
             raise ResultError(f"no precomputed result {name!r}")
         return planted()(name)
 
-    rows = consistency.rows(load)
+    rows = analysis.rows(load)
     found = verdicts(rows)
     assert found["S1.1 µP"] == "reproduced" and found["S1.2 NTK"] == found["S1.5 µP"] == "not-run"
     reason = next(row["reason"] for row in rows if row["id"] == "S1.2")
-    assert f"richness precompute {recipes.scaled_name('ntk', recipes.WIDTHS[0])}" in reason
+    assert f"richness precompute {recipes.scaling_name('ntk', recipes.WIDTHS[0])}" in reason
 
 
 def test_the_bridge_is_exact_and_only_at_that_gamma(monkeypatch):
-    assert consistency.bridge(width=16, steps=8, samples=16) < 1e-12
-    monkeypatch.setattr(consistency, "Experiment", lambda **fields: _Experiment(**fields | {"gammas": 0.2}))
-    assert consistency.bridge(width=16, steps=8, samples=16) > 1e-3
+    assert analysis.compare_with_ntk(width=16, steps=8, samples=16) < 1e-12
+    monkeypatch.setattr(analysis, "Experiment", lambda **fields: _Experiment(**fields | {"gammas": 0.2}))
+    assert analysis.compare_with_ntk(width=16, steps=8, samples=16) > 1e-3
 
 
-_Experiment = consistency.Experiment
+_Experiment = analysis.Experiment
 
 
 def test_the_plane_joins_both_recipes():
-    made = consistency.plane(planted())
+    made = analysis.load_plane(planted())
     assert made.sizes == {"width": len(recipes.WIDTHS), "gamma": len(recipes.PLANE_GAMMAS) + 1, "seed": 3}
     np.testing.assert_allclose(made.growth, np.broadcast_to(1 + made.gamma.values[:, None] ** 2, made.growth.shape))
     assert float(made.gamma.max()) == 1.0

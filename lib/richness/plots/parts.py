@@ -347,10 +347,10 @@ def slider(name: str, low: float, high: float, step: float, title: str, start: f
 
 def slider_over(name: str, values: Sequence[float], title: str, start: float | None = None) -> alt.Parameter:
     """A slider over evenly spaced values, ascending: at the last one, or at the one nearest to ``start``."""
-    stops = np.round(np.asarray(values, float), 3)
-    step = float(np.round(np.diff(stops).min(), 3)) if len(stops) > 1 else 1.0
+    stops = np.round(np.asarray(values), 3)
+    step = np.round(np.diff(stops).min(), 3).item() if len(stops) > 1 else 1.0
     at = stops[-1] if start is None else stops[np.abs(stops - start).argmin()]
-    return slider(name, float(stops[0]), float(stops[-1]), step, title, float(at))
+    return slider(name, stops[0].item(), stops[-1].item(), step, title, at.item())
 
 
 def dotted_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:

@@ -43,7 +43,7 @@ class Case(BaseModel):
     loss: Literal["mse", "cross_entropy"] = "cross_entropy"
 
 
-class Training(NamedTuple):
+class NetworkStack(NamedTuple):
     """A stack of networks of one case, one a step size, with what went before.
 
     ``rows`` are the places of those that are left among the step sizes, ``weights`` theirs. ``losses`` (etas, steps) stand
@@ -58,7 +58,7 @@ class Training(NamedTuple):
     series: np.ndarray
 
 
-class Step(NamedTuple):
+class PlannedStep(NamedTuple):
     """One minibatch's step, not yet taken: the moves V of all weights, and the coefficients of the loss along W + tV."""
 
     moves: list[Tensor]
@@ -126,65 +126,53 @@ class BeyondTheEdge(Measurement):
             relative distance of loss and cubic at ``SMALL_STEP`` of the step, NaN where a gate turns before; ``turned``,
             the share of gates that the whole step turns.
         """
-        found = [self._case(case, seed) for case in self.cases]
+        measured = [self._measure_case(case, seed) for case in self.cases]
         own = {name: ("case", [getattr(case, name) for case in self.cases]) for name in Case.model_fields}
         axes = {"eta": list(self.etas), "step": self.kept_steps, "order": [1, 2, 3], "moment": self.probed_steps}
         axes |= {"kind": list(RANKS), "layer": list(range(1, self.depth))}
         if self.fractions:
             axes |= {"fraction": np.linspace(0, 1.5, self.fractions).tolist(), "taken": self.probed_steps[:-1]}
         data = {
-            name: (("case", *dims), np.stack([one[name][1] for one in found])) for name, (dims, _) in found[0].items()
+            name: (("case", *dims), np.stack([one[name][1] for one in measured]))
+            for name, (dims, _) in measured[0].items()
         }
         return xr.Dataset(data, own | axes)
 
-    def _case(self, case: Case, seed: int) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    def _measure_case(self, case: Case, seed: int) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
         many, shape = len(self.etas), (len(self.etas), self.steps)
         task, hidden = TASKS[self.task], self.widths(case)
         start = homogeneous.initialise(seed, task.inputs, hidden, task.outputs)
         weights = [w.to(self.device, self.torch_dtype).repeat(many, 1, 1) for w in start]
         blank = (np.full(shape, np.nan), np.full(shape, np.nan), np.full((*shape, ORDERS), np.nan))
-        now = Training(torch.arange(many), weights, *blank)
+        now = NetworkStack(torch.arange(many), weights, *blank)
         close: dict[str, list[np.ndarray]] = {}
         for step in range(self.steps):
-            x, y = self._samples(*task.batch(seed, step, self.batch_size, self.device))
-            loss = self._loss(case, y)
-            taken = self._step(case, now, x, loss)
+            x, y = self._convert(*task.batch(seed, step, self.batch_size, self.device))
+            loss = self._loss_of(case, y)
+            taken = self._plan_step(case, now, x, loss)
             if step in self.probed_steps:
                 self._look(case, now, close, (x, loss, taken))
-            now = self._moved(case, now, step, x, loss, taken)
+            now = self._take_step(case, now, step, x, loss, taken)
         self._look(case, now, close, None)
         looked = {name: (LOOKED[name], narrow_to_float32(np.stack(values))) for name, values in close.items()}
         kept = self.kept_steps
-        first, beyond = now.losses[:, :1], now.series[..., 1] > np.abs(now.series[..., 0])
-        gone = ~np.isfinite(now.losses) | ~np.isfinite(now.after)
-        fell = beyond & (now.after < now.losses)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share_fell = fell.sum(1) / beyond.sum(1)
-            half = now.series[:, self.steps // 2 :]
-            late = np.where(gone.any(1), np.nan, np.median(measure.overshoot(half), axis=1))
-            ratio = np.where(gone.any(1), np.nan, half[..., 1].sum(1) / np.abs(half[..., 0]).sum(1))
-            peak = np.where(gone.any(1), np.inf, np.fmax(now.losses, now.after).max(1) / first[:, 0])
-        return looked | {
+        curves = {
             "batch_loss": (("eta", "step"), round_mantissa(now.losses[:, kept])),
             "batch_loss_after": (("eta", "step"), round_mantissa(now.after[:, kept])),
             "series": (("eta", "step", "order"), round_mantissa(now.series[:, kept])),
-            "peak": (("eta",), narrow_to_float32(peak)),
-            "beyond": (("eta",), narrow_to_float32(np.where(gone.any(1), np.nan, beyond.mean(1)))),
-            "beyond_fell": (("eta",), narrow_to_float32(np.where(gone.any(1), np.nan, share_fell))),
-            "late_overshoot": (("eta",), narrow_to_float32(late)),
-            "late_ratio": (("eta",), narrow_to_float32(ratio)),
-            "width": (("layer",), np.array(hidden, np.int32)),
         }
+        whole = {name: (("eta",), narrow_to_float32(values)) for name, values in _summarise(now).items()}
+        return looked | curves | whole | {"width": (("layer",), np.array(hidden, np.int32))}
 
-    def _samples(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _convert(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return x.to(self.device, self.torch_dtype), y.to(self.device)
 
     @staticmethod
-    def _loss(case: Case, y: Tensor) -> Callable[[Tensor], Tensor]:
+    def _loss_of(case: Case, y: Tensor) -> Callable[[Tensor], Tensor]:
         """Of outputs with samples along the last axis, (cells, K, batch)."""
         return lambda f: LOSSES[case.loss](f.mT, y)
 
-    def _step(self, case: Case, now: Training, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Step:
+    def _plan_step(self, case: Case, now: NetworkStack, x: Tensor, loss: Callable[[Tensor], Tensor]) -> PlannedStep:
         done = homogeneous.forward(now.weights, x, case.linear)
         f = done.outputs.detach().requires_grad_()
         (residual,) = torch.autograd.grad(loss(f).sum(), f)
@@ -194,11 +182,11 @@ class BeyondTheEdge(Measurement):
         gradients = homogeneous.gradients(done, deltas)
         moves = [-(sizes * xi)[:, None, None] * g for xi, g in zip(factors, gradients, strict=True)]
         series = homogeneous.expansion(now.weights, moves, done, ORDERS)
-        return Step(moves, measure.taylor(series, loss, ORDERS))
+        return PlannedStep(moves, measure.taylor(series, loss, ORDERS))
 
-    def _moved(
-        self, case: Case, now: Training, step: int, x: Tensor, loss: Callable[[Tensor], Tensor], taken: Step
-    ) -> Training:
+    def _take_step(
+        self, case: Case, now: NetworkStack, step: int, x: Tensor, loss: Callable[[Tensor], Tensor], taken: PlannedStep
+    ) -> NetworkStack:
         """The step taken and written down; networks whose loss is no number any more are left behind."""
         weights = [w + v for w, v in zip(now.weights, taken.moves, strict=True)]
         after = loss(homogeneous.forward(weights, x, case.linear).outputs)
@@ -214,20 +202,20 @@ class BeyondTheEdge(Measurement):
     def _look(
         self,
         case: Case,
-        now: Training,
+        now: NetworkStack,
         close: dict[str, list[np.ndarray]],
-        ahead: tuple[Tensor, Callable[[Tensor], Tensor], Step] | None,
+        ahead: tuple[Tensor, Callable[[Tensor], Tensor], PlannedStep] | None,
     ) -> None:
         """Append what is measured closely of all networks, NaN for those that are gone; ``ahead``: the step to look along."""
         task = TASKS[self.task]
-        x, y = self._samples(*task.probe(PROBED, self.device))
-        held_x, held_y = self._samples(*task.test(self.device))
-        probe = self._loss(case, y)
+        x, y = self._convert(*task.probe(PROBED, self.device))
+        held_x, held_y = self._convert(*task.test(self.device))
+        probe = self._loss_of(case, y)
         done = homogeneous.forward(now.weights, x, case.linear)
         f = homogeneous.forward(now.weights, held_x, case.linear).outputs
         features = done.inputs[-1]
         values = {
-            "test_loss": self._loss(case, held_y)(f),
+            "test_loss": self._loss_of(case, held_y)(f),
             "accuracy": (f.argmax(dim=1) == held_y).to(f.dtype).mean(dim=1),
             "sharpness": measure.sharpness(
                 lambda w: probe(homogeneous.forward(w, x, case.linear).outputs), now.weights, SHARPNESS_TOLERANCE
@@ -235,14 +223,14 @@ class BeyondTheEdge(Measurement):
             "rank": torch.stack([measure.feature_rank(features, kind) for kind in RANKS], dim=1),
         }
         if ahead and self.fractions:
-            values |= self._along(case, now, *ahead)
+            values |= self._look_along(case, now, *ahead)
         for name, value in values.items():
             whole = np.full((len(self.etas), *value.shape[1:]), np.nan)
             whole[now.rows.numpy()] = value.cpu().numpy()
             close.setdefault(name, []).append(whole)
 
-    def _along(
-        self, case: Case, now: Training, x: Tensor, loss: Callable[[Tensor], Tensor], taken: Step
+    def _look_along(
+        self, case: Case, now: NetworkStack, x: Tensor, loss: Callable[[Tensor], Tensor], taken: PlannedStep
     ) -> dict[str, Tensor]:
         gates = homogeneous.forward(now.weights, x, case.linear).gates
 
@@ -266,3 +254,21 @@ class BeyondTheEdge(Measurement):
             "miss": torch.where(turned(near) == 0, miss, torch.nan),
             "turned": turned(at(1.0)),
         }
+
+
+def _summarise(run: NetworkStack) -> dict[str, np.ndarray]:
+    """What is said of a whole run in one number a step size, (etas,); see `BeyondTheEdge.measure`."""
+    beyond, half = run.series[..., 1] > np.abs(run.series[..., 0]), run.series[:, run.series.shape[1] // 2 :]
+    gone = (~np.isfinite(run.losses) | ~np.isfinite(run.after)).any(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        known = {
+            "beyond": beyond.mean(1),
+            "beyond_fell": (beyond & (run.after < run.losses)).sum(1) / beyond.sum(1),
+            "late_overshoot": np.median(measure.overshoot(half), axis=1),
+            "late_ratio": half[..., 1].sum(1) / np.abs(half[..., 0]).sum(1),
+        }
+        peak = np.fmax(run.losses, run.after).max(1) / run.losses[:, 0]
+    return {
+        "peak": np.where(gone, np.inf, peak),
+        **{key: np.where(gone, np.nan, value) for key, value in known.items()},
+    }

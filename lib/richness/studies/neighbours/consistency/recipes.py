@@ -115,7 +115,7 @@ def _width(scale: str, width: int) -> int:
     return width // 8 if scale == "smoke" else width
 
 
-def scaled(scale: str, scaling: str, width: int, spectra: bool = False) -> Experiment:
+def describe_scaling(scale: str, scaling: str, width: int, spectra: bool = False) -> Experiment:
     """One parameterisation at one width, over base steps η₀; or its spectra at one of them."""
     how, width = SCALINGS[scaling], _width(scale, width)
     etas = (SPECTRA_ETA,) if spectra else how.etas
@@ -127,7 +127,7 @@ def scaled(scale: str, scaling: str, width: int, spectra: bool = False) -> Exper
     )  # fmt: skip
 
 
-def plane(scale: str, width: int) -> Experiment:
+def describe_plane(scale: str, width: int) -> Experiment:
     """One width at many γ, each with η = η₀γ²: the sharpness before and after."""
     own = {"probe_points": 2}
     return Experiment(
@@ -137,7 +137,7 @@ def plane(scale: str, width: int) -> Experiment:
     )  # fmt: skip
 
 
-def random_features(scale: str) -> Experiment:
+def describe_random_features(scale: str) -> Experiment:
     """Only the readout is trained: the loss is quadratic. float64, so that it can be seen to be."""
     return Experiment(
         network="random_features", width=_width(scale, 32), gammas=1.0, etas=(3.0, 12.0), dtype="float64",
@@ -145,7 +145,7 @@ def random_features(scale: str) -> Experiment:
     )  # fmt: skip
 
 
-def residual(scale: str, network: str, depth: int) -> Experiment:
+def describe_residual(scale: str, network: str, depth: int) -> Experiment:
     """Residual branches at one depth, over base steps η₀."""
     return Experiment(
         network=network, depth=depth, width=_width(scale, 64), gammas=1.0, etas=RESIDUAL_ETAS, probes=("loss", "sharpness"),
@@ -153,7 +153,7 @@ def residual(scale: str, network: str, depth: int) -> Experiment:
     )  # fmt: skip
 
 
-def architecture(scale: str, network: str, width: int) -> Experiment:
+def describe_architecture(scale: str, network: str, width: int) -> Experiment:
     """One architecture at one width, in both parameterisations: the two cells (γ, η) that stand for its base step.
 
     Trained side by side, since a network alone would be given a twin. At smoke scale the width is half of what the name says.
@@ -173,7 +173,7 @@ def architecture(scale: str, network: str, width: int) -> Experiment:
     )  # fmt: skip
 
 
-def scaled_name(scaling: str, width: int, spectra: bool = False) -> str:
+def scaling_name(scaling: str, width: int, spectra: bool = False) -> str:
     return f"consistency_{'spectra_' * spectra}{scaling}_{width}"
 
 
@@ -192,17 +192,21 @@ def architecture_name(network: str, width: int) -> str:
 RANDOM_FEATURES = "consistency_random_features"
 
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    **{scaled_name(s, n): partial(scaled, scaling=s, width=n) for s in SCALINGS for n in WIDTHS},
+    **{scaling_name(s, n): partial(describe_scaling, scaling=s, width=n) for s in SCALINGS for n in WIDTHS},
     **{
-        scaled_name(s, n, True): partial(scaled, scaling=s, width=n, spectra=True)
+        scaling_name(s, n, True): partial(describe_scaling, scaling=s, width=n, spectra=True)
         for s in ("mup", "ntk")
         for n in WIDTHS
     },
-    **{plane_name(n): partial(plane, width=n) for n in WIDTHS},
-    RANDOM_FEATURES: random_features,
-    **{residual_name(r, L): partial(residual, network=r, depth=L) for r, depths in RESIDUAL.items() for L in depths},
+    **{plane_name(n): partial(describe_plane, width=n) for n in WIDTHS},
+    RANDOM_FEATURES: describe_random_features,
     **{
-        architecture_name(a, n): partial(architecture, network=a, width=n)
+        residual_name(r, L): partial(describe_residual, network=r, depth=L)
+        for r, depths in RESIDUAL.items()
+        for L in depths
+    },
+    **{
+        architecture_name(a, n): partial(describe_architecture, network=a, width=n)
         for a, how in ARCHITECTURES.items()
         for n in how.widths
     },

@@ -82,19 +82,19 @@ class NormalisedDepth(Measurement):
             ``gradient_slope`` (case,): least-squares slope of ln‖∂L/∂W_ℓ‖ towards the input, a layer, over the middle nine
             tenths of the deepest network.
         """
-        found = [self._case(case, seed) for case in self.cases]
+        measured = [self._measure_case(case, seed) for case in self.cases]
         own = {name: ("case", [getattr(case, name) for case in self.cases]) for name in Case.model_fields}
         axes = {"gap": "layer", "log_gradient": "layer", "first_gradient": "depth"}
         data = {
             key: (
                 ("case", axes[key]) if key in axes else ("case",),
-                narrow_to_float32(np.array([one[key] for one in found])),
+                narrow_to_float32(np.array([one[key] for one in measured])),
             )
-            for key in found[0]
+            for key in measured[0]
         }
         return xr.Dataset(data, own | {"layer": self.kept_layers, "depth": list(self.depths)})
 
-    def _case(self, case: Case, seed: int) -> dict[str, np.ndarray]:
+    def _measure_case(self, case: Case, seed: int) -> dict[str, np.ndarray]:
         deepest, dtype = self.depths[-1], self.torch_dtype
         # The draws are told apart by their sizes alone, so that cases that differ in what is done with them are paired.
         drawn = normalised.WEIGHTS[case.weights](seed, f"normalised/weights/{case.width}", deepest, case.width)
@@ -112,9 +112,8 @@ class NormalisedDepth(Measurement):
         first = np.array([norms(depth, weights[:1])[0] for depth in self.depths])
         every = np.concatenate([[np.nan], norms(deepest, weights)])
         gap = isometry_gap(torch.stack(out).detach()).cpu().numpy()
-        if (
-            case.activation == "linear"
-        ):  # no layer brings a lost direction back, though rounding, once amplified, may seem to
+        # Linear layers bring no lost direction back, though rounding, once amplified, may seem to.
+        if case.activation == "linear":
             gap[np.logical_or.accumulate(np.isinf(gap))] = np.inf
         return {
             "gap": gap[self.kept_layers],
