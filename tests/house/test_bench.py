@@ -88,7 +88,7 @@ def test_a_job_that_breaks_leaves_a_row_and_the_others_go_on(richness, monkeypat
     """The command is given the report of these jobs by a clone of its own, which has nothing else."""
     from benchmarks import bench
     from benchmarks.report import Row
-    from richness.runs import results
+    from richness.runs import places
 
     def breaks():
         raise RuntimeError("no such luck")
@@ -103,7 +103,7 @@ def test_a_job_that_breaks_leaves_a_row_and_the_others_go_on(richness, monkeypat
     (tmp_path / "benchmarks").mkdir()
     program = f"import sys\nprint({ {names: json.dumps(report) for names, report in reports.items()} }[' '.join(sys.argv[1:])])"
     (tmp_path / "benchmarks" / "__main__.py").write_text(program)
-    monkeypatch.setattr(results, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(places, "checkout", lambda: tmp_path)
     answer = richness("bench")
     assert answer.code == 1 and "breaks: RuntimeError: no such luck" in answer.err
     assert "2.5 to 3.5" in answer.out and "≥ 2" in answer.out and "yes" in answer.out
@@ -122,9 +122,9 @@ def test_an_unknown_job_is_refused_with_the_names_of_all(capfd):
 
 
 def test_without_the_benchmarks_a_clone_is_asked_for(richness, monkeypatch):
-    from richness.runs import results
+    from richness.runs import places
 
-    monkeypatch.setattr(results, "checkout", lambda: None)
+    monkeypatch.setattr(places, "checkout", lambda: None)
     answer = richness("bench")
     assert answer.code == 1 and "run this in a clone" in answer.err
 
