@@ -10,7 +10,7 @@ import pytest
 import vl_convert
 import xarray as xr
 
-from richness.analysis import boundaries as found
+from richness.analysis import boundaries
 from richness.analysis.exponents import fit_exponents
 from richness.networks.parameterization import natural_eta
 from richness.plots.captions import conditions
@@ -45,7 +45,7 @@ def test_the_gallery_holds_every_cell(runs: xr.Dataset, four: list[xr.Dataset]) 
             upper = LEVELS[level + 1] if level + 1 < len(LEVELS) else np.inf
             assert LEVELS[level] <= cell.late < upper
             assert (level == len(LEVELS) - 1) == (cell.state == "dead")
-    assert {found.LEARNED_BELOW, found.CONVERGED_BELOW} <= set(LEVELS)
+    assert {boundaries.LEARNED_BELOW, boundaries.CONVERGED_BELOW} <= set(LEVELS)
 
 
 def test_the_gallery_is_turned_by_its_controls(four: list[xr.Dataset]) -> None:

@@ -13,7 +13,7 @@ import vl_convert
 import xarray as xr
 from specifications import parts
 
-from richness.analysis import boundaries as found
+from richness.analysis import boundaries
 from richness.plots import ledger as ledger_tables
 from richness.plots import theme
 from richness.plots.cells import cells
@@ -235,7 +235,7 @@ def test_boundaries_on_the_plane_are_the_findings(runs: xr.Dataset, specs: dict[
         if mark(part) == "point" and "shape" in part.get("encoding", {})
         for row in _values(specs["portrait"], part)
     ]
-    largest = found.eta_max(runs)
+    largest = boundaries.eta_max(runs)
     mine = {row["gamma"]: row for row in drawn if row["boundary"] == "η_max"}
     for gamma in runs.gamma.values:
         seeds = largest.sel(gamma=gamma).values
@@ -369,7 +369,7 @@ def test_the_headline_portrait_is_light(headline: xr.Dataset) -> None:
 
 
 def test_fits_say_slope_and_interval(runs: xr.Dataset, specs: dict[str, Any], figures: dict[str, Any]) -> None:
-    fit = found.fit(found.eta_max(runs), found.RICH_WINDOWS[1])
+    fit = boundaries.fit(boundaries.eta_max(runs), boundaries.RICH_WINDOWS[1])
     words = [v["words"] for p in parts(specs["eta_max"]) if mark(p) == "text" for v in _values(specs["eta_max"], p)]
     low, high = fit.interval
     assert any(f"{fit.slope:.2f} [{low:.2f}, {high:.2f}]" in text for text in words)

@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from richness.analysis.theory import catapult, critical_eta, escape_time, sign_steps, single_index
-from richness.analysis.theory.common import largest_good
+from richness.analysis.theory.scan import find_largest_good
 
 # -- the largest good step size ----------------------------------------------------------------------------------------
 
@@ -21,8 +21,8 @@ def test_the_contiguous_and_the_topmost_boundary() -> None:
         return np.where((at == 0)[:, None], island, etas < 7)
 
     low, high = np.array([0.1, 0.1]), np.array([100.0, 200.0])
-    np.testing.assert_allclose(largest_good(good, low, high), [2, 7], rtol=1e-3)
-    np.testing.assert_allclose(largest_good(good, low, high, topmost=True), [6, 7], rtol=1e-3)
+    np.testing.assert_allclose(find_largest_good(good, low, high), [2, 7], rtol=1e-3)
+    np.testing.assert_allclose(find_largest_good(good, low, high, topmost=True), [6, 7], rtol=1e-3)
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -31,7 +31,7 @@ def test_a_boundary_that_was_not_seen_is_nan(answer: bool, topmost: bool) -> Non
     def good(etas: np.ndarray, at: np.ndarray) -> np.ndarray:
         return np.where((at == 0)[:, None], answer, etas < 3)
 
-    found = largest_good(good, np.array([1.0, 1.0]), np.array([10.0, 10.0]), topmost=topmost)
+    found = find_largest_good(good, np.array([1.0, 1.0]), np.array([10.0, 10.0]), topmost=topmost)
     assert np.isnan(found[0]) and found[1] == pytest.approx(3, rel=1e-3)
 
 

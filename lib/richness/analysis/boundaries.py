@@ -265,22 +265,18 @@ def tip(runs: xr.Dataset) -> xr.DataArray:
         the largest γ of all: the tip lies beyond); NaN there, and where nothing learned anywhere.
     """
     axis = "trial" if "trial" in runs.dims else "eta"
-    found = learned(runs).any(axis).transpose("gamma", "seed", "budget").values
+    some = learned(runs).any(axis).transpose("gamma", "seed", "budget").values
     log_gamma = np.log10(runs.gamma.values.astype(np.float64))
-    position, half_cell = np.full((2, *found.shape[1:]), np.nan)
+    position, half_cell = np.full((2, *some.shape[1:]), np.nan)
     censored = 0
-    for place in np.ndindex(found.shape[1:]):
-        some = np.flatnonzero(found[(slice(None), *place)] & (log_gamma > -1e-6))
-        if some.size == 0:
-            continue
-        stretch = some[0] + int(
-            np.argmin(np.append(found[(slice(some[0], None), *place)], False))
-        )  # the first that closed
-        if stretch == log_gamma.size:
-            censored += 1
-            continue
-        position[place] = (log_gamma[stretch - 1] + log_gamma[stretch]) / 2
-        half_cell[place] = (log_gamma[stretch] - log_gamma[stretch - 1]) / 2
+    for place in np.ndindex(some.shape[1:]):
+        here = some[(slice(None), *place)]
+        first = np.flatnonzero(here & (log_gamma > -1e-6))[:1]
+        closed = np.flatnonzero(~here & (np.arange(here.size) > first)) if first.size else first
+        if closed.size:
+            last, beyond = log_gamma[closed[0] - 1], log_gamma[closed[0]]
+            position[place], half_cell[place] = (last + beyond) / 2, (beyond - last) / 2
+        censored += int(first.size > closed.size)  # something learned up to the largest γ of all
     dims = ("seed", "budget")
     coords = {"seed": runs.seed.values, "budget": _budgets(runs), "half_cell": (dims, half_cell)}
     attrs = {
@@ -298,8 +294,8 @@ def boundaries(runs: xr.Dataset) -> xr.Dataset:
 
     ``half_cell`` is left out, since it differs between them.
     """
-    measured = (eta_max, eta_min, eta_crit, eta_star, *((eta_works,) if "accuracy" in runs else ()))
-    return xr.Dataset({found.name: found.drop_vars("half_cell") for found in (each(runs) for each in measured)})
+    measures = (eta_max, eta_min, eta_crit, eta_star, *((eta_works,) if "accuracy" in runs else ()))
+    return xr.Dataset({one.name: one.drop_vars("half_cell") for one in (measure(runs) for measure in measures)})
 
 
 # -- exponents ---------------------------------------------------------------------------------------------------------
@@ -418,18 +414,9 @@ def fit(boundary: xr.DataArray, window: Window, resamples: int = 2000, random_st
     placed = np.nanmean(half, axis=1) * draws.uniform(-1, 1, (resamples, x.size))
     weights = resample_counts(draws, resamples, x.size)
     slopes = _weighted_slope(x, _mean_over_seeds(y, seed_counts) + placed, weights)
-    return Fit(
-        slope=float(slope),
-        interval=percentile_interval(slopes),
-        intercept=float(intercept),
-        window=(float(gamma[0]), float(gamma[-1])),
-        gammas=tuple(gamma.tolist()),
-        points=x.size,
-        seeds=int(np.isfinite(y).any(axis=0).sum()),
-        residual=float(np.sqrt(np.mean((mean - slope * x - intercept) ** 2))),
-        method="Least squares of log10 η, mean over seeds, on log10 γ; 95 % bootstrap over seeds, γ and the place of "
-        f"the boundary within its grid cell, {resamples} resamples.",
-    )
+    method = "Least squares of log10 η, mean over seeds, on log10 γ; 95 % bootstrap over seeds, γ and the place of "
+    method += f"the boundary within its grid cell, {resamples} resamples."
+    return _make_fit(slope, intercept, slopes, mean - slope * x - intercept, gamma, y, method)
 
 
 def fit_budget(boundary: xr.DataArray, window: Window, resamples: int = 2000, random_state: int = 0) -> Fit:
@@ -465,16 +452,30 @@ def fit_budget(boundary: xr.DataArray, window: Window, resamples: int = 2000, ra
         resampled = (weights * np.where(np.isfinite(slopes), slopes, 0)).sum(axis=1) / weights.sum(axis=1)
     mean = np.nanmean(y, axis=1)
     residual = mean - mean.mean(axis=1, keepdims=True) - slope * (x - x.mean())
+    budgets = ", ".join(str(int(b)) for b in boundary.budget.values)
+    method = f"Least squares of log10 η on log10 T, T = {budgets}, one intercept per γ; 95 % bootstrap over seeds, γ and the "
+    method += f"place of the boundary within its grid cell, {resamples} resamples."
+    return _make_fit(slope, mean.mean() - slope * x.mean(), resampled, residual, gamma, per_seed, method)
+
+
+def _make_fit(
+    slope: float,
+    intercept: float,
+    resampled: np.ndarray,
+    residuals: np.ndarray,
+    gamma: np.ndarray,
+    known: np.ndarray,
+    method: str,
+) -> Fit:
+    """``known`` (gamma, seed): finite where a seed counted."""
     return Fit(
-        slope=slope,
+        slope=float(slope),
         interval=percentile_interval(resampled),
-        intercept=float(mean.mean() - slope * x.mean()),
+        intercept=float(intercept),
         window=(float(gamma[0]), float(gamma[-1])),
         gammas=tuple(gamma.tolist()),
         points=gamma.size,
-        seeds=int(np.isfinite(per_seed).any(axis=0).sum()),
-        residual=float(np.sqrt(np.mean(residual**2))),
-        method=f"Least squares of log10 η on log10 T, T = {', '.join(str(int(b)) for b in boundary.budget.values)}, "
-        "one intercept per γ; 95 % bootstrap over seeds, γ and the place of the boundary within its grid cell, "
-        f"{resamples} resamples.",
+        seeds=int(np.isfinite(known).any(axis=0).sum()),
+        residual=float(np.sqrt(np.mean(residuals**2))),
+        method=method,
     )

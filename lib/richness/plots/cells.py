@@ -35,53 +35,28 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
     than half of its seeds did. Cells that were not run have no row.
     """
     late = (runs["late_loss"] / runs["initial_loss"]).where(runs["status"] == STATUS["ok"])
-    axis = "eta" if "eta" in runs.dims else "trial"
     counts = xr.Dataset(
         {
             "late": late.mean("seed", skipna=True),
             "seeds": (runs["status"] != STATUS["not_run"]).sum("seed"),
             "diverged": (runs["status"] == STATUS["diverged"]).sum("seed"),
         }
-    ).transpose("gamma", axis)
-    rows = []
-    gammas = runs["gamma"].values.astype(float)
-    gamma_edges = edges(gammas)
-    scale = natural(runs)
-    for i, gamma in enumerate(gammas):
-        here = counts.isel(gamma=i)
-        etas = np.asarray(here["eta"].values, dtype=float)
-        order = np.argsort(etas)[: np.isfinite(etas).sum()]  # a trial that this γ did not need has no η
-        eta_edges = edges(etas[order])
-        for row, j in enumerate(order):
-            seeds = int(here["seeds"].values[j])
-            if seeds == 0:
-                continue
-            rows.append(
-                {
-                    "gamma": gamma,
-                    "eta": etas[j],
-                    "log_gamma": np.log10(gamma),
-                    "log_eta": np.log10(etas[j]),
-                    "gamma_low": gamma_edges[i],
-                    "gamma_high": gamma_edges[i + 1],
-                    "eta_low": eta_edges[row],
-                    "eta_high": eta_edges[row + 1],
-                    "natural": float(scale(gamma)),
-                    "row": row,
-                    "late": float(here["late"].values[j]),
-                    "seeds": seeds,
-                    "diverged": int(here["diverged"].values[j]),
-                    "place": (i, int(j)),
-                }
-            )
-    if not rows:
+    ).transpose("gamma", "eta" if "eta" in runs.dims else "trial")
+    gammas, scale = runs["gamma"].values.astype(float), natural(runs)
+    borders = edges(gammas)
+    frames = [
+        _column(counts.isel(gamma=i), i).assign(
+            gamma_low=borders[i], gamma_high=borders[i + 1], natural=float(scale(gamma))
+        )
+        for i, gamma in enumerate(gammas)
+    ]
+    table = pd.concat(frames, ignore_index=True)
+    table = table[table.seeds > 0].reset_index(drop=True)
+    if table.empty:
         raise ValueError(
             "expected at least one cell that was run; every status is not_run. Widen the band of the recipe."
         )
-    table = pd.DataFrame(rows)
-    table["state"] = [
-        _state(late, n, bad) for late, n, bad in zip(table.late, table.seeds, table.diverged, strict=True)
-    ]
+    table["state"] = _state(table)
     table.loc[table.state == "diverged", "late"] = np.nan
     # where cells are thin, every third of a stretch of equal fates carries the hatch, and a lone one always
     stretch = (table.state != table.state.shift()) | (table.gamma != table.gamma.shift())
@@ -90,9 +65,28 @@ def cells(runs: xr.Dataset) -> pd.DataFrame:
     return table
 
 
-def _state(late: float, seeds: int, diverged: int) -> str:
-    if 2 * diverged > seeds or not np.isfinite(late):
-        return "diverged"
-    if late < LEARNED_BELOW:
-        return "learned"
-    return "converged" if late < CONVERGED_BELOW else "dead"
+def _column(here: xr.Dataset, place: int) -> pd.DataFrame:
+    """The cells of one γ, the ``place``-th of the result, ascending in η."""
+    etas = np.asarray(here["eta"].values, dtype=float)
+    order = np.argsort(etas)[: np.isfinite(etas).sum()]  # a trial that this γ did not need has no η
+    etas, gamma, borders = etas[order], float(here["gamma"]), edges(etas[order])
+    return pd.DataFrame(
+        {
+            "gamma": gamma,
+            "eta": etas,
+            "log_gamma": np.log10(gamma),
+            "log_eta": np.log10(etas),
+            "eta_low": borders[:-1],
+            "eta_high": borders[1:],
+            "row": np.arange(order.size),
+            "late": here["late"].values[order].astype(float),
+            **{name: here[name].values[order] for name in ("seeds", "diverged")},
+            "place": [(place, int(j)) for j in order],
+        }
+    )
+
+
+def _state(table: pd.DataFrame) -> np.ndarray:
+    diverged = (2 * table.diverged > table.seeds) | ~np.isfinite(table.late)
+    fates = [diverged, table.late < LEARNED_BELOW, table.late < CONVERGED_BELOW]
+    return np.select(fates, ["diverged", "learned", "converged"], "dead")

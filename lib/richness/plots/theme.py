@@ -42,61 +42,42 @@ _POWER = (
 )
 
 
+_WORDS = {
+    "labelColor": TEXT, "titleColor": TEXT, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal",
+}  # fmt: skip
+_AXIS = {
+    **_WORDS, "domainColor": TEXT, "domainOpacity": 0.4, "tickColor": TEXT, "tickOpacity": 0.4, "tickSize": 4,
+    "gridColor": TEXT, "gridOpacity": 0.1, "labelOverlap": True, "titlePadding": 6,
+}  # fmt: skip
+_LEGEND = {**_WORDS, "orient": "bottom", "titleLimit": PLANE, "labelLimit": PLANE, "symbolStrokeColor": TEXT}
+_TITLE = {
+    "color": TEXT, "subtitleColor": TEXT, "fontSize": 12, "fontWeight": "normal", "anchor": "start", "frame": "bounds",
+    "offset": 6,
+}  # fmt: skip
+_CONFIG: dict[str, Any] = {
+    "aria": False,  # a figure speaks by its summary and table; a thousand labelled marks would drown them
+    "background": "transparent",
+    "font": FONT,
+    "view": {"stroke": None, "continuousWidth": PLANE, "continuousHeight": 220},
+    "axis": _AXIS,
+    "legend": _LEGEND,
+    "header": _WORDS,
+    "title": _TITLE,
+    "text": {"color": TEXT, "fontSize": 11},
+    "rule": {"color": TEXT},
+    "line": {"strokeWidth": 1.8, "strokeJoin": "round"},
+    "point": {"size": 30, "filled": True, "opacity": 1},
+    "concat": {"spacing": 24},
+}
+
+
 def theme() -> dict[str, Any]:
     """The book's Vega-Lite configuration, as Altair's themes hold it: ``{"config": {...}}``.
 
     Every figure of this package carries it. To draw your own in the same hand:
     ``alt.theme.register("richness", enable=True)(theme)``.
     """
-    words = {
-        "labelColor": TEXT,
-        "titleColor": TEXT,
-        "labelFontSize": 11,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-    }
-    return {
-        "config": {
-            "aria": False,  # a figure speaks by its summary and table; a thousand labelled marks would drown them
-            "background": "transparent",
-            "font": FONT,
-            "view": {"stroke": None, "continuousWidth": PLANE, "continuousHeight": 220},
-            "axis": {
-                **words,
-                "domainColor": TEXT,
-                "domainOpacity": 0.4,
-                "tickColor": TEXT,
-                "tickOpacity": 0.4,
-                "tickSize": 4,
-                "gridColor": TEXT,
-                "gridOpacity": 0.1,
-                "labelOverlap": True,
-                "titlePadding": 6,
-            },
-            "legend": {
-                **words,
-                "orient": "bottom",
-                "titleLimit": PLANE,
-                "labelLimit": PLANE,
-                "symbolStrokeColor": TEXT,
-            },
-            "header": words,
-            "title": {
-                "color": TEXT,
-                "subtitleColor": TEXT,
-                "fontSize": 12,
-                "fontWeight": "normal",
-                "anchor": "start",
-                "frame": "bounds",
-                "offset": 6,
-            },
-            "text": {"color": TEXT, "fontSize": 11},
-            "rule": {"color": TEXT},
-            "line": {"strokeWidth": 1.8, "strokeJoin": "round"},
-            "point": {"size": 30, "filled": True, "opacity": 1},
-            "concat": {"spacing": 24},
-        }
-    }
+    return {"config": _CONFIG}
 
 
 class Responsive(alt.ConcatChart):

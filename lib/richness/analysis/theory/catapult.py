@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from richness.analysis.theory.common import largest_good, positive
+from richness.analysis.theory.scan import check_positive, find_largest_good
 
 __all__ = [
     "BALANCED",
@@ -53,13 +53,13 @@ _DIVERGED_BEYOND = 1e12  # in |f|
 def initial_sharpness(start: Start, gamma: ArrayLike) -> np.ndarray:
     """λ₀ = (u₀² + v₀²)/γ², with the shape of ``gamma``."""
     u, v = start
-    return (u**2 + v**2) / positive("gamma", gamma) ** 2
+    return (u**2 + v**2) / check_positive("gamma", gamma) ** 2
 
 
 def stable_eta(start: Start, gamma: ArrayLike) -> np.ndarray:
     """γ²/|u₀v₀ + γ|: 2/λ of the flattest minimum, beyond which no minimum is stable."""
     u, v = start
-    gamma = positive("gamma", gamma)
+    gamma = check_positive("gamma", gamma)
     return gamma**2 / np.abs(u * v + gamma)
 
 
@@ -103,7 +103,7 @@ def simulate(start: Start, gamma: ArrayLike, eta: ArrayLike, steps: int = 1000, 
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}.")
-    gamma, eta = np.broadcast_arrays(positive("gamma", gamma), positive("eta", eta))
+    gamma, eta = np.broadcast_arrays(check_positive("gamma", gamma), check_positive("eta", eta))
     u, v = (np.full(gamma.shape, float(weight)) for weight in start)
     product, pace = start[0] * start[1], eta / gamma
     residual = np.full(gamma.shape, -1.0)
@@ -133,10 +133,10 @@ def convergent_eta(start: Start, gamma: ArrayLike, steps: int = 1000) -> np.ndar
 
     The topmost: exactly at 2/λ₀ a run converges too slowly to be seen, and a catapult above it does not.
     """
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     threshold = 2 / initial_sharpness(start, gamma)
 
     def good(etas: np.ndarray, at: np.ndarray) -> np.ndarray:
         return simulate(start, gamma[at, None], etas, steps).converged
 
-    return largest_good(good, threshold * 0.1, threshold * 10, topmost=True)
+    return find_largest_good(good, threshold * 0.1, threshold * 10, topmost=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from richness.analysis.theory.common import check, positive
+from richness.analysis.theory.scan import check_model, check_positive
 
 __all__ = ["predicted_exponent", "slope"]
 
@@ -23,10 +23,10 @@ def slope(function: Callable[[np.ndarray], Any], gammas: ArrayLike) -> float:
     Raises:
         ValueError: for fewer than two different γ, or values that are not positive and finite.
     """
-    gammas = positive("gammas", gammas).ravel()
+    gammas = check_positive("gammas", gammas).ravel()
     if np.unique(gammas).size < 2:
         raise ValueError(f"a slope needs at least two different γ, got {gammas.tolist()}.")
-    values = positive("the function's values", function(gammas))
+    values = check_positive("the function's values", function(gammas))
     x = np.log10(gammas) - np.log10(gammas).mean()
     return float(x @ np.log10(values) / (x @ x))
 
@@ -60,7 +60,7 @@ def predicted_exponent(claim: str, depth: int, part: str | None = None) -> float
     Raises:
         ValueError: for a claim or part without an exponent.
     """
-    check(depth)
+    check_model(depth)
     parts = [name for identity, name in _EXPONENTS if identity == claim]
     chosen = part if part is not None else ("gamma" if claim == "C3" else (parts[0] if len(parts) == 1 else None))
     if chosen not in parts:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from richness.analysis.theory.common import LOSSES, check, largest_good, positive
+from richness.analysis.theory.scan import LOSSES, check_model, check_positive, find_largest_good
 from richness.networks.parameterization import natural_eta
 
 __all__ = [
@@ -84,7 +84,7 @@ def _residual(f: np.ndarray, loss: str) -> np.ndarray:
 
 def loss_value(f: ArrayLike, loss: str = "mse") -> np.ndarray:
     """The loss at output ``f``: ½ (f − 1)², or the cross-entropy in nats. Same shape as ``f``."""
-    check(2, loss)
+    check_model(2, loss)
     f = np.asarray(f, dtype=np.float64)
     if loss == "mse":
         return 0.5 * (f - 1.0) ** 2
@@ -94,14 +94,14 @@ def loss_value(f: ArrayLike, loss: str = "mse") -> np.ndarray:
 
 def output(w: ArrayLike, depth: int, gamma: ArrayLike) -> np.ndarray:
     """The network's output f(w) = (w^L − 1)/γ, broadcast over ``w`` and ``gamma``."""
-    check(depth)
-    return (np.asarray(w, dtype=np.float64) ** depth - 1.0) / positive("gamma", gamma)
+    check_model(depth)
+    return (np.asarray(w, dtype=np.float64) ** depth - 1.0) / check_positive("gamma", gamma)
 
 
 def minimum(depth: int, gamma: ArrayLike) -> np.ndarray:
     """Where both losses are smallest: w* = (1+γ)^{1/L}."""
-    check(depth)
-    return (1.0 + positive("gamma", gamma)) ** (1.0 / depth)
+    check_model(depth)
+    return (1.0 + check_positive("gamma", gamma)) ** (1.0 / depth)
 
 
 def minimum_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.ndarray:
@@ -109,9 +109,9 @@ def minimum_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.nda
 
     Slope −2 in γ on the lazy side, −2/L on the rich side. L separate weights: 1/L of it.
     """
-    check(depth, loss)
+    check_model(depth, loss)
     curvature = 1.0 if loss == "mse" else _TARGET_PROBABILITY * (1 - _TARGET_PROBABILITY)
-    return curvature * depth**2 / natural_eta(positive("gamma", gamma), depth)
+    return curvature * depth**2 / natural_eta(check_positive("gamma", gamma), depth)
 
 
 def initial_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.ndarray:
@@ -120,8 +120,8 @@ def initial_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.nda
     MSE: L²/γ² − L(L−1)/γ, negative once γ > L/(L−1): the rich side starts near a saddle. Cross-entropy: the first term
     times σ′(0) = ¼, the second times |σ(0) − p₁| = 0.231. L separate weights: 1/L of it.
     """
-    check(depth, loss)
-    gamma = positive("gamma", gamma)
+    check_model(depth, loss)
+    gamma = check_positive("gamma", gamma)
     curvature, residual = (1.0, 1.0) if loss == "mse" else (0.25, _TARGET_PROBABILITY - 0.5)
     return curvature * depth**2 / gamma**2 - residual * depth * (depth - 1) / gamma
 
@@ -131,8 +131,8 @@ def transverse_sharpness(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.
 
     Cross-entropy: 0.231/γ. Here nothing is to be divided by L.
     """
-    check(depth, loss)
-    return (1.0 if loss == "mse" else _TARGET_PROBABILITY - 0.5) / positive("gamma", gamma)
+    check_model(depth, loss)
+    return (1.0 if loss == "mse" else _TARGET_PROBABILITY - 0.5) / check_positive("gamma", gamma)
 
 
 def critical_eta(depth: int, gamma: ArrayLike, loss: str = "mse") -> np.ndarray:
@@ -158,10 +158,10 @@ def escape_time(depth: int, gamma: ArrayLike, loss: str = "mse", level: float = 
     Raises:
         ValueError: for γ ≤ 0, a level outside (0, 1), an unknown loss, or a depth below 2.
     """
-    check(depth, loss)
+    check_model(depth, loss)
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1 (the target), got {level!r}.")
-    gamma = positive("gamma", gamma)
+    gamma = check_positive("gamma", gamma)
     end = np.log1p(gamma * level)[..., None]
     s = end * _NODES
     pull = -_residual(np.expm1(s) / gamma[..., None], loss)
@@ -175,8 +175,8 @@ def escape_time_asymptote(depth: int, gamma: ArrayLike, loss: str = "mse") -> np
     For L > 2 the correction falls only as γ^{−(L−2)/L}: 19 % at γ = 100, L = 3. Cross-entropy: divided by
     |σ(0) − p₁| = 0.231, that is 4.3 times longer.
     """
-    check(depth, loss)
-    gamma = positive("gamma", gamma)
+    check_model(depth, loss)
+    gamma = check_positive("gamma", gamma)
     time = gamma / 4 * np.log1p(gamma) if depth == 2 else gamma / (depth * (depth - 2))
     return time if loss == "mse" else time / (_TARGET_PROBABILITY - 0.5)
 
@@ -243,10 +243,10 @@ def simulate(
         loss: ``"mse"`` or ``"cross_entropy"``.
         record: also keep the loss at every step.
     """
-    check(depth, loss)
+    check_model(depth, loss)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}.")
-    gamma, eta = np.broadcast_arrays(positive("gamma", gamma), positive("eta", eta))
+    gamma, eta = np.broadcast_arrays(check_positive("gamma", gamma), check_positive("eta", eta))
     w, power = np.ones(gamma.shape), np.ones(gamma.shape)  # power = w^{L−1}
     f, lowest, highest = np.zeros((3, *gamma.shape))
     pace = eta * depth / gamma
@@ -294,7 +294,7 @@ def simulated_boundary(
     """
     if criterion not in ("converged", "bounded"):
         raise ValueError(f"criterion must be converged or bounded, got {criterion!r}.")
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     scale = natural_eta(gamma, depth)
     # bounded gradients (cross-entropy) carry a lazy run on to η ∝ γ, which is γ⁻¹ above the natural scale
     top = np.maximum(30.0, 300.0 / gamma) if criterion == "bounded" and loss != "mse" else np.full(gamma.shape, 30.0)
@@ -302,7 +302,7 @@ def simulated_boundary(
     def good(etas: np.ndarray, at: np.ndarray) -> np.ndarray:
         return _good(simulate(depth, gamma[at, None], etas, steps, loss), criterion)
 
-    return largest_good(good, scale * 0.01, scale * top, refinements=refinements)
+    return find_largest_good(good, scale * 0.01, scale * top, refinements=refinements)
 
 
 def _good(run: Simulation, criterion: str) -> np.ndarray:
@@ -316,7 +316,7 @@ def simulated_escape_time(
 
     The crossing is interpolated between two steps; NaN where it was not reached within 1.5 × ``steps``.
     """
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     eta = escape_time(depth, gamma, loss, level) / steps
     w, f, time = np.ones(gamma.shape), np.zeros(gamma.shape), np.full(gamma.shape, np.nan)
     for step in range(int(1.5 * steps)):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from richness.analysis.theory.common import check, largest_good, positive
+from richness.analysis.theory.scan import check_model, check_positive, find_largest_good
 
 __all__ = ["largest_eta", "minimal_eta", "simulate", "simulated_band"]
 
@@ -37,8 +37,8 @@ def _grown(output: ArrayLike, depth: int, gamma: np.ndarray) -> np.ndarray:
 
 def largest_eta(depth: int, gamma: ArrayLike, level: float = LEVEL) -> np.ndarray:
     """(1 + (1+level)γ)^{1/L} − (1+γ)^{1/L}: the largest stride with which f stays within ``level`` of 1 for certain."""
-    check(depth)
-    gamma = positive("gamma", gamma)
+    check_model(depth)
+    gamma = check_positive("gamma", gamma)
     return _grown(1 + level, depth, gamma) - _grown(1.0, depth, gamma)
 
 
@@ -48,10 +48,10 @@ def minimal_eta(depth: int, gamma: ArrayLike, steps: int, level: float = LEVEL) 
     Raises:
         ValueError: fewer than one step, a depth below 2, or γ not positive.
     """
-    check(depth)
+    check_model(depth)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}.")
-    return _grown(level, depth, positive("gamma", gamma)) / steps
+    return _grown(level, depth, check_positive("gamma", gamma)) / steps
 
 
 def simulate(depth: int, gamma: ArrayLike, eta: ArrayLike, steps: int, phase: ArrayLike = 0.0) -> np.ndarray:
@@ -61,8 +61,10 @@ def simulate(depth: int, gamma: ArrayLike, eta: ArrayLike, steps: int, phase: Ar
         gamma, eta, phase: broadcast against each other. phase: the share of a stride by which the start lies before
             w = 1, in [0, 1); it decides how far the walk oversteps w*.
     """
-    check(depth)
-    gamma, eta, phase = np.broadcast_arrays(positive("gamma", gamma), positive("eta", eta), np.asarray(phase, float))
+    check_model(depth)
+    gamma, eta, phase = np.broadcast_arrays(
+        check_positive("gamma", gamma), check_positive("eta", eta), np.asarray(phase, float)
+    )
     grown = -phase * eta  # w − 1, so that a lazy stride is not lost beside 1
     residual = previous = np.full(gamma.shape, -1.0)
     for _ in range(steps):
@@ -76,7 +78,7 @@ def simulate(depth: int, gamma: ArrayLike, eta: ArrayLike, steps: int, phase: Ar
 def simulated_band(depth: int, gamma: ArrayLike, steps: int, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
     """(η_min, η_max) by simulation, for each γ: the first stride that ends within ``level`` of the target, and the last of
     its stretch. For η_max from every phase of `_PHASES`: a lucky walk that stops short of overstepping must not count."""
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     low, high = minimal_eta(depth, gamma, steps, level), largest_eta(depth, gamma, level)
 
     def short(etas: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -85,6 +87,6 @@ def simulated_band(depth: int, gamma: ArrayLike, steps: int, level: float = LEVE
     def arrived(etas: np.ndarray, at: np.ndarray) -> np.ndarray:
         return np.all(simulate(depth, gamma[at, None, None], etas[..., None], steps, _PHASES) <= level, axis=-1)
 
-    return largest_good(short, low / 3, np.sqrt(low * high), points=16), largest_good(
+    return find_largest_good(short, low / 3, np.sqrt(low * high), points=16), find_largest_good(
         arrived, high / 3, high * 3, points=32
     )

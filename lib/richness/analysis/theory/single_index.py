@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.optimize import root
 
-from richness.analysis.theory.common import check, largest_good, positive
+from richness.analysis.theory.scan import check_model, check_positive, find_largest_good
 
 __all__ = [
     "OVERLAP",
@@ -113,7 +113,7 @@ def _moment(order: int) -> int:
 
 
 def _check(depth: int, power: int) -> None:
-    check(depth)
+    check_model(depth)
     if isinstance(power, bool) or power != int(power) or power < 1:
         raise ValueError(f"power must be a whole number, 1 or more, got {power!r}.")
 
@@ -131,7 +131,7 @@ def minimum(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.
     Raises:
         ValueError: γ below 1e-4, or the method did not converge.
     """
-    wanted = np.atleast_1d(positive("gamma", gamma))
+    wanted = np.atleast_1d(check_positive("gamma", gamma))
     if wanted.min() < _FROM * (1 - 1e-9):
         raise ValueError(f"gamma must be {_FROM:g} or more here, got {float(wanted.min()):g}.")
     loss = population_loss(depth, power)
@@ -165,7 +165,7 @@ def minimum(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.
 
 def floor(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.ndarray:
     """The share of the initial loss at which gradient flow ends: 0 for p = 1; falling with γ for p > 1."""
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     loss = population_loss(depth, power)
     end = loss.value(*minimum(depth, power, gamma, m), gamma, m)
     return np.maximum(end / loss.value(*_start(m), gamma, m), 0)
@@ -173,7 +173,7 @@ def floor(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.nd
 
 def critical_eta(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.ndarray:
     """η_crit = 2/λ*, with λ* the largest eigenvalue of the Hessian where gradient flow ends."""
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     entries = population_loss(depth, power).hessian(*minimum(depth, power, gamma, m), gamma, m)
     matrix = np.array([[np.broadcast_to(entry, gamma.shape) for entry in line] for line in entries])
     return 2 / np.linalg.eigvalsh(np.moveaxis(matrix, -1, 0))[:, -1]
@@ -182,7 +182,7 @@ def critical_eta(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -
 def simulate(depth: int, power: int, gamma: ArrayLike, eta: ArrayLike, steps: int, m: float = OVERLAP) -> np.ndarray:
     """The loss, over its initial value, after ``steps`` steps of gradient descent; ``inf`` where it diverged."""
     loss = population_loss(depth, power)
-    gamma, eta = np.broadcast_arrays(positive("gamma", gamma), positive("eta", eta))
+    gamma, eta = np.broadcast_arrays(check_positive("gamma", gamma), check_positive("eta", eta))
     weights = tuple(np.full(gamma.shape, one) for one in _start(m))
     initial = loss.value(*weights, gamma, m)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -195,18 +195,18 @@ def simulate(depth: int, power: int, gamma: ArrayLike, eta: ArrayLike, steps: in
 
 def convergent_eta(depth: int, power: int, gamma: ArrayLike, steps: int = 2000, m: float = OVERLAP) -> np.ndarray:
     """The largest η of the contiguous stretch that converges, by simulation; NaN where none does within ``steps``."""
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     low, scale = floor(depth, power, gamma, m), critical_eta(depth, power, gamma, m)
 
     def good(etas: np.ndarray, at: np.ndarray) -> np.ndarray:
         return simulate(depth, power, gamma[at, None], etas, steps, m) < low[at, None] + CONVERGED_WITHIN
 
-    return largest_good(good, scale * 0.2, scale * 10, points=24, refinements=1)
+    return find_largest_good(good, scale * 0.2, scale * 10, points=24, refinements=1)
 
 
 def escape_time(depth: int, power: int, gamma: ArrayLike, m: float = OVERLAP) -> np.ndarray:
     """η·t until a quarter of the loss that gradient flow can remove is left, by an ODE solver; one for each γ."""
-    gamma = np.atleast_1d(positive("gamma", gamma))
+    gamma = np.atleast_1d(check_positive("gamma", gamma))
     loss, low = population_loss(depth, power), floor(depth, power, gamma, m)
 
     def time(at: float, lowest: float) -> float:

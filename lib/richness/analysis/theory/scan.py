@@ -1,4 +1,4 @@
-"""What the models share: their checks, and the search for the largest good step size."""
+"""The scan for the largest good step size, and the checks of what a model is asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOSSES = ("mse", "cross_entropy")
 Good = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def positive(name: str, value: ArrayLike) -> np.ndarray:
+def check_positive(name: str, value: ArrayLike) -> np.ndarray:
     """``value`` as float64, all of it positive and finite; ValueError otherwise."""
     array = np.asarray(value, dtype=np.float64)
     if not np.all(np.isfinite(array) & (array > 0)):
@@ -21,7 +21,7 @@ def positive(name: str, value: ArrayLike) -> np.ndarray:
     return array
 
 
-def check(depth: int, loss: str = "mse") -> None:
+def check_model(depth: int, loss: str = "mse") -> None:
     """ValueError for a depth below 2 or a loss that is none of `LOSSES`."""
     if isinstance(depth, bool) or depth != int(depth) or depth < 2:
         raise ValueError(f"depth must be a whole number of weights, 2 or more, got {depth!r}.")
@@ -29,7 +29,7 @@ def check(depth: int, loss: str = "mse") -> None:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}.")
 
 
-def largest_good(
+def find_largest_good(
     good: Good, low: np.ndarray, high: np.ndarray, points: int = 64, refinements: int = 2, topmost: bool = False
 ) -> np.ndarray:
     """The largest good step size at every γ, between ``low`` and ``high``, by a log-spaced scan and finer ones.
