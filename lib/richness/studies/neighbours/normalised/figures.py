@@ -49,9 +49,7 @@ _SMALLEST = 1e-9
 _NORM = "Batch norm divides each unit by its root mean square over the batch; no learned gain or bias."
 _PURPLE = alt.value(theme.MEASURED)
 _BY_WEIGHTS = alt.Color(
-    "weights:N",
-    scale=alt.Scale(domain=["orthogonal", "gaussian"], range=[theme.MEASURED, theme.MIDDLE]),
-    legend=None,
+    "weights:N", scale=alt.Scale(domain=["orthogonal", "gaussian"], range=[theme.MEASURED, theme.MIDDLE]), legend=None
 )
 
 
