@@ -305,7 +305,7 @@ def _tabulate_trap(one: xr.Dataset) -> pd.DataFrame:
     return _spread(one.first_gradient, "depth", trap=_name_trap(one), full_rank="yes" if sound else "no")
 
 
-def _trap_panel(curves: pd.DataFrame) -> alt.LayerChart:
+def _trap_panel(curves: pd.DataFrame) -> Any:
     x, y = _depth_axes(curves, "ln ‖∂L/∂W₁‖")
     every = chart_from("curves")
     chosen = every.transform_filter("datum.trap == batch")
