@@ -97,3 +97,12 @@ def test_what_is_missing_is_said(good):
     assert "1,000" in reasons["shaped"] and "500" in reasons["traps"]
     with pytest.raises(ValueError, match="no case"):
         cases.select_case(good[analysis.TRAPS], width=7)
+
+
+def test_no_criterion_holds_of_fewer_than_two_seeds_or_where_one_is_lost():
+    for values in ([], [1.0], [1.0, np.nan]):
+        assert not cases.judge_seeds("", values, lambda mean: True).holds
+    assert cases.judge_seeds("", [1.0, 1.2], lambda mean: True).holds
+    one = {name: planted(name).isel(seed=[0]) for name in (analysis.ISOMETRY, analysis.TRAPS)}
+    found = list(analysis._judge_bound(one[analysis.ISOMETRY])) + list(analysis._judge_traps(one[analysis.TRAPS]))
+    assert found and not any(setting.holds for setting in found)

@@ -122,7 +122,7 @@ def correlate_rank(one: xr.Dataset, rank: str) -> np.ndarray:
     return np.array(correlations)
 
 
-def _at_end(one: xr.Dataset, name: str) -> np.ndarray:
+def _measure_end(one: xr.Dataset, name: str) -> np.ndarray:
     """A quantity at the end of training, at the best η, (seed,)."""
     return one[name].isel(moment=-1, eta=locate_best_eta(one)).values.astype(float)
 
@@ -138,7 +138,7 @@ def _below(words: str, values: np.ndarray) -> Setting:
     return judge_seeds(words, values, lambda mean: mean.interval[1] < 0)
 
 
-def _misses(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_series(runs: xr.Dataset) -> Iterable[Setting]:
     for words, scaled in (("plain steps", False), ("balanced steps", True)):
         worst = select_case(runs, scaled=scaled).miss.max(["eta", "taken"]).values.astype(float)
         logs = np.log10(np.maximum(worst, np.finfo(float).tiny))
@@ -157,14 +157,14 @@ def _find_common_eta(one: xr.Dataset) -> float:
     return eta
 
 
-def _fell(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_fall(runs: xr.Dataset) -> Iterable[Setting]:
     for words, network in NETWORKS.items():
         one = select_network(runs, False, network=network)
         eta = _find_common_eta(one)
         yield _above(f"{words}, η = {eta:.3g}", one.beyond_fell.sel(eta=eta).values, 0.5)
 
 
-def _at_edge(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_edge(runs: xr.Dataset) -> Iterable[Setting]:
     for words, network in NETWORKS.items():
         one = select_network(runs, False, network=network)
         eta = _find_common_eta(one)
@@ -172,7 +172,7 @@ def _at_edge(runs: xr.Dataset) -> Iterable[Setting]:
         yield judge_seeds(f"{words}, η = {eta:.3g}", ratios, lambda mean: abs(mean.value - 1) <= NEAR_EDGE)
 
 
-def _ratio(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset], Iterable[Setting]]:
+def _judge_ratio(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset], Iterable[Setting]]:
     def measure(runs: xr.Dataset) -> Iterable[Setting]:
         for words, network in NETWORKS.items():
             plain, balanced = (quantity(select_network(runs, scaled, network=network)) for scaled in (False, True))
@@ -181,36 +181,36 @@ def _ratio(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset
     return measure
 
 
-def _features(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_accuracy(runs: xr.Dataset) -> Iterable[Setting]:
     for words, network in NETWORKS.items():
         plain, balanced = (
-            _at_end(select_network(runs, scaled, network=network), "accuracy") for scaled in (False, True)
+            _measure_end(select_network(runs, scaled, network=network), "accuracy") for scaled in (False, True)
         )
         yield _above(words, balanced - plain)
 
 
-def _correlations(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_correlations(runs: xr.Dataset) -> Iterable[Setting]:
     for scaled, rank in ((s, r) for s in (False, True) for r in RANKS):
         yield _above(f"{rank}, {'balanced' if scaled else 'plain'}", correlate_rank(select_network(runs, scaled), rank))
 
 
-def _wider(runs: xr.Dataset) -> Iterable[Setting]:
-    equal, quadratic = (_at_end(select_network(runs, True, power), "accuracy") for power in (0, 2))
+def _judge_widths(runs: xr.Dataset) -> Iterable[Setting]:
+    equal, quadratic = (_measure_end(select_network(runs, True, power), "accuracy") for power in (0, 2))
     yield _above("|·|, cross-entropy", quadratic - equal)
 
 
-def _wider_ranks(runs: xr.Dataset) -> Iterable[Setting]:
-    equal, quadratic = (_at_end(select_network(runs, True, power), "rank") for power in (0, 2))
+def _judge_width_ranks(runs: xr.Dataset) -> Iterable[Setting]:
+    equal, quadratic = (_measure_end(select_network(runs, True, power), "rank") for power in (0, 2))
     for place, rank in enumerate(RANKS):
         yield _above(rank, np.log(quadratic[:, place] / equal[:, place]))
 
 
-def _flat(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_plain_slope(runs: xr.Dataset) -> Iterable[Setting]:
     for power in (0, 2):
         yield _below(f"|·|, cross-entropy, widths k^{power}", fit_sharpness_slope(select_network(runs, False, power)))
 
 
-def _flat_balanced(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_balanced_slope(runs: xr.Dataset) -> Iterable[Setting]:
     yield _below("|·|, cross-entropy", fit_sharpness_slope(select_network(runs, True)))
 
 
@@ -235,29 +235,29 @@ _TRAINING: tuple[tuple[Claim, Callable[[xr.Dataset], Iterable[Setting]], str], .
         "S2.2 beyond",
         "plain steps, largest η that trains, those with c₂ > |c₁|: share on which the minibatch's loss falls all the same",
         "more than ½",
-    ), _fell, ""),
+    ), _judge_fall, ""),
     (_claim(
         "S2.2 edge",
         "plain steps, largest η that trains: Σc₂/Σ|c₁| over the second half of training (another paper's: batch sharpness)",
         f"1 within {NEAR_EDGE:.0%}",
-    ), _at_edge, ""),
+    ), _judge_edge, ""),
     (_claim("S2.3 explosions", "log₂ of the largest η that lasts, balanced over plain steps, quadratic widths", "above 0"),
-     _ratio(find_lasting_eta), OURS),
+     _judge_ratio(find_lasting_eta), OURS),
     (_claim("S2.3 training", "log₂ of the largest η that trains, balanced over plain steps, quadratic widths", "above 0"),
-     _ratio(find_learning_eta), OURS),
+     _judge_ratio(find_learning_eta), OURS),
     (_claim("S2.4 features", "held-out accuracy at the best η, balanced less plain steps, quadratic widths", "above 0"),
-     _features, OURS),
+     _judge_accuracy, OURS),
     (_claim(
         "S2.4 soft rank", "Spearman's correlation over η of a soft rank with held-out accuracy, quadratic widths", "above 0"
-    ), _correlations, OUR_RANK),
+    ), _judge_correlations, OUR_RANK),
     (_claim("S2.5 accuracy", "balanced steps, held-out accuracy at the best η: quadratic less equal widths", "above 0"),
-     _wider, OURS),
+     _judge_widths, OURS),
     (_claim("S2.5 soft rank", "balanced steps, ln of the soft rank at the best η: quadratic less equal widths", "above 0"),
-     _wider_ranks, OUR_RANK),
+     _judge_width_ranks, OUR_RANK),
     (_claim(
         "S2.6 plain", f"slope of ln λ_max in ln η at the end, plain steps, η from {SLOPED[0]:g} to {SLOPED[1]:g}", "below 0"
-    ), _flat, ""),
-    (_claim("S2.6 balanced", "the same, balanced steps, quadratic widths", "below 0"), _flat_balanced, OURS),
+    ), _judge_plain_slope, ""),
+    (_claim("S2.6 balanced", "the same, balanced steps, quadratic widths", "below 0"), _judge_balanced_slope, OURS),
 )  # fmt: skip
 
 CLAIMS = (_SERIES, *(claim for claim, *_ in _TRAINING))
@@ -266,7 +266,7 @@ CLAIMS = (_SERIES, *(claim for claim, *_ in _TRAINING))
 def rows(load: Load) -> list[dict[str, Any]]:
     """S2.1 to S2.6."""
     edge = load_or_reason(load, EDGE)
-    made = case_rows(_SERIES, load_or_reason(load, ALONG), _misses)
+    made = case_rows(_SERIES, load_or_reason(load, ALONG), _judge_series)
     for claim, measure, untested in _TRAINING:
         made += case_rows(claim, edge, measure, untested)
     return made

@@ -479,10 +479,7 @@ def _rank_panels(table: pd.DataFrame) -> list[alt.LayerChart]:
         shape=_SHAPE,
         opacity=alt.Opacity("log_eta:Q", scale=alt.Scale(range=[0.25, 1]), legend=None),
     )
-    return [
-        panel(*left, title="soft rank, last hidden layer"),
-        panel(right, title="held-out accuracy against it"),
-    ]
+    return [panel(*left, title="soft rank, last hidden layer"), panel(right, title="held-out accuracy against it")]
 
 
 def _tabulate_ranks(one: xr.Dataset, rank: str) -> pd.DataFrame:

@@ -174,7 +174,7 @@ def _mean_of_survivors(values: Any) -> Mean:
 def measure_distance(values: xr.DataArray) -> xr.DataArray:
     """\\|log q − log q_max\\| of every size but the largest, seed by seed; its first axis is the size."""
     size = str(values.dims[0])
-    logs = np.log(values.where(values > 0))
+    logs = xr.apply_ufunc(np.log, values.where(values > 0))
     apart: xr.DataArray = abs(logs.isel({size: slice(-1)}) - logs.isel({size: -1}, drop=True))
     return apart
 
@@ -416,7 +416,8 @@ def _judge_spectra(load: Load) -> dict[str, list[Judged]]:
 
 
 def _judge_random_features(load: Load) -> dict[str, list[Judged]]:
-    runs, judged = load(RANDOM_FEATURES), []
+    runs = load(RANDOM_FEATURES)
+    judged: list[Judged] = []
     for k, eta in enumerate(runs.eta.values):
         largest = runs.spectra.isel(gamma=0, eta=k, eigenvalue=0).dropna("step", how="all").values
         change = float(np.nanmax(np.abs(largest / largest[:, :1] - 1)))

@@ -92,7 +92,7 @@ def _say_range(values: Iterable[float | None]) -> str:
 
 def _tabulate_training(made: xr.Dataset, size: str, **named: str) -> pd.DataFrame:
     """A row a size, base step and measured step: geometric means over seeds; mean distances, taken seed by seed."""
-    columns = {}
+    columns: dict[str, xr.DataArray] = {}
     for key in ("product", "loss"):
         apart = analysis.measure_distance(made[key].transpose(size, ...)).mean("seed", skipna=False)
         columns |= {key: _geometric_mean(made[key]), f"{key}_apart": apart.reindex({size: made[size]})}
@@ -174,14 +174,7 @@ def draw_architectures(
         f"{network}, {scaling}: {_say_range(part['product'])}"
         for (network, scaling), part in end.groupby(["network", "scaling"], sort=False)
     )
-    firsts = {network: next(iter(pair.values())) for network, pair in families.items()}
-    some, how = next(iter(firsts.values())), recipe(next(iter(firsts.values())))
-    note = (
-        f"{caption or 'Three architectures at many widths, along training.'} The red line is 2. "
-        f"{'; '.join(_describe_setting(network, made) for network, made in firsts.items())}. All of L = {how['depth']} weight "
-        f"layers, {how['activation']}; gradient descent on one fixed set of {how['batch_size']} samples, full batches; "
-        f"geometric means over {some.sizes['seed']} seeds. {_UNITS}"
-    )
+    note = f"{caption or 'Three architectures at many widths, along training.'} {_describe_settings(families)}"
     chart = join_panels(_architecture_panels(table), [])
     return figure(chart, summary + ".", table.rename(columns=_TITLES), note, label)
 
@@ -194,6 +187,16 @@ def _architecture_panels(table: pd.DataFrame) -> list[alt.LayerChart]:
         data, title = chart_of(part[["size", "t", "product"]], 3), f"{network}, {scaling}: ηλ"
         panels.append(_curve_panel(data, "product", title, ends, *axes, edge=True, height=150))
     return panels
+
+
+def _describe_settings(families: Mapping[str, Mapping[str, xr.Dataset]]) -> str:
+    firsts = {network: next(iter(pair.values())) for network, pair in families.items()}
+    some = next(iter(firsts.values()))
+    how, each = recipe(some), "; ".join(_describe_setting(network, made) for network, made in firsts.items())
+    return (
+        f"The red line is 2. {each}. All of L = {how['depth']} weight layers, {how['activation']}; gradient descent on one "
+        f"fixed set of {how['batch_size']} samples, full batches; geometric means over {some.sizes['seed']} seeds. {_UNITS}"
+    )
 
 
 def _describe_setting(network: str, made: xr.Dataset) -> str:
@@ -219,12 +222,6 @@ def draw_spectra(
     first = next(iter(families.values()))
     which = slider_over("which", range(1, first.sizes["eigenvalue"] + 1), "k-th largest", start=1)
     chart = join_panels(_spectra_panels(rows), [radio("scaling", list(families), "parameterisation"), which])
-    last = max(row["t"] for row in rows)
-    end = pd.DataFrame([row for row in rows if row["t"] == last])
-    summary = "The largest at the last step, times lr_raw, over the widths: " + "; ".join(
-        f"{scaling}, {matrix}: {_say_range([v[0] for v in part.v])}"
-        for (scaling, matrix), part in end.groupby(["scaling", "matrix"], sort=False)
-    )
     note = (
         f"{caption or 'Three spectra along training.'} Eigenvalues times lr_raw, geometric means over seeds. H = G + R; under "
         "MSE the spectrum of G is that of the full kernel, and where all outputs have one kernel it is the third panel's, each "
@@ -235,7 +232,20 @@ def draw_spectra(
         | {f"k = {k}": v for k, v in enumerate(row["v"], start=1)}
         for row in rows
     )
-    return figure(chart, summary + ".", table, note, label)
+    return figure(chart, _summarise_spectra(rows), table, note, label)
+
+
+def _summarise_spectra(rows: list[dict[str, Any]]) -> str:
+    last = max(row["t"] for row in rows)
+    end = pd.DataFrame([row for row in rows if row["t"] == last])
+    return (
+        "The largest at the last step, times lr_raw, over the widths: "
+        + "; ".join(
+            f"{scaling}, {matrix}: {_say_range([v[0] for v in part.v])}"
+            for (scaling, matrix), part in end.groupby(["scaling", "matrix"], sort=False)
+        )
+        + "."
+    )
 
 
 def _tabulate_spectra(values: xr.DataArray, scaling: str) -> list[dict[str, Any]]:
@@ -348,7 +358,7 @@ def _tabulate_losses(made: xr.Dataset, size: str, **named: str) -> list[dict[str
     ]
 
 
-def _eta_panel(rows: list[dict[str, Any]], choice: str, words: str, place: str, **look: Any) -> alt.LayerChart:
+def _eta_panel(rows: list[dict[str, Any]], choice: str, words: str, place: str, **look: Any) -> Any:
     """The loss against the base step, a curve a size with its lowest point marked, at one place of the arrays."""
     ends = theme.span([v for row in rows for v in row["v"] if v and v < 0.2], 1.15)
     data = only_chosen(chart_of(rows), choice).transform_calculate(value=f"datum.v[{place}]")

@@ -39,11 +39,7 @@ class Scaling:
 SCALINGS = {
     "mup": Scaling("µP", "mlp", lambda n: 1.0, lambda eta, n: eta),
     "ntk": Scaling(
-        "NTK",
-        "mlp",
-        lambda n: n**-0.5,
-        lambda eta, n: eta / n,
-        (3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 384.0),
+        "NTK", "mlp", lambda n: n**-0.5, lambda eta, n: eta / n, (3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 384.0)
     ),
     "standard": Scaling(
         "standard",
@@ -61,11 +57,7 @@ SPECTRA_ETA, PLANE_ETA = 6.0, 3.0
 PLANE_GAMMAS = canonical(2 ** (-k / 2) for k in range(1, 10))
 
 #: Networks with residual branches → the depths L that are run; 1 to 16 blocks.
-RESIDUAL = {
-    "residual": (3, 4, 6, 10, 18),
-    "residual_two": (4, 6, 10, 18),
-    "residual_unscaled": (3, 4, 6, 10),
-}
+RESIDUAL = {"residual": (3, 4, 6, 10, 18), "residual_two": (4, 6, 10, 18), "residual_unscaled": (3, 4, 6, 10)}
 RESIDUAL_ETAS = (0.75, 1.5, 3.0, 6.0, 12.0, 24.0)
 
 

@@ -104,12 +104,12 @@ INPUTS = {"gaussian": "Gaussian inputs", "correlated": "correlated inputs", "dig
 POWERS = (0.1, 0.3)
 
 
-def _widest(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:
+def _select_widest(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:
     cases = split_cases(runs, **fields)
     return [one for one in cases if int(one.width) == max(int(case.width) for case in cases)]
 
 
-def _furthest(cases: list[xr.Dataset], quantity: Callable[[xr.Dataset], np.ndarray]) -> tuple[int, np.ndarray]:
+def _find_furthest(cases: list[xr.Dataset], quantity: Callable[[xr.Dataset], np.ndarray]) -> tuple[int, np.ndarray]:
     """The width whose mean over seeds is largest in modulus, or has none, and its values."""
     values = [(int(one.width), quantity(one)) for one in cases]
     return max(values, key=lambda pair: np.nan_to_num(abs(np.mean(pair[1])), nan=np.inf))
@@ -123,42 +123,42 @@ def _above(bound: float) -> Callable[[Mean], bool]:
     return lambda mean: mean.interval[0] > bound
 
 
-def _bounds(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_bound(runs: xr.Dataset) -> Iterable[Setting]:
     for inputs, words in INPUTS.items():
-        width, values = _furthest(split_cases(runs, weights="orthogonal", inputs=inputs), find_bound_constant)
+        width, values = _find_furthest(split_cases(runs, weights="orthogonal", inputs=inputs), find_bound_constant)
         yield judge_seeds(f"{words}, d = {width}", values, lambda mean: mean.value <= 1)
 
 
-def _decays(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_decay(runs: xr.Dataset) -> Iterable[Setting]:
     for one in split_cases(runs, weights="orthogonal", inputs="near"):
         yield judge_seeds(
             f"d = {int(one.width)}", measure_decay(one), lambda mean: is_near(mean.value, mean.interval, 1)
         )
 
 
-def _free(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_depth(runs: xr.Dataset) -> Iterable[Setting]:
     for inputs, words in INPUTS.items():
         cases = split_cases(runs, weights="orthogonal", inputs=inputs)
-        width, values = _furthest(cases, lambda one: measure_growth(one.first_gradient))
+        width, values = _find_furthest(cases, lambda one: measure_growth(one.first_gradient))
         yield judge_seeds(f"{words}, d = {width}", values, _near(0, FREE))
 
 
-def _gaussians(centred: bool) -> Callable[[xr.Dataset], Iterable[Setting]]:
+def _judge_gaussian(centred: bool) -> Callable[[xr.Dataset], Iterable[Setting]]:
     def measure(runs: xr.Dataset) -> Iterable[Setting]:
-        for one in _widest(runs, weights="gaussian", activation="linear", centred=centred):
+        for one in _select_widest(runs, weights="gaussian", activation="linear", centred=centred):
             ratios = one.gradient_slope.values / theory.gaussian_slope(int(one.samples), centred)
             yield judge_seeds(f"B = {int(one.samples)}, d = {int(one.width)}", ratios, _near(1, RATIO_WITHIN))
 
     return measure
 
 
-def _relus(runs: xr.Dataset) -> Iterable[Setting]:
-    for one in _widest(runs, activation="relu"):
+def _judge_relu(runs: xr.Dataset) -> Iterable[Setting]:
+    for one in _select_widest(runs, activation="relu"):
         words = f"{one.weights.item()} weights, B = {int(one.samples)}, d = {int(one.width)}"
         yield judge_seeds(words, one.gradient_slope.values / theory.relu_slope(), _near(1, RATIO_WITHIN))
 
 
-def _traps(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_traps(runs: xr.Dataset) -> Iterable[Setting]:
     for words, fields in (
         ("24 samples for 32 units", {"samples": 24}),
         ("16 samples for 32 units", {"samples": 16, "width": 32}),
@@ -168,19 +168,19 @@ def _traps(runs: xr.Dataset) -> Iterable[Setting]:
         yield judge_seeds(words, measure_growth(select_case(runs, **fields).first_gradient, (50, 500)), _above(0))
 
 
-def _unshaped(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_unshaped(runs: xr.Dataset) -> Iterable[Setting]:
     for activation in ("tanh", "sin"):
         one = select_case(runs, activation=activation, power=0.0)
         yield judge_seeds(activation, measure_growth(one.first_gradient, TALL), _above(10 * FREE))
 
 
-def _shaped(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_shaped(runs: xr.Dataset) -> Iterable[Setting]:
     for activation in ("tanh", "sin"):
         one = select_case(runs, activation=activation, power=0.4)
         yield judge_seeds(activation, measure_growth(remove_last_gain(one), TALL), _near(0, FREE))
 
 
-def _powers(runs: xr.Dataset) -> Iterable[Setting]:
+def _judge_powers(runs: xr.Dataset) -> Iterable[Setting]:
     for activation in ("tanh", "sin"):
         cases = split_cases(runs, activation=activation)
         cases = [one for one in cases if POWERS[0] - 1e-6 < float(one.power) < POWERS[1] + 1e-6]
@@ -211,27 +211,28 @@ _NEAR_ONE, _TALL = f"1 within {RATIO_WITHIN:.0%}", f"from depth {TALL[0]} to {TA
 _MEASURED: dict[str, tuple[tuple[Claim, Callable[[xr.Dataset], Iterable[Setting]]], ...]] = {
     ISOMETRY: (
         (_claim("S3.1 bound", "isometry gap under φ₀·exp(−ℓ/k), k = C·d²(1 + dφ₀): smallest C that does",
-                "C ≤ 1 at every width"), _bounds),
-        (_claim("S3.1 first order", "rate of decay near isometry over that of (d/(d + 2))^ℓ (derived here)", 1.0), _decays),
+                "C ≤ 1 at every width"), _judge_bound),
+        (_claim("S3.1 first order", "rate of decay near isometry over that of (d/(d + 2))^ℓ (derived here)", 1.0),
+         _judge_decay),
         (_claim("S3.2 orthogonal", f"orthogonal weights: ln‖∂L/∂W₁‖ at depth {SPAN[1]:,} less at {SPAN[0]}",
-                f"within ±{FREE:g}"), _free),
+                f"within ±{FREE:g}"), _judge_depth),
     ),
     EXPLOSION: (
         (_claim("S3.3 gaussian", "Gaussian weights: growth of ln‖∂L/∂W‖ a layer over ½·ln((B−2)/(B−3))", _NEAR_ONE),
-         _gaussians(True)),
+         _judge_gaussian(True)),
         (_claim("S3.3 gaussian uncentred", "no mean subtracted: the same over ½·ln((B−1)/(B−2)) (derived here)", _NEAR_ONE),
-         _gaussians(False)),
-        (_claim("S3.3 ReLU", "ReLU: growth of ln‖∂L/∂W‖ a layer over ½·ln(π/(π−1))", _NEAR_ONE), _relus),
+         _judge_gaussian(False)),
+        (_claim("S3.3 ReLU", "ReLU: growth of ln‖∂L/∂W‖ a layer over ½·ln(π/(π−1))", _NEAR_ONE), _judge_relu),
     ),
     TRAPS: (
         (_claim("S3.4 traps", "orthogonal weights, dependent inputs: growth of ln‖∂L/∂W₁‖ from depth 50 to 500",
-                "95 % interval above 0"), _traps),
+                "95 % interval above 0"), _judge_traps),
     ),
     SHAPING: (
-        (_claim("S3.5 unshaped", f"no gain: growth of ln‖∂L/∂W₁‖ {_TALL}", f"more than {10 * FREE:g}"), _unshaped),
-        (_claim("S3.5 shaped", f"gain ℓ^(−0.4): growth of ln‖∂L/∂W₁‖ + p·ln L {_TALL}", f"within ±{FREE:g}"), _shaped),
+        (_claim("S3.5 unshaped", f"no gain: growth of ln‖∂L/∂W₁‖ {_TALL}", f"more than {10 * FREE:g}"), _judge_unshaped),
+        (_claim("S3.5 shaped", f"gain ℓ^(−0.4): growth of ln‖∂L/∂W₁‖ + p·ln L {_TALL}", f"within ±{FREE:g}"), _judge_shaped),
         (_claim("S3.5 power", f"slope of ln growth, {_TALL}, in ln Σℓ^(−4p) (derived here; finite for p > ¼)", _NEAR_ONE),
-         _powers),
+         _judge_powers),
     ),
 }  # fmt: skip
 _RATE = _claim("S3.2 constant", "E log‖∂L/∂W‖ = O(d⁵): its constant and its power of d", "an upper bound in d⁵")

@@ -49,9 +49,7 @@ _SMALLEST = 1e-9
 _NORM = "Batch norm divides each unit by its root mean square over the batch; no learned gain or bias."
 _PURPLE = alt.value(theme.MEASURED)
 _BY_WEIGHTS = alt.Color(
-    "weights:N",
-    scale=alt.Scale(domain=["orthogonal", "gaussian"], range=[theme.MEASURED, theme.MIDDLE]),
-    legend=None,
+    "weights:N", scale=alt.Scale(domain=["orthogonal", "gaussian"], range=[theme.MEASURED, theme.MIDDLE]), legend=None
 )
 
 
@@ -307,7 +305,7 @@ def _tabulate_trap(one: xr.Dataset) -> pd.DataFrame:
     return _spread(one.first_gradient, "depth", trap=_name_trap(one), full_rank="yes" if sound else "no")
 
 
-def _trap_panel(curves: pd.DataFrame) -> alt.LayerChart:
+def _trap_panel(curves: pd.DataFrame) -> Any:
     x, y = _depth_axes(curves, "ln ‖∂L/∂W₁‖")
     every = chart_named("curves")
     chosen = every.transform_filter("datum.trap == batch")
