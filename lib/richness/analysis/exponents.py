@@ -91,6 +91,20 @@ def exponent(
     return Exponent(claim, part, predicted, slope, window, found)
 
 
+def fit_columns(one: Exponent) -> dict[str, float]:
+    """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
+    low, high = one.fit.window if one.fit else one.asked
+    return {
+        "γ from": low,
+        "γ to": high,
+        "exponent": one.fit.slope if one.fit else np.nan,
+        "95 % from": one.fit.interval[0] if one.fit else np.nan,
+        "95 % to": one.fit.interval[1] if one.fit else np.nan,
+        "predicted": one.predicted,
+        "theory, same γ": one.theory,
+    }
+
+
 def exponent_rows(claim: Claim, windows: Sequence[Exponent], scale: str) -> list[dict[str, Any]]:
     """The rows of one part from its exponents, a row a window, all with the part's one verdict."""
     seen = any(one.fit for one in windows)

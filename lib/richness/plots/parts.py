@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.exponents import Exponent
 from richness.plots import theme
 from richness.plots.cells import conditions, records
 from richness.plots.figure import Figure, figure
@@ -28,9 +27,9 @@ Channel = Callable[[str], Any]  # a field's name → the channel that draws it o
 # -- data and axes -----------------------------------------------------------------------------------------------------
 
 
-def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]]) -> alt.Chart:
-    """A chart that holds a table's rows itself, rounded to four digits."""
-    rows = records(table) if isinstance(table, pd.DataFrame) else list(table)
+def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]], digits: int = 4) -> alt.Chart:
+    """A chart that holds a table's rows itself, rounded to so many digits."""
+    rows = records(table, digits) if isinstance(table, pd.DataFrame) else list(table)
     return alt.Chart(alt.InlineData(values=rows))
 
 
@@ -105,9 +104,11 @@ def stability_rule(value: float, y: Channel) -> alt.Chart:
     return level_rule(value, y, stroke=theme.STABILITY, strokeDash=[1, 0], strokeWidth=1.6)
 
 
-def shapes(field: str, names: Sequence[str], legend: alt.Legend | None = None) -> alt.Shape:
+def shapes(
+    field: str, names: Sequence[str], legend: alt.Legend | None = None, symbols: Sequence[str] = SYMBOLS
+) -> alt.Shape:
     """A symbol for each name, in their order."""
-    scale = alt.Scale(domain=list(names), range=list(SYMBOLS[: len(names)]))
+    scale = alt.Scale(domain=list(names), range=list(symbols)[: len(names)])
     return alt.Shape(f"{field}:N", scale=scale, legend=legend)
 
 
@@ -124,6 +125,25 @@ def shape_legend(fill: str) -> alt.Legend:
     )
 
 
+def tooltip(fields: Mapping[str, Any]) -> list[alt.Tooltip]:
+    """What the pointer is told: field → title, or (title, format); names as ``"field:N"``, numbers to three digits."""
+    told = []
+    for field, title in fields.items():
+        words, form = (title, ".3~g") if isinstance(title, str) else title
+        shown = {"format": form} if form and ":" not in field else {}
+        told.append(alt.Tooltip(field if ":" in field else f"{field}:Q", title=words, **shown))
+    return told
+
+
+def words_at(lines: Sequence[str], x: float, y: float, **mark: Any) -> list[alt.Chart]:
+    """Lines of words on a panel, one below the other from a place in pixels on."""
+    style = {"align": "left", "baseline": "top", "fontSize": 11, **mark}
+    return [
+        chart_of([{"words": line}]).mark_text(**style).encode(x=alt.value(x), y=alt.value(y + 15 * i), text="words:N")
+        for i, line in enumerate(lines)
+    ]
+
+
 # -- choices -----------------------------------------------------------------------------------------------------------
 
 
@@ -133,19 +153,32 @@ def menu(name: str, values: Sequence[Any], title: str, labels: Sequence[str] | N
     return alt.param(name=name, value=values[0] if start is None else start, bind=bind)
 
 
-def radio(name: str, values: Sequence[Any], title: str, labels: Sequence[str] | None = None) -> alt.Parameter:
-    """A choice among a few that all stand there."""
+def radio(
+    name: str, values: Sequence[Any], title: str, labels: Sequence[str] | None = None, start: Any = None
+) -> alt.Parameter:
+    """A choice among a few that all stand there; the first unless ``start`` says which."""
     bind = alt.binding_radio(options=list(values), labels=list(labels or map(str, values)), name=f"{title} ")
-    return alt.param(name=name, value=values[0], bind=bind)
+    return alt.param(name=name, value=values[0] if start is None else start, bind=bind)
+
+
+def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
+    """The rows whose fields are what the choices of the same names say; all rows where none is named."""
+    test = " && ".join(f"datum.{name} == {name}" for name in names)
+    return data.transform_filter(test) if test else data
 
 
 # -- panels ------------------------------------------------------------------------------------------------------------
 
 
-def panel(*layers: Any, title: str, height: int = 220, width: int = theme.PLANE) -> alt.LayerChart:
+def panel(*layers: Any, title: Any, height: int = 220, width: int = theme.PLANE) -> alt.LayerChart:
     """Layers as one panel; what is None is left out."""
     drawn = [layer for layer in layers if layer is not None]
     return alt.layer(*drawn).properties(width=width, height=height, title=title)
+
+
+def side_by_side(panels: Sequence[Any]) -> Any:
+    """Panels in up to two columns; a lone one as it is."""
+    return theme.beside(*panels) if len(panels) > 1 else panels[0]
 
 
 def say_nothing_drawn(why: str, runs: xr.Dataset, caption: str, label: str | None) -> Figure:
@@ -180,7 +213,7 @@ def y_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
     return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
 
 
-def switched_scale(when: str, then: Sequence[Any], otherwise: Sequence[Any], kind: str = "log") -> alt.Scale:
+def switched_scale(when: str, then: Sequence[Any], otherwise: Sequence[Any], kind: Any = "log") -> alt.Scale:
     """A scale with one pair of ends where a condition on the controls holds, and another elsewhere."""
     ends = [
         alt.ExprRef(f"{when} ? {theme.significant(a)} : {theme.significant(b)}")
@@ -228,21 +261,6 @@ def text_at(
     return data.mark_text(**mark).encode(x=alt.value(x), y=alt.value(y), text=text)
 
 
-def symbols(field: str, chosen: Mapping[str, str], legend: alt.Legend | None = None) -> alt.Shape:
-    """The symbols that names have of old: name → symbol."""
-    return alt.Shape(f"{field}:N", scale=alt.Scale(domain=list(chosen), range=list(chosen.values())), legend=legend)
-
-
-def tooltips(**said: str | tuple[str, str]) -> list[alt.Tooltip]:
-    """What a mark says when it is pointed at: field = its name, or its name and the format of its number."""
-    return [
-        alt.Tooltip(f"{field}:N", title=name)
-        if isinstance(name, str)
-        else alt.Tooltip(f"{field}:Q", title=name[0], format=name[1])
-        for field, name in said.items()
-    ]
-
-
 # -- more choices ------------------------------------------------------------------------------------------------------
 
 
@@ -251,12 +269,7 @@ def slider(name: str, ends: tuple[float, float], step: float, title: str, start:
     return alt.param(name=name, value=start, bind=alt.binding_range(min=ends[0], max=ends[1], step=step, name=title))
 
 
-def standing_at(control: alt.Parameter, start: Any) -> alt.Parameter:
-    """A control that stands elsewhere at first."""
-    return alt.param(name=control.name, value=start, bind=control.param.bind)
-
-
-# -- words and tables --------------------------------------------------------------------------------------------------
+# -- words --------------------------------------------------------------------------------------------------------------
 
 
 def first_words(caption: str | None, otherwise: str) -> str:
@@ -267,20 +280,6 @@ def first_words(caption: str | None, otherwise: str) -> str:
 def conditions_by_name(results: Mapping[str, xr.Dataset]) -> str:
     """Under what each of several results was measured, for a caption; a result without a name is the only one."""
     return "; ".join(f"{name}: {conditions(runs)}" if name else conditions(runs) for name, runs in results.items())
-
-
-def fit_columns(one: Exponent) -> dict[str, float]:
-    """An exponent as a table's columns: its window, slope and interval (NaN where there is no fit), and both predictions."""
-    low, high = one.fit.window if one.fit else one.asked
-    return {
-        "γ from": low,
-        "γ to": high,
-        "exponent": one.fit.slope if one.fit else np.nan,
-        "95 % from": one.fit.interval[0] if one.fit else np.nan,
-        "95 % to": one.fit.interval[1] if one.fit else np.nan,
-        "predicted": one.predicted,
-        "theory, same γ": one.theory,
-    }
 
 
 # -- more levels -------------------------------------------------------------------------------------------------------
