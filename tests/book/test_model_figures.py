@@ -90,15 +90,15 @@ def test_single_index_slopes_are_in_the_table(drawn: dict[str, Any]) -> None:
 
 
 def test_the_overlay_holds_the_measurement_and_the_fit(runs: xr.Dataset, drawn: dict[str, Any]) -> None:
-    drawn = [row for row in rows(drawn["overlay"], "rows") if row["boundary"] == "η_max" and row["constants"] == 1]
+    shown = [row for row in rows(drawn["overlay"], "rows") if row["boundary"] == "η_max" and row["constants"] == 1]
     measured = boundaries.eta_max(runs)
     seen = measured.isel(gamma=measured.notnull().any("seed").values)
-    assert [row["gamma"] for row in drawn] == pytest.approx(seen.gamma.values, rel=1e-3)
+    assert [row["gamma"] for row in shown] == pytest.approx(seen.gamma.values, rel=1e-3)
     centre = np.exp(np.log(seen).mean("seed")).values
-    assert [row["measured"] for row in drawn] == pytest.approx(centre, rel=1e-3)
+    assert [row["measured"] for row in shown] == pytest.approx(centre, rel=1e-3)
     curve = np.log10(theory.critical_eta(3, seen.gamma.values))
     shift = np.mean(np.log10(centre) - curve)
-    assert [row["residual"] for row in drawn] == pytest.approx(np.log10(centre) - curve - shift, abs=2e-3)
+    assert [row["residual"] for row in shown] == pytest.approx(np.log10(centre) - curve - shift, abs=2e-3)
     table = drawn["overlay"].table
     assert np.all(
         table[table.constants == 2]["rms residual, decades"]

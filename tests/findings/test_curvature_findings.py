@@ -142,7 +142,7 @@ def test_what_counts_as_large_and_where_the_widest_gap_is():
     assert gap["factor"].values.tolist() == pytest.approx([4 / 1.5, 60, np.nan], nan_ok=True)
 
 
-def test_one_step_size_a_gamma():
+def test_each_gamma_was_run_at_one_step_size():
     runs = spectra()
     assert curvature.select_gamma(runs, 90.0).eta == 30.0
     assert curvature.count_outputs(runs) == 10 and curvature.count_outputs(spectra(task="teacher")) == 4

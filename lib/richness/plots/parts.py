@@ -228,7 +228,7 @@ def y_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
     return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
 
 
-def switched_scale(when: str, then: Sequence[Any], otherwise: Sequence[Any], kind: str = "log") -> alt.Scale:
+def switched_scale(when: str, then: Sequence[Any], otherwise: Sequence[Any], kind: Any = "log") -> alt.Scale:
     """A scale with one pair of ends where a condition on the controls holds, and another elsewhere."""
     ends = [
         alt.ExprRef(f"{when} ? {theme.significant(a)} : {theme.significant(b)}")
@@ -276,30 +276,10 @@ def text_at(
     return data.mark_text(**mark).encode(x=alt.value(x), y=alt.value(y), text=text)
 
 
-def symbols(field: str, chosen: Mapping[str, str], legend: alt.Legend | None = None) -> alt.Shape:
-    """The symbols that names have of old: name → symbol."""
-    return alt.Shape(f"{field}:N", scale=alt.Scale(domain=list(chosen), range=list(chosen.values())), legend=legend)
-
-
-def tooltips(**said: str | tuple[str, str]) -> list[alt.Tooltip]:
-    """What a mark says when it is pointed at: field = its name, or its name and the format of its number."""
-    return [
-        alt.Tooltip(f"{field}:N", title=name)
-        if isinstance(name, str)
-        else alt.Tooltip(f"{field}:Q", title=name[0], format=name[1])
-        for field, name in said.items()
-    ]
-
-
 # -- more choices ------------------------------------------------------------------------------------------------------
 
 
-def standing_at(control: alt.Parameter, start: Any) -> alt.Parameter:
-    """A control that stands elsewhere at first."""
-    return alt.param(name=control.name, value=start, bind=control.param.bind)
-
-
-# -- words and tables --------------------------------------------------------------------------------------------------
+# -- words --------------------------------------------------------------------------------------------------------------
 
 
 def first_words(caption: str | None, otherwise: str) -> str:

@@ -15,7 +15,6 @@ from richness.analysis.ledger import WITHIN
 from richness.plots import parts, theme
 from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import records
 from richness.studies.similarity import analysis
 
 SHADES = ("#efeaf5", "#cdb4e6", "#9a4fd1", "#4a1a78")  # 0 to 1; no colour that γ, late loss or stability has
@@ -34,7 +33,7 @@ def _name_measure(measure: str) -> str:
 
 def _chart_of(rows: pd.DataFrame) -> alt.Chart:
     """Of so many likenesses three digits are enough."""
-    return parts.chart_of(records(rows, 3))
+    return parts.chart_of(rows, 3)
 
 
 def _measure_choice(names: list[str]) -> alt.Parameter:
@@ -157,7 +156,7 @@ def _pair_rows(networks: xr.Dataset) -> pd.DataFrame:
     """One row for every measure, time and pair of γ."""
     clocks, rows = analysis.match_clocks(networks), []
     for time in clocks.time.values:
-        means = {}
+        means: dict[str, xr.DataArray] = {}
         for name, clock in (("t", "t"), ("u", "tau")):
             table = analysis.compare_pairs(networks, clocks[clock].sel(time=time))
             kin = table.seed == table.other_seed
@@ -258,7 +257,7 @@ def _group_chart(rows: pd.DataFrame) -> Any:
     x = parts.x_on(alt.Scale(domain=[max(lowest, -0.5), 1.0], clamp=True), alt.Axis(title="R² or CKA"))
     legend = alt.Legend(title=None, columns=2)
     colours = alt.Scale(domain=names, range=[colour for *_, colour, _ in _GROUPS.values()])
-    shape = parts.symbols("group", {name: group[-1] for name, group in _GROUPS.items()}, legend)
+    shape = parts.shapes("group", names, legend, [symbol for *_, symbol in _GROUPS.values()])
     chart = _chart_of(rows).transform_filter("datum.setting == setting").encode(
         y=alt.Y("what:N", sort=whats, scale=alt.Scale(domain=whats), axis=alt.Axis(title=None, labelLimit=140)),
         yOffset=alt.YOffset("group:N", sort=names, scale=alt.Scale(domain=names)),

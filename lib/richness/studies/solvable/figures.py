@@ -5,7 +5,7 @@ Nothing here is read from a file but the portraits of `model_overlay`: the model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -34,6 +34,11 @@ _STRAIGHT = "view == 'straightened'"
 
 def _depth_menu(depths: Sequence[int]) -> alt.Parameter:
     return parts.menu("L", depths, "depth", [f"L = {L}" for L in depths])
+
+
+def _boundary_shapes(names: Iterable[str]) -> alt.Shape:
+    legend = parts.shape_legend(theme.MEASURED)
+    return parts.shapes("boundary", list(names), legend, [_SHAPES[name] for name in names])
 
 
 def _simulated_points(data: alt.Chart, x: alt.X, y: alt.Y, **channels: Any) -> alt.Chart:
@@ -73,11 +78,8 @@ def model_boundaries(depths: Sequence[int] = DEPTHS, *, caption: str | None = No
     """
     points, lines = (_rows_of(make, depths, list(RULES)) for make in (_boundary_points, _boundary_lines))
     x = parts.log_x((float(points.gamma.min()), float(lines.gamma.max())), "γ, richness")("gamma")
-    tooltip = [
-        alt.Tooltip("boundary:N", title="boundary"),
-        *parts.tooltips(gamma=("γ", ".3~g"), ratio=("simulated ÷ closed form", ".4~g")),
-    ]
-    said = {"shape": parts.symbols("boundary", _SHAPES, parts.shape_legend(theme.MEASURED)), "tooltip": tooltip}
+    tooltip = parts.tooltip({"boundary:N": "boundary", "gamma": "γ", "ratio": ("simulated ÷ closed form", ".4~g")})
+    said = {"shape": _boundary_shapes(_SHAPES), "tooltip": tooltip}
     chart = theme.beside(_boundary_panel(x, said), _ratio_panel(x, said)).resolve_scale(y="independent")
     chart = parts.holding(chart.add_params(*_boundary_controls(depths)), points=points, lines=lines)
     note = f"{parts.first_words(caption, 'The boundaries of the solvable model.')} {_BOUNDARY_NOTE}"
@@ -249,7 +251,7 @@ def _escape_lines(L: int, loss: str) -> pd.DataFrame:
 
 def _escape_points(L: int, loss: str) -> pd.DataFrame:
     gammas = np.logspace(-2, 8, 11)
-    times = {
+    times: dict[str, Callable[..., Any]] = {
         "exact": theory.escape_time,
         "simulated": theory.simulated_escape_time,
         "asymptote": theory.escape_time_asymptote,
@@ -345,9 +347,7 @@ def _five_ticks() -> alt.Axis:
 def _landing_panel(landed: pd.DataFrame) -> Any:
     data = parts.chart_of(landed)
     x, y = parts.gamma_x([1e-4, 1], 1), parts.y_on(alt.Scale(domain=[0, 2.2]), _five_ticks())
-    shape = parts.symbols(
-        "start", dict(zip(_STARTS, ("triangle-up", "circle"), strict=True)), parts.shape_legend(theme.MEASURED)
-    )
+    shape = parts.shapes("start", list(_STARTS), parts.shape_legend(theme.MEASURED), ["triangle-up", "circle"])
     return parts.panel(
         parts.stability_rule(1, y),
         parts.theory_line(data, x, y("predicted"), detail="start:N"),
@@ -534,8 +534,7 @@ def _overlay_chart(overlays: Sequence[_Overlay]) -> Any:
     ]
     chosen = "datum.portrait == portrait && datum.constants == constants"
     here, x = parts.chart_named("rows").transform_filter(chosen), parts.gamma_x(rows.gamma)
-    shapes = {name: _SHAPES[name] for name in ("η_max", "η_min")}
-    shape = parts.symbols("boundary", shapes, parts.shape_legend(theme.MEASURED))
+    shape = _boundary_shapes(("η_max", "η_min"))
     chart = theme.beside(_straight_panel(rows, here, x, shape), _residual_panel(rows, here, x, shape))
     return parts.holding(chart.add_params(*controls).resolve_scale(y="independent"), rows=rows)
 

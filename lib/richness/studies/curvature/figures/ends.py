@@ -166,11 +166,10 @@ def _slopes(fitted: list[tuple[_Fitted, Fit]]) -> alt.Chart:
 
 
 def _points(points: pd.DataFrame, x: alt.X, y: parts.Channel, suffix: str) -> list[alt.Chart]:
-    tooltip = [
-        *parts.tooltips(reading="reading", gamma=("γ", ".3~g"), lam=("λ_max", ".3~g")),
-        *parts.tooltips(edge=("λ_max ÷ (2/lr_raw)", ".2~g")),
-    ]
-    shape = parts.symbols("reading", _SHAPES, parts.shape_legend(theme.RICH))
+    tooltip = parts.tooltip(
+        {"reading:N": "reading", "gamma": "γ", "lam": "λ_max", "edge": ("λ_max ÷ (2/lr_raw)", ".2~g")}
+    )
+    shape = parts.shapes("reading", list(_SHAPES), parts.shape_legend(theme.RICH), list(_SHAPES.values()))
     fields = (f"{name}{suffix}" for name in ("lam", "low", "high"))
     return parts.points_with_intervals(_chart_of_chosen(points), x, y, *fields, shape=shape, tooltip=tooltip)
 

@@ -166,10 +166,7 @@ def _rank_panel(top: pd.DataFrame, classes: int) -> Any:
     axis = theme.log_axis(None, min(ratio[0], raw[0]), max(ratio[1], raw[1]), every=1)
     y = parts.y_on(parts.switched_scale(_OVER_LARGEST, ratio, raw), axis)
     eigenvalues = _now(top).transform_calculate(y=f"{_OVER_LARGEST} ? datum.ratio : datum.raw")
-    tooltip = [
-        alt.Tooltip("rank:Q", title="rank"),
-        *parts.tooltips(raw=("λ", ".3~g"), ratio=("λ/λ_max", ".2~g")),
-    ]
+    tooltip = parts.tooltip({"rank": ("rank", None), "raw": "λ", "ratio": ("λ/λ_max", ".2~g")})
     large = parts.chart_of([{"y": analysis.LARGE}]).transform_filter(_OVER_LARGEST)
     return parts.panel(
         parts.upright_rule(classes + 0.5, x, strokeDash=[1, 3], opacity=0.6),
@@ -192,10 +189,7 @@ def _density_panel(density: pd.DataFrame) -> Any:
     y = parts.log_y((_FLOOR, float(density["count"].max()) * 2), every=1)("count")
     gray = alt.value(theme.DIVERGED_FILL)
     ink = alt.condition("datum.high <= 0", gray, alt.Color("log_gamma:Q", scale=theme.gamma_scale(), legend=None))
-    tooltip = [
-        *parts.tooltips(low=("λ/λ_max from", ".2~g"), high=("to", ".2~g")),
-        *parts.tooltips(count=("eigenvalues", ".3~g")),
-    ]
+    tooltip = parts.tooltip({"low": ("λ/λ_max from", ".2~g"), "high": ("to", ".2~g"), "count": "eigenvalues"})
     bins = _now(density).transform_calculate(next="datum.place + 0.85", floor=str(_FLOOR))
     bars = bins.mark_rect(clip=True, opacity=0.85)
     bars = bars.encode(x=_place_axis(), x2="next:Q", y=y, y2="floor:Q", color=ink, tooltip=tooltip)

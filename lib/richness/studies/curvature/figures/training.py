@@ -32,11 +32,11 @@ def pick_seed(runs: xr.Dataset, seed: int | None) -> int:
     return seeds[0] if seed is None else int(seed)
 
 
-def _curves(data: alt.Chart, x: alt.X, y: alt.Y, size: int, *tooltip: alt.Tooltip) -> alt.Chart:
+def _curves(data: alt.Chart, x: alt.X, y: alt.Y, size: int, said: dict[str, Any]) -> alt.Chart:
     """A line of points for each γ."""
-    said = [*parts.tooltips(gamma=("γ", ".3~g")), alt.Tooltip("t:Q", title="step"), *tooltip]
+    tooltip = parts.tooltip({"gamma": "γ", "t": ("step", None), **said})
     line = data.mark_line(clip=True, point={"size": size})
-    return line.encode(x=x, y=y, detail="gamma:N", color=theme.gamma_colour(legend=True), order="t:Q", tooltip=said)
+    return line.encode(x=x, y=y, detail="gamma:N", color=theme.gamma_colour(legend=True), order="t:Q", tooltip=tooltip)
 
 
 def _time_table(rows: pd.DataFrame, value: str, prefix: str, **names: str) -> pd.DataFrame:
@@ -44,10 +44,6 @@ def _time_table(rows: pd.DataFrame, value: str, prefix: str, **names: str) -> pd
     table = rows.pivot_table(index=list(names), columns="t", values=value).reset_index()
     table.columns = [names.get(str(column), f"{prefix}at t = {column}") for column in table.columns]
     return table
-
-
-def _side_by_side(panels: list[Any]) -> Any:
-    return theme.beside(*panels) if len(panels) > 1 else panels[0]
 
 
 # -- the sharpness -----------------------------------------------------------------------------------------------------
@@ -69,7 +65,7 @@ def sharpness_along_training(
     rows = pd.concat([_sharpness_rows(runs.sel(seed=seed)) for runs in results])
     x, y = parts.log_x(theme.span(rows.t), "steps t"), parts.log_y(_ratio_span(rows), every=1)
     panels = [_sharpness_panel(here, str(net), x("t"), y) for net, here in rows.groupby("net", sort=False)]
-    chosen = parts.standing_at(parts.radio("size", _SIZES, "η"), "large step")
+    chosen = parts.radio("size", _SIZES, "η", start="large step")
     words = parts.first_words(caption, "The sharpness along training.")
     note = (
         f"{words} λ_max over its stability line 2/lr_raw (red), from step 1 on; one run a decade of γ, of seed {seed}, at "
@@ -77,7 +73,7 @@ def sharpness_along_training(
         f"{conditions(*results)}"
     )
     table = _time_table(rows, "ratio", "λ_max ÷ (2/lr_raw) ", net="networks", size="step", gamma="γ")
-    chart = theme.finished(_side_by_side(panels).add_params(chosen))
+    chart = theme.finished(parts.side_by_side(panels).add_params(chosen))
     return figure(chart, _sharpness_summary(rows), table, note, label)
 
 
@@ -109,8 +105,7 @@ def _ratio_span(rows: pd.DataFrame) -> tuple[float, float]:
 
 def _sharpness_panel(rows: pd.DataFrame, net: str, x: alt.X, y: parts.Channel) -> Any:
     curves = parts.chart_of(rows).transform_filter("datum.size == size")
-    said = parts.tooltips(ratio=("λ_max ÷ (2/lr_raw)", ".2~g"))
-    lines = _curves(curves, x, y("ratio"), 18, *said)
+    lines = _curves(curves, x, y("ratio"), 18, {"ratio": ("λ_max ÷ (2/lr_raw)", ".2~g")})
     return parts.panel(parts.stability_rule(1, y), lines, title=["λ_max ÷ (2/lr_raw)", net])
 
 
@@ -146,7 +141,7 @@ def large_eigenvalues(*results: xr.Dataset, caption: str | None = None, label: s
         f"outputs. {conditions(*results)}"
     )
     table = _time_table(rows, "value", "", net="networks", gamma="γ")
-    return figure(theme.finished(_side_by_side(panels)), _count_summary(rows), table, note, label)
+    return figure(theme.finished(parts.side_by_side(panels)), _count_summary(rows), table, note, label)
 
 
 def _count_rows(runs: xr.Dataset) -> pd.DataFrame:
@@ -166,11 +161,10 @@ def _count_rows(runs: xr.Dataset) -> pd.DataFrame:
 def _count_panel(rows: pd.DataFrame, runs: xr.Dataset, x: alt.X, y: parts.Channel) -> Any:
     classes, data = analysis.count_outputs(runs), parts.chart_of(rows)
     levels = parts.chart_of([{"value": classes}, {"value": 2 * classes}])
-    said = parts.tooltips(value=("large eigenvalues", ".3~g"))
     return parts.panel(
         parts.level_rules(levels, y("value"), opacity=0.7),
         parts.intervals(data, x, y, "low", "high"),
-        _curves(data, x, y("value"), 24, *said),
+        _curves(data, x, y("value"), 24, {"value": "large eigenvalues"}),
         title=[f"eigenvalues above {analysis.LARGE:g} of λ_max", f"task {recipe(runs)['task']}"],
     )
 

@@ -64,9 +64,9 @@ def _panel(rows: pd.DataFrame, x: parts.Channel, field: str, title: str, level: 
     low, high = theme.span(rows[field], 1.2)
     y = parts.log_y((low, min(high, _HIGHEST)))
     data = parts.chart_of(rows[["gamma", "log_gamma", "eta", "x", "peak", "late", "fate"]])
-    number = {"gamma": "γ", "eta": "η", "peak": "peak ÷ initial", "late": "late ÷ initial"}
-    tooltip = parts.tooltips(**{name: (said, ".3~g") for name, said in number.items()})
-    shape = parts.symbols("fate", _FATES, alt.Legend(title=None, values=list(_FATES)[:1]))
+    tooltip = parts.tooltip({"gamma": "γ", "eta": "η", "peak": "peak ÷ initial", "late": "late ÷ initial"})
+    legend = alt.Legend(title=None, values=list(_FATES)[:1])
+    shape = parts.shapes("fate", list(_FATES), legend, list(_FATES.values()))
     line = data.mark_line(strokeWidth=1.2, opacity=0.6, clip=True)
     marks = data.mark_point(size=26, filled=True, clip=True)  # in the colour of γ, of which a stroke can have but one
     return parts.panel(

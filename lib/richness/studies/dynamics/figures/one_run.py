@@ -150,8 +150,8 @@ def _controls(rows: list[dict[str, Any]], first: int, at: float | None, clock: s
     last = max(row["t"][-1] for row in rows)
     start, end = (round(float(np.log10(step)), 2) for step in (at or last**0.5, last))
     runs = parts.menu("run", range(len(rows)), "run", [row["name"] for row in rows], min(first, len(rows) - 1))
-    clocks = parts.radio("clock", ["t", "tau"], "clock", ["steps t", "τ = ηt/γ"])
-    return [runs, parts.slider("now", 0, end, 0.02, "log10 step", start), parts.standing_at(clocks, clock)]
+    clocks = parts.radio("clock", ["t", "tau"], "clock", ["steps t", "τ = ηt/γ"], clock)
+    return [runs, parts.slider("now", 0, end, 0.02, "log10 step", start), clocks]
 
 
 def _chart(rows: list[dict[str, Any]], controls: list[alt.Parameter]) -> Any:
