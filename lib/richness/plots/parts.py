@@ -24,7 +24,7 @@ SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down
 Channel = Callable[[str], Any]  # a field's name → the channel that draws it on a shared axis
 
 
-# -- data and axes -----------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------------------
 
 
 def records(table: pd.DataFrame, digits: int = 4) -> list[dict[str, Any]]:
@@ -48,6 +48,36 @@ def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]], digits: int = 4) ->
     return alt.Chart(alt.InlineData(values=rows))
 
 
+def chart_named(name: str) -> alt.Chart:
+    """A chart of rows that the figure holds once, under a name: see `hold_rows`."""
+    return alt.Chart(alt.NamedData(name=name))
+
+
+def hold_rows(chart: Any, **tables: pd.DataFrame) -> Any:
+    """The finished figure with the tables that its charts name."""
+    return chart.properties(datasets={name: records(table) for name, table in tables.items()})
+
+
+def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
+    """The rows whose fields are what the choices of the same names say; all rows where none is named."""
+    test = " && ".join(f"datum.{name} == {name}" for name in names)
+    return data.transform_filter(test) if test else data
+
+
+def nearest_rows(chart: alt.Chart, away: str) -> alt.Chart:
+    """Only the rows that lie nearest to where a control stands; ``away`` is the expression of their distance from it."""
+    chart = chart.transform_calculate(away=away)
+    return chart.transform_joinaggregate(nearest="min(away)").transform_filter("datum.away == datum.nearest")
+
+
+def spread_of(values: np.ndarray, name: str, axis: int = -1) -> dict[str, np.ndarray]:
+    """Mean, smallest and largest over seeds as the columns ``name``, ``name_low`` and ``name_high``."""
+    return {name: values.mean(axis), f"{name}_low": values.min(axis), f"{name}_high": values.max(axis)}
+
+
+# -- axes --------------------------------------------------------------------------------------------------------------
+
+
 def log_x(ends: tuple[float, float], title: str | None) -> Channel:
     """The horizontal logarithmic axis from one end to the other: a function of the field."""
     scale, axis = theme.log_scale(*ends), theme.log_axis(title, *ends)
@@ -60,10 +90,35 @@ def log_y(ends: tuple[float, float], title: str | None = None, every: int | None
     return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
 
 
+def linear_x(ends: tuple[float, float], title: str | None, **axis: Any) -> Channel:
+    """The horizontal linear axis, exactly from one end to the other: a function of the field."""
+    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
+    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))
+
+
 def linear_y(ends: tuple[float, float], title: str | None = None, **axis: Any) -> Channel:
     """The vertical linear axis, exactly from one end to the other: a function of the field."""
     scale = alt.Scale(domain=list(ends), nice=False, zero=False)
     return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))
+
+
+def x_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
+    """A horizontal axis of one's own: a function of the field."""
+    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=axis)
+
+
+def y_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
+    """A vertical axis of one's own: a function of the field."""
+    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
+
+
+def switched_scale(when: str, then: Sequence[Any], otherwise: Sequence[Any], kind: Any = "log") -> alt.Scale:
+    """A scale with one pair of ends where a condition on the controls holds, and another elsewhere."""
+    ends = [
+        alt.ExprRef(f"{when} ? {theme.significant(a)} : {theme.significant(b)}")
+        for a, b in zip(then, otherwise, strict=True)
+    ]
+    return alt.Scale(type=kind, domain=ends, nice=False)
 
 
 def gamma_x(gammas: Any, pad: float = 1.3) -> alt.X:
@@ -108,15 +163,45 @@ def theory_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
     return line.encode(x=x, y=y, **channels)
 
 
+def dotted_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
+    """A second line of theory beside the dashed one."""
+    line = data.mark_line(strokeDash=[1.5, 2.5], strokeWidth=1.8, stroke=theme.TEXT, clip=True)
+    return line.encode(x=x, y=y, **channels)
+
+
 def level_rule(value: float, y: Channel, **mark: Any) -> alt.Chart:
     """A level of theory across a panel; ``mark`` may change its look."""
     style = {"strokeDash": DASHES, "strokeWidth": 1.4, "stroke": theme.TEXT, **mark}
     return chart_of([{"level": value}]).mark_rule(**style).encode(y=y("level"))
 
 
+def level_rules(data: alt.Chart, y: Any, **mark: Any) -> alt.Chart:
+    """Levels of theory, one a row; ``mark`` may change their look."""
+    return data.mark_rule(
+        **{"strokeDash": DASHES, "strokeWidth": 1.4, "stroke": theme.TEXT, "clip": True, **mark}
+    ).encode(y=y)
+
+
 def stability_rule(value: float, y: Channel) -> alt.Chart:
     """The line of stability: the one red, unbroken."""
     return level_rule(value, y, stroke=theme.STABILITY, strokeDash=[1, 0], strokeWidth=1.6)
+
+
+def stability_rules(data: alt.Chart, y: Any) -> alt.Chart:
+    """Lines of stability, one a row."""
+    return level_rules(data, y, stroke=theme.STABILITY, strokeDash=[1, 0])
+
+
+def upright_rule(value: float, x: Channel, **mark: Any) -> alt.Chart:
+    """An upright line at a place of the horizontal axis."""
+    return chart_of([{"level": value}]).mark_rule(**mark).encode(x=x("level"))
+
+
+def clip_marks(marks: alt.Chart) -> alt.Chart:
+    """The same marks, cut off at the panel's edge."""
+    marks = marks.copy()
+    marks.mark.clip = True
+    return marks
 
 
 def shapes(
@@ -140,14 +225,25 @@ def shape_legend(fill: str) -> alt.Legend:
     )
 
 
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
 def tooltip(fields: Mapping[str, Any]) -> list[alt.Tooltip]:
     """What the pointer is told: field → title, or (title, format); names as ``"field:N"``, numbers to three digits."""
     told = []
     for field, title in fields.items():
         words, form = (title, ".3~g") if isinstance(title, str) else title
-        shown = {"format": form} if form and ":" not in field else {}
+        shown: dict[str, Any] = {"format": form} if form and ":" not in field else {}
         told.append(alt.Tooltip(field if ":" in field else f"{field}:Q", title=words, **shown))
     return told
+
+
+def text_at(
+    data: alt.Chart, x: float, y: float, field: str = "words:N", form: str | None = None, **mark: Any
+) -> alt.Chart:
+    """A row's text at a place of the panel, in pixels from its upper left corner."""
+    text = alt.Text(field, format=form) if form else alt.Text(field)
+    return data.mark_text(**mark).encode(x=alt.value(x), y=alt.value(y), text=text)
 
 
 def words_at(lines: Sequence[str], x: float, y: float, **mark: Any) -> list[alt.Chart]:
@@ -157,6 +253,16 @@ def words_at(lines: Sequence[str], x: float, y: float, **mark: Any) -> list[alt.
         chart_of([{"words": line}]).mark_text(**style).encode(x=alt.value(x), y=alt.value(y + 15 * i), text="words:N")
         for i, line in enumerate(lines)
     ]
+
+
+def first_words(caption: str | None, otherwise: str) -> str:
+    """How a caption begins: as the chapter wants it, or as the figure would."""
+    return (caption or otherwise).rstrip()
+
+
+def conditions_by_name(results: Mapping[str, xr.Dataset]) -> str:
+    """Under what each of several results was measured, for a caption; a result without a name is the only one."""
+    return "; ".join(f"{name}: {conditions(runs)}" if name else conditions(runs) for name, runs in results.items())
 
 
 # -- choices -----------------------------------------------------------------------------------------------------------
@@ -176,149 +282,6 @@ def radio(
     return alt.param(name=name, value=values[0] if start is None else start, bind=bind)
 
 
-def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
-    """The rows whose fields are what the choices of the same names say; all rows where none is named."""
-    test = " && ".join(f"datum.{name} == {name}" for name in names)
-    return data.transform_filter(test) if test else data
-
-
-# -- panels ------------------------------------------------------------------------------------------------------------
-
-
-def panel(*layers: Any, title: Any, height: int = 220, width: int = theme.PLANE) -> alt.LayerChart:
-    """Layers as one panel; what is None is left out."""
-    drawn = [layer for layer in layers if layer is not None]
-    return alt.layer(*drawn).properties(width=width, height=height, title=title)
-
-
-def side_by_side(panels: Sequence[Any]) -> Any:
-    """Panels in up to two columns; a lone one as it is."""
-    return theme.beside(*panels) if len(panels) > 1 else panels[0]
-
-
-def say_nothing_drawn(why: str, runs: xr.Dataset, caption: str, label: str | None) -> Figure:
-    """A figure that says in words why there is nothing to draw: a small run shows that too, and a chapter goes on."""
-    text = alt.Chart(alt.InlineData(values=textwrap.wrap(why, 44))).transform_window(line="row_number()")
-    marks = text.mark_text(align="left", baseline="top").encode(
-        x=alt.value(0), y=alt.Y("line:O", axis=None), text="data:N"
-    )
-    drawn = theme.finished(marks.properties(width=theme.PLANE, height={"step": 18}))
-    table = pd.DataFrame({"not drawn": [why]})
-    return figure(drawn, why, table, f"{caption.rstrip()} {conditions(runs)}", label)
-
-
-# -- rows --------------------------------------------------------------------------------------------------------------
-
-
-def spread_of(values: np.ndarray, name: str, axis: int = -1) -> dict[str, np.ndarray]:
-    """Mean, smallest and largest over seeds as the columns ``name``, ``name_low`` and ``name_high``."""
-    return {name: values.mean(axis), f"{name}_low": values.min(axis), f"{name}_high": values.max(axis)}
-
-
-# -- more axes ---------------------------------------------------------------------------------------------------------
-
-
-def x_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
-    """A horizontal axis of one's own: a function of the field."""
-    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=axis)
-
-
-def y_on(scale: alt.Scale, axis: alt.Axis) -> Channel:
-    """A vertical axis of one's own: a function of the field."""
-    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
-
-
-def switched_scale(when: str, then: Sequence[Any], otherwise: Sequence[Any], kind: Any = "log") -> alt.Scale:
-    """A scale with one pair of ends where a condition on the controls holds, and another elsewhere."""
-    ends = [
-        alt.ExprRef(f"{when} ? {theme.significant(a)} : {theme.significant(b)}")
-        for a, b in zip(then, otherwise, strict=True)
-    ]
-    return alt.Scale(type=kind, domain=ends, nice=False)
-
-
-# -- more data and marks -----------------------------------------------------------------------------------------------
-
-
-def chart_named(name: str) -> alt.Chart:
-    """A chart of rows that the figure holds once, under a name: see `holding`."""
-    return alt.Chart(alt.NamedData(name=name))
-
-
-def holding(chart: Any, **tables: pd.DataFrame) -> Any:
-    """The finished figure with the tables that its charts name."""
-    return chart.properties(datasets={name: records(table) for name, table in tables.items()})
-
-
-def nearest_rows(chart: alt.Chart, away: str) -> alt.Chart:
-    """Only the rows that lie nearest to where a control stands; ``away`` is the expression of their distance from it."""
-    chart = chart.transform_calculate(away=away)
-    return chart.transform_joinaggregate(nearest="min(away)").transform_filter("datum.away == datum.nearest")
-
-
-def clipped(marks: alt.Chart) -> alt.Chart:
-    """The same marks, cut off at the panel's edge."""
-    marks = marks.copy()
-    marks.mark.clip = True
-    return marks
-
-
-def upright_rule(value: float, x: Channel, **mark: Any) -> alt.Chart:
-    """An upright line at a place of the horizontal axis."""
-    return chart_of([{"level": value}]).mark_rule(**mark).encode(x=x("level"))
-
-
-def text_at(
-    data: alt.Chart, x: float, y: float, field: str = "words:N", form: str | None = None, **mark: Any
-) -> alt.Chart:
-    """A row's text at a place of the panel, in pixels from its upper left corner."""
-    text = alt.Text(field, format=form) if form else alt.Text(field)
-    return data.mark_text(**mark).encode(x=alt.value(x), y=alt.value(y), text=text)
-
-
-# -- more choices ------------------------------------------------------------------------------------------------------
-
-
-# -- words --------------------------------------------------------------------------------------------------------------
-
-
-def first_words(caption: str | None, otherwise: str) -> str:
-    """How a caption begins: as the chapter wants it, or as the figure would."""
-    return (caption or otherwise).rstrip()
-
-
-def conditions_by_name(results: Mapping[str, xr.Dataset]) -> str:
-    """Under what each of several results was measured, for a caption; a result without a name is the only one."""
-    return "; ".join(f"{name}: {conditions(runs)}" if name else conditions(runs) for name, runs in results.items())
-
-
-# -- more levels -------------------------------------------------------------------------------------------------------
-
-
-def level_rules(data: alt.Chart, y: Any, **mark: Any) -> alt.Chart:
-    """Levels of theory, one a row; ``mark`` may change their look."""
-    return data.mark_rule(
-        **{"strokeDash": DASHES, "strokeWidth": 1.4, "stroke": theme.TEXT, "clip": True, **mark}
-    ).encode(y=y)
-
-
-def stability_rules(data: alt.Chart, y: Any) -> alt.Chart:
-    """Lines of stability, one a row."""
-    return level_rules(data, y, stroke=theme.STABILITY, strokeDash=[1, 0])
-
-
-# -- shared data, sliders and a second line of theory ------------------------------------------------------------------
-
-
-def join_panels(
-    panels: Sequence[Any], controls: Sequence[alt.Parameter], **datasets: pd.DataFrame | Sequence[dict[str, Any]]
-) -> Any:
-    """Panels under shared controls, a lone one as wide as there is room; each set of rows that they read travels once."""
-    rows = {name: records(table) if isinstance(table, pd.DataFrame) else table for name, table in datasets.items()}
-    chart = side_by_side(panels).add_params(*controls)
-    return theme.finished(chart.properties(datasets=rows) if rows else chart, theme.WIDE if len(panels) == 1 else None)
-
-
 def slider(name: str, low: float, high: float, step: float, title: str, start: float | None = None) -> alt.Parameter:
     """A number between two ends, the upper one unless ``start`` says otherwise; a title ``log10 x`` is read as x."""
     bind = alt.binding_range(min=low, max=high, step=step, name=f"{title} ")
@@ -333,13 +296,35 @@ def slider_over(name: str, values: Sequence[float], title: str, start: float | N
     return slider(name, stops[0].item(), stops[-1].item(), step, title, at.item())
 
 
-def dotted_line(data: alt.Chart, x: Any, y: Any, **channels: Any) -> alt.Chart:
-    """A second line of theory beside the dashed one."""
-    line = data.mark_line(strokeDash=[1.5, 2.5], strokeWidth=1.8, stroke=theme.TEXT, clip=True)
-    return line.encode(x=x, y=y, **channels)
+# -- panels ------------------------------------------------------------------------------------------------------------
 
 
-def linear_x(ends: tuple[float, float], title: str | None, **axis: Any) -> Channel:
-    """The horizontal linear axis, exactly from one end to the other: a function of the field."""
-    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
-    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))
+def panel(*layers: Any, title: Any, height: int = 220, width: int = theme.PLANE) -> Any:
+    """Layers as one panel; what is None is left out."""
+    drawn = [layer for layer in layers if layer is not None]
+    return alt.layer(*drawn).properties(width=width, height=height, title=title)
+
+
+def side_by_side(panels: Sequence[Any]) -> Any:
+    """Panels in up to two columns; a lone one as it is."""
+    return theme.beside(*panels) if len(panels) > 1 else panels[0]
+
+
+def join_panels(
+    panels: Sequence[Any], controls: Sequence[alt.Parameter], **datasets: pd.DataFrame | Sequence[dict[str, Any]]
+) -> Any:
+    """Panels under shared controls, a lone one as wide as there is room; each set of rows that they read travels once."""
+    rows = {name: records(table) if isinstance(table, pd.DataFrame) else table for name, table in datasets.items()}
+    chart = side_by_side(panels).add_params(*controls)
+    return theme.finish(chart.properties(datasets=rows) if rows else chart, theme.WIDE if len(panels) == 1 else None)
+
+
+def say_nothing_drawn(why: str, runs: xr.Dataset, caption: str, label: str | None) -> Figure:
+    """A figure that says in words why there is nothing to draw: a small run shows that too, and a chapter goes on."""
+    text = alt.Chart(alt.InlineData(values=textwrap.wrap(why, 44))).transform_window(line="row_number()")
+    marks = text.mark_text(align="left", baseline="top").encode(
+        x=alt.value(0), y=alt.Y("line:O", axis=None), text="data:N"
+    )
+    drawn = theme.finish(marks.properties(width=theme.PLANE, height={"step": 18}))
+    table = pd.DataFrame({"not drawn": [why]})
+    return figure(drawn, why, table, f"{caption.rstrip()} {conditions(runs)}", label)

@@ -98,7 +98,7 @@ def beside(*panels: Any) -> Responsive:
     return Responsive(concat=list(panels), columns=2)
 
 
-def finished(chart: Any, wide: int | None = None) -> Any:
+def finish(chart: Any, wide: int | None = None) -> Any:
     """A chart with the book's configuration, and the wish to be drawn as SVG; `wide`: a lone panel's width on a page."""
     room = {"wide": wide} if wide else {}
     return chart.properties(

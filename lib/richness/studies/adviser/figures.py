@@ -60,7 +60,7 @@ def advice(rules: Sequence[Rule], *, caption: str | None = None, label: str | No
     shown = table.assign(**{end: table[end].map(lambda value: theme.significant(value, 3)) for end in ENDS})
     longest = 1000 if (shown.steps == 1000).any() else shown.steps.max()
     shown = shown[shown.steps == longest].rename(columns={"gamma": "γ"})
-    chart = theme.finished(_advice_chart(_advice_rows(table)), wide=theme.WIDE)
+    chart = theme.finish(_advice_chart(_advice_rows(table)), wide=theme.WIDE)
     return figure(chart, _advice_summary(table), shown, note, label)
 
 
@@ -209,7 +209,7 @@ def judged_advice(table: pd.DataFrame, *, caption: str | None = None, label: str
     spans = f"the ranges span {widths.median():.2f} decades in the median, {widths.max():.2f} at most"
     summary = f"The advice worked in {analysis.count_worked(table)}; {spans}."
     shown = ["setting", "gamma", "low", "high", "best", "cells", "good", "worst", "worked"]
-    chart = theme.finished(_judged_chart(named))
+    chart = theme.finish(_judged_chart(named))
     return figure(chart, summary, named[shown].rename(columns={"gamma": "γ"}), note, label)
 
 

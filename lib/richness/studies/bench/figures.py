@@ -48,7 +48,7 @@ def bench_ratios(report: Report, label: str | None = None) -> Figure:
         "How many times as long the peer takes for the same work (logarithmic). A point is the ratio of the shortest times, "
         "its bar the smallest and largest of one turn; the dashed stroke is what was aimed at, where something was."
     )
-    return figure(theme.finished(chart, theme.WIDE), _summary(rows, "times as fast"), _table(rows), words, label)
+    return figure(theme.finish(chart, theme.WIDE), _summary(rows, "times as fast"), _table(rows), words, label)
 
 
 @with_sources
@@ -61,7 +61,7 @@ def bench_shares(report: Report, label: str | None = None) -> Figure:
         "aimed at. Of the whole sweep, for the stream, for the start, and for a plane with diverged networks beside one "
         "without: less is better, and the stroke is the most."
     )
-    return figure(theme.finished(chart, theme.WIDE), _summary(rows, ""), _table(rows), words, label)
+    return figure(theme.finish(chart, theme.WIDE), _summary(rows, ""), _table(rows), words, label)
 
 
 @with_sources
@@ -81,7 +81,7 @@ def bench_costs(report: Report, label: str | None = None) -> Figure:
         else "Nothing measured."
     )
     table = pd.DataFrame(points).rename(columns={"cost": "processor µs a cell·step"})
-    chart = theme.finished(theme.beside(*(_cost_panel(row, highest) for row in rows)))
+    chart = theme.finish(theme.beside(*(_cost_panel(row, highest) for row in rows)))
     return figure(chart, f"Cost is flat if: {'; '.join(told)}.", table, words, label)
 
 

@@ -62,7 +62,7 @@ def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None,
     )
     table = pd.concat([boundary_table(frame) for frame in frames if not frame.empty], ignore_index=True)
     summary = " ".join(_boundary_words(runs) for runs in results)
-    return figure(theme.finished(theme.beside(*panels)), summary, table, note, label)
+    return figure(theme.finish(theme.beside(*panels)), summary, table, note, label)
 
 
 def _panel_title(one: Mapping[str, Any]) -> str:
@@ -119,7 +119,7 @@ def ratios(
     )
     table = rows.pivot_table(index=["run", "gamma"], columns="boundary", values="eta").reset_index()
     table = table.rename(columns={**NAMES, "gamma": "γ", "run": "portrait"})
-    return figure(theme.finished(theme.beside(*panels)), _ratio_summary(rows), table, note, label)
+    return figure(theme.finish(theme.beside(*panels)), _ratio_summary(rows), table, note, label)
 
 
 def _check_steps(portraits: Mapping[str, xr.Dataset]) -> None:

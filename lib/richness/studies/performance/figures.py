@@ -101,7 +101,7 @@ def accuracy(results: Results, *, caption: str | None = None, label: str | None 
         _accuracy_panel(rows, "loss", "late loss ÷ initial loss"),
     ]
     chart = theme.beside(*panels).add_params(_menu(results))
-    chart = theme.finished(chart.properties(datasets={"tuned": records(rows.drop(columns="T"))}))
+    chart = theme.finish(chart.properties(datasets={"tuned": records(rows.drop(columns="T"))}))
     words = (caption or "Accuracy and loss against γ.").rstrip()
     note = (
         f"{words} {_CHOICE} {_SEEDS} Colour is γ, the shape of a point its budget T. Open points ({int(rows.edge.sum())} of "
@@ -186,7 +186,7 @@ def tuning_gamma(results: Results, *, caption: str | None = None, label: str | N
     )
     table = lost[["setting", "T", "gamma", "lost", "low", "high"]]
     table = table.rename(columns={"gamma": "γ held", "lost": "accuracy less the best γ's"})
-    return figure(theme.finished(chart), _tuning_summary(best, lost), table, note, label)
+    return figure(theme.finish(chart), _tuning_summary(best, lost), table, note, label)
 
 
 def _best_rows(setting: str, best: xr.Dataset) -> pd.DataFrame:
@@ -265,7 +265,7 @@ def leaving_eta(results: Results, *, caption: str | None = None, label: str | No
         except ValueError as why:
             return say_nothing_drawn(str(why), runs, words, label)
     rows = pd.concat(frames, ignore_index=True)
-    chart = theme.finished(_rules_panel(rows).add_params(_menu(results)), wide=theme.WIDE)
+    chart = theme.finish(_rules_panel(rows).add_params(_menu(results)), wide=theme.WIDE)
     note = (
         f"{words} η is tuned at γ = 1. Then, at every other γ: tuned anew; moved along the natural scale γ²(1+γ)^(2/L−2); or "
         "left as it is. Each at the nearest η that was run; where none was, no point. A run that diverged counts as "

@@ -69,7 +69,7 @@ def outputs_scatter(
         f"{_SHARE}{_SEEDS}{conditions(runs)}"
     )
     numbers = pd.DataFrame({"γ": gammas, "R² with the first network": r2})
-    return figure(theme.finished(chart, wide=theme.WIDE), summary, numbers, note, label)
+    return figure(theme.finish(chart, wide=theme.WIDE), summary, numbers, note, label)
 
 
 def _scatter_chart(last: xr.Dataset, one: int, other: int, r2: np.ndarray) -> Any:
@@ -87,7 +87,7 @@ def _scatter_chart(last: xr.Dataset, one: int, other: int, r2: np.ndarray) -> An
         _outputs(first, others, place).encode(x=x("x"), y=y("f_other"), color=theme.gamma_colour()),
         _r2_text(r2, place),
     ).properties(width=theme.PLANE, height=theme.PLANE)
-    return chart.add_params(parts.slider("log_other", (logs[0], logs[-1]), step, "log10 γ of the other", logs[0]))
+    return chart.add_params(parts.slider("log_other", logs[0], logs[-1], step, "log10 γ of the other", logs[0]))
 
 
 def _output_scale(outputs: np.ndarray) -> alt.Scale:
@@ -139,9 +139,9 @@ def likeness_map(runs: xr.Dataset, *, caption: str | None = None, label: str | N
     controls = [
         _measure_choice(list(dict.fromkeys(rows.what))),
         parts.radio("kin", ["other", "same"], "seeds", ["different", "the same"]),
-        parts.slider("when", (float(rows.log_time.min()), end), 0.01, "log10 t of the richest", end),
+        parts.slider("when", float(rows.log_time.min()), end, 0.01, "log10 t of the richest", end),
     ]
-    chart = theme.finished(theme.beside(*panels).add_params(*controls))
+    chart = theme.finish(theme.beside(*panels).add_params(*controls))
     note = (
         f"{parts.first_words(caption, 'How alike any two networks are.')} {_DEFINED}Rows and columns are γ; means over pairs "
         "of seeds, different ones or one and the same. Left: all at the step on the slider. Right: the richest network at that "
@@ -237,7 +237,7 @@ def likeness_groups(
     said = ", ".join(f"{row.group} {row.value:.2f}" for row in first.itertuples())
     summary = f"{setting}, {rows.what.iloc[0]}: {said}; the hidden layers are in the table."
     numbers = rows.rename(columns={"what": "measure", "low": "95 % from", "high": "95 % to"})
-    return figure(theme.finished(chart, wide=theme.WIDE), summary, numbers, note, label)
+    return figure(theme.finish(chart, wide=theme.WIDE), summary, numbers, note, label)
 
 
 def _group_rows(setting: str, runs: xr.Dataset) -> list[dict[str, Any]]:
@@ -296,7 +296,7 @@ def likeness_in_time(
         f"{conditions(next(iter(results.values())))}"
     )
     numbers = rows.rename(columns={"what": "measure", "t": "t of the richest"})
-    return figure(theme.finished(chart, wide=theme.WIDE), _time_summary(rows), numbers, note, label)
+    return figure(theme.finish(chart, wide=theme.WIDE), _time_summary(rows), numbers, note, label)
 
 
 def _time_rows(setting: str, runs: xr.Dataset) -> pd.DataFrame:
@@ -354,7 +354,7 @@ def weight_spectra(runs: xr.Dataset, *, caption: str | None = None, label: str |
     panels = [_spectrum_panel(rows, int(layer), last, y) for layer in networks.layer.values]
     logs = np.unique(rows.log_gamma)
     step, start = round(float(np.median(np.diff(logs))), 2), float(logs[np.abs(logs - 1).argmin()])
-    chart = theme.beside(*panels).add_params(parts.slider("chosen", (logs[0], logs[-1]), step, "log10 γ", start))
+    chart = theme.beside(*panels).add_params(parts.slider("chosen", logs[0], logs[-1], step, "log10 γ", start))
     above = analysis.measure_outliers(networks).above.mean(("seed", "layer"))
     said = ", ".join(f"{float(n):.1f} at γ = {theme.power_of_ten(float(n.gamma))}" for n in above[::2])
     summary = f"Singular values above the largest at step 0, mean over layers and seeds: {said}."
@@ -364,7 +364,7 @@ def weight_spectra(runs: xr.Dataset, *, caption: str | None = None, label: str |
         f"the seeds; grey line: at step 0. {_SHARE}{conditions(runs)}"
     )
     numbers = rows.assign(γ=10.0**rows.log_gamma).drop(columns="log_gamma")
-    return figure(theme.finished(chart), summary, numbers, note, label)
+    return figure(theme.finish(chart), summary, numbers, note, label)
 
 
 def _spectrum_rows(networks: xr.Dataset) -> pd.DataFrame:
@@ -409,7 +409,7 @@ def weight_outliers(runs: xr.Dataset, *, caption: str | None = None, label: str 
         "that ten means ten or more. Participation ratio: the directions that a hidden layer's pre-activations fill. "
         f"{_SHARE}{conditions(runs)}"
     )
-    chart, numbers = theme.finished(theme.beside(*panels)), rows.drop(columns="log_gamma")
+    chart, numbers = theme.finish(theme.beside(*panels)), rows.drop(columns="log_gamma")
     return figure(chart, _outlier_summary(rows), numbers, note, label)
 
 

@@ -81,18 +81,18 @@ def model_boundaries(depths: Sequence[int] = DEPTHS, *, caption: str | None = No
     tooltip = parts.tooltip({"boundary:N": "boundary", "gamma": "γ", "ratio": ("simulated ÷ closed form", ".4~g")})
     said = {"shape": _boundary_shapes(_SHAPES), "tooltip": tooltip}
     chart = theme.beside(_boundary_panel(x, said), _ratio_panel(x, said)).resolve_scale(y="independent")
-    chart = parts.holding(chart.add_params(*_boundary_controls(depths)), points=points, lines=lines)
+    chart = parts.hold_rows(chart.add_params(*_boundary_controls(depths)), points=points, lines=lines)
     note = f"{parts.first_words(caption, 'The boundaries of the solvable model.')} {_BOUNDARY_NOTE}"
     table = points[["L", "rule", "boundary", "gamma", "value", "closed", "ratio"]]
     table = table.rename(columns={"gamma": "γ", "value": "simulated (η_min: at T = 1)", "closed": "closed form"})
-    return figure(theme.finished(chart), _boundary_summary(points, depths), table, note, label)
+    return figure(theme.finish(chart), _boundary_summary(points, depths), table, note, label)
 
 
 def _boundary_controls(depths: Sequence[int]) -> list[alt.Parameter]:
     return [
         _depth_menu(depths),
         parts.menu("rule", list(RULES), "rule", list(RULES.values())),
-        parts.slider("log_T", (1, 6), 0.25, "log10 T, steps ", 3),
+        parts.slider("log_T", 1, 6, 0.25, "log10 T, steps", 3),
         view_param("straightened"),
     ]
 
@@ -200,13 +200,13 @@ def model_escape(depths: Sequence[int] = DEPTHS, *, caption: str | None = None, 
     lines, points = (_rows_of(make, depths, theory.LOSSES) for make in (_escape_lines, _escape_points))
     losses = parts.menu("loss", theory.LOSSES, "loss", [RULES[loss].removeprefix("SGD, ") for loss in theory.LOSSES])
     chart = _escape_chart(parts.log_x((float(lines.gamma.min()), float(lines.gamma.max())), "γ, richness")("gamma"))
-    chart = parts.holding(chart.add_params(_depth_menu(depths), losses), lines=lines, points=points)
+    chart = parts.hold_rows(chart.add_params(_depth_menu(depths), losses), lines=lines, points=points)
     table = points[["L", "loss", "gamma", "exact", "simulated", "asymptote"]]
     table = table.rename(
         columns={"gamma": "γ", "exact": "exact ÷ γ", "simulated": "simulated ÷ γ", "asymptote": "asymptote ÷ γ"}
     )
     note = f"{parts.first_words(caption, 'The escape from the plateau.')} {_ESCAPE_NOTE}"
-    return figure(theme.finished(chart), _escape_summary(lines, points), table, note, label)
+    return figure(theme.finish(chart), _escape_summary(lines, points), table, note, label)
 
 
 def _escape_chart(x: alt.X) -> Any:
@@ -278,7 +278,7 @@ def model_catapult(gamma: float = 0.01, *, caption: str | None = None, label: st
         parts.menu("place", range(len(_FACTORS)), "η", [f"{factor:g} × 2/λ₀" for factor in _FACTORS], _THROWN),
     ]
     chart = theme.beside(_run_panels(), _landing_panel(landed)).add_params(*controls)
-    chart = parts.holding(chart, curves=curves).resolve_scale(x="independent", y="independent")
+    chart = parts.hold_rows(chart, curves=curves).resolve_scale(x="independent", y="independent")
     note = (
         f"{parts.first_words(caption, 'The catapult of two weights.')} f = (uv − u₀v₀)/γ, target 1, MSE ½(f − 1)², one "
         "example, two separate weights (L = 2), full gradient, no "
@@ -286,7 +286,7 @@ def model_catapult(gamma: float = 0.01, *, caption: str | None = None, label: st
         "1,000 steps), over 2/λ₀, as points; dashed: min(4/λ₀, γ²/|u₀v₀ + γ|) over 2/λ₀; red: 2/λ₀ itself."
     )
     table = landed.rename(columns={"gamma": "γ", "topmost": "topmost η ÷ (2/λ₀)"})
-    return figure(theme.finished(chart), _catapult_summary(gamma, curves, landed), table, note, label)
+    return figure(theme.finish(chart), _catapult_summary(gamma, curves, landed), table, note, label)
 
 
 def _catapult_summary(gamma: float, curves: pd.DataFrame, landed: pd.DataFrame) -> str:
@@ -383,11 +383,11 @@ def model_single_index(
         _index_panel("η·t of the escape, over γ", x, escape("escape"), escape("escape")),
         _index_panel("loss that stays ÷ initial loss", x, *[parts.log_y((1e-9, 2))("floor")] * 2),
     ]
-    chart = parts.holding(theme.beside(*panels).add_params(_depth_menu(depths)), rows=rows)
+    chart = parts.hold_rows(theme.beside(*panels).add_params(_depth_menu(depths)), rows=rows)
     table = pd.DataFrame([_index_slopes(rows, L, p) for L in depths for p in POWERS])
     note = f"{parts.first_words(caption, 'A target that is a function of the input.')} {_INDEX_NOTE}"
     summary = _index_summary(rows[depths[0] == rows.L], table)
-    return figure(theme.finished(chart.resolve_scale(y="independent")), summary, table, note, label)
+    return figure(theme.finish(chart.resolve_scale(y="independent")), summary, table, note, label)
 
 
 def _index_panel(title: str, x: alt.X, points: alt.Y, line: alt.Y) -> Any:
@@ -485,7 +485,7 @@ def model_overlay(portraits: Sequence[xr.Dataset], *, caption: str | None = None
     fits = pd.DataFrame([overlay.where | overlay.fit.attrs for overlay in overlays])
     told = [f"{_network(portraits[0])}: {conditions(portraits[0])}", *map(_differs, portraits[1:])]
     numbers = fits.rename(columns={"height": "C", "bend": "γ₀", "rms": "rms residual, decades"})
-    note, chart = f"{words} {_OVERLAY_NOTE} {' '.join(told)}", theme.finished(_overlay_chart(overlays))
+    note, chart = f"{words} {_OVERLAY_NOTE} {' '.join(told)}", theme.finish(_overlay_chart(overlays))
     return figure(chart, _overlay_summary(fits), numbers, note, label)
 
 
@@ -536,7 +536,7 @@ def _overlay_chart(overlays: Sequence[_Overlay]) -> Any:
     here, x = parts.chart_named("rows").transform_filter(chosen), parts.gamma_x(rows.gamma)
     shape = _boundary_shapes(("η_max", "η_min"))
     chart = theme.beside(_straight_panel(rows, here, x, shape), _residual_panel(rows, here, x, shape))
-    return parts.holding(chart.add_params(*controls).resolve_scale(y="independent"), rows=rows)
+    return parts.hold_rows(chart.add_params(*controls).resolve_scale(y="independent"), rows=rows)
 
 
 def _straight_panel(rows: pd.DataFrame, here: alt.Chart, x: alt.X, shape: alt.Shape) -> Any:

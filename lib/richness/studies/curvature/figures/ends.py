@@ -63,7 +63,7 @@ def sharpness_exponents(
     panels = theme.beside(_plain_panel(points, fits), _straight_panel(points, results))
     chart = panels.add_params(parts.menu("chosen", names, "networks", start=start))
     shown, table = [one for one in fits if one.net == start], _table(fits)
-    return figure(theme.finished(chart), _summary(shown, start), table, f"{words} {_note(results)}", label)
+    return figure(theme.finish(chart), _summary(shown, start), table, f"{words} {_note(results)}", label)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

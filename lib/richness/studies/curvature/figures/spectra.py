@@ -59,7 +59,7 @@ def spectrum(
         f"{natural_words(runs)}; seed {seed}; the slider takes the nearest step measured. {conditions(runs)}"
     )
     table = _table(runs)
-    return figure(theme.finished(chart), _summary(table), table, note, label)
+    return figure(theme.finish(chart), _summary(table), table, note, label)
 
 
 @with_sources
@@ -85,7 +85,7 @@ def two_spectra(runs: xr.Dataset, label: str | None = None) -> Figure:
         f"of a rich run; first seed. {conditions(runs)}"
     )
     table = pd.concat(ends)[["gamma", "rank", "raw", "ratio"]].reset_index(drop=True)
-    return figure(theme.finished(theme.beside(*panels)), summary, table, note, label)
+    return figure(theme.finish(theme.beside(*panels)), summary, table, note, label)
 
 
 def _end_panel(end: pd.DataFrame, x: alt.X, y: alt.Y) -> Any:

@@ -73,7 +73,7 @@ def sharpness_along_training(
         f"{conditions(*results)}"
     )
     table = _time_table(rows, "ratio", "λ_max ÷ (2/lr_raw) ", net="networks", size="step", gamma="γ")
-    chart = theme.finished(parts.side_by_side(panels).add_params(chosen))
+    chart = theme.finish(parts.side_by_side(panels).add_params(chosen))
     return figure(chart, _sharpness_summary(rows), table, note, label)
 
 
@@ -141,7 +141,7 @@ def large_eigenvalues(*results: xr.Dataset, caption: str | None = None, label: s
         f"outputs. {conditions(*results)}"
     )
     table = _time_table(rows, "value", "", net="networks", gamma="γ")
-    return figure(theme.finished(parts.side_by_side(panels)), _count_summary(rows), table, note, label)
+    return figure(theme.finish(parts.side_by_side(panels)), _count_summary(rows), table, note, label)
 
 
 def _count_rows(runs: xr.Dataset) -> pd.DataFrame:

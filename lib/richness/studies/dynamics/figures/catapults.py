@@ -40,7 +40,7 @@ def catapult_band(runs: xr.Dataset, *, caption: str | None = None, label: str | 
     peak = _panel(rows, x, "peak", "peak loss ÷ initial", STABLE_BELOW)
     late = _panel(rows, x, "late", "late loss ÷ initial", CONVERGED_BELOW)
     table = _table(catapults)
-    chart = theme.finished(theme.beside(peak, late))
+    chart = theme.finish(theme.beside(peak, late))
     return figure(chart, _summary(table), table, f"{words} {_NOTE} {conditions(runs)}", label)
 
 

@@ -159,7 +159,7 @@ def _chart(rows: list[dict[str, Any]], controls: list[alt.Parameter]) -> Any:
     panels = [_panel(panel, rows, x) for panel in _PANELS]
     left, right = alt.vconcat(_headline(), *panels[:2], spacing=8), alt.vconcat(*panels[2:], spacing=8)
     chart = theme.beside(left, right).add_params(*controls).properties(datasets={"runs": rows})
-    return theme.finished(chart.resolve_scale(color="independent", x="independent", y="independent"))
+    return theme.finish(chart.resolve_scale(color="independent", x="independent", y="independent"))
 
 
 def _time_axis(rows: list[dict[str, Any]]) -> alt.X:
@@ -181,7 +181,7 @@ def _panel(panel: _Panel, rows: list[dict[str, Any]], x: alt.X) -> Any:
         others.encode(x=x, y=y(panel.field), color=colour, detail="run:N"),
         _rule(x),
         bold,
-        parts.clipped(parts.points(here, x, y(panel.field), size=46)),
+        parts.clip_marks(parts.points(here, x, y(panel.field), size=46)),
         parts.text_at(
             here, theme.PLANE, -5, f"{panel.field}:Q", ".3~g",
             align="right", baseline="bottom", fontWeight="bold", fontSize=12,

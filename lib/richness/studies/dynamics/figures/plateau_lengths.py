@@ -40,7 +40,7 @@ def plateaus(runs: Mapping[int, xr.Dataset], *, caption: str | None = None, labe
     right = _panel(tops, "gamma", "tau_", "γ, richness", "plateau in τ = ηt/γ", _model_lines(tops))
     told = parts.conditions_by_name({f"L = {depth}": result for depth, result in runs.items()})
     table = tops[list(_COLUMNS)].rename(columns=_COLUMNS).reset_index(drop=True)
-    return figure(theme.finished(theme.beside(left, right)), _summary(tops), table, f"{words} {_NOTE} {told}", label)
+    return figure(theme.finish(theme.beside(left, right)), _summary(tops), table, f"{words} {_NOTE} {told}", label)
 
 
 def _rows(runs: xr.Dataset, depth: int) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def collapse(
         return parts.say_nothing_drawn(str(why), next(iter(sources.values())), words, label)
     chart = _chart(sources, known, exponent)
     note = f"{words} {_note(next(iter(known.values()))[0][1])} {parts.conditions_by_name(sources)}"
-    return figure(theme.finished(chart), _summary(known), _table(known), note, label)
+    return figure(theme.finish(chart), _summary(known), _table(known), note, label)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

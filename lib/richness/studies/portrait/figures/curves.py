@@ -53,7 +53,7 @@ def loss_curves(
         f"orange rich. "
         f"{conditions(runs)}"
     )
-    return figure(theme.finished(theme.beside(*panels)), _summary(rows), _table(rows), note, label)
+    return figure(theme.finish(theme.beside(*panels)), _summary(rows), _table(rows), note, label)
 
 
 def choose_seed(runs: xr.Dataset, seed: int | None) -> int:

@@ -74,7 +74,7 @@ def exponents_by_depth(
         f"{conditions(*results)}"
     )
     return figure(
-        theme.finished(theme.beside(*panels)), _exponent_summary(rich, names), _exponent_table(rows), note, label
+        theme.finish(theme.beside(*panels)), _exponent_summary(rich, names), _exponent_table(rows), note, label
     )
 
 
@@ -176,7 +176,7 @@ def closing_triangle(results: Sequence[xr.Dataset], *, caption: str | None = Non
     names = {"tip": "tip γ", "low": "lowest seed", "high": "highest seed", "last": "largest γ run"}
     names |= {"seeds": "seeds that saw it"}
     table = tips[["L", "T", *names]].rename(columns=names)
-    return figure(theme.finished(side_by_side(panels)), _closing_summary(tips), table, note, label)
+    return figure(theme.finish(side_by_side(panels)), _closing_summary(tips), table, note, label)
 
 
 def _band_rows(runs: xr.Dataset) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def explorer(
     chart = plane.with_rows(chart, view_param(view), clock)
     chart = chart.resolve_scale(color="independent", x="independent", y="independent")
     note = _note(caption or "Touch the plane. ", runs, chosen)
-    return figure(theme.finished(chart), _summary(shown, start, steps), _table(shown), note, label)
+    return figure(theme.finish(chart), _summary(shown, start, steps), _table(shown), note, label)
 
 
 def _plane_panel(plane: Plane, shown: pd.DataFrame, start: pd.Series) -> Any:

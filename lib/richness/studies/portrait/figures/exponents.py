@@ -87,7 +87,7 @@ def boundary_fits(
         f"{conditions(runs)}"
     )
     shown = [one for some in fits.values() for one in some]
-    return figure(theme.finished(side_by_side(panels)), _fit_summary(name, shown), _fit_table(shown), note, label)
+    return figure(theme.finish(side_by_side(panels)), _fit_summary(name, shown), _fit_table(shown), note, label)
 
 
 def _fits(runs: xr.Dataset, name: str, known: Sequence[Exponent] | None) -> dict[str, list[Exponent]]:
@@ -220,7 +220,7 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     )
     table = rows.pivot_table(index="gamma", columns="budget", values="eta")[names].rename_axis("γ").reset_index()
     table.columns = ["γ", *(f"η_min, {name}" for name in names)]
-    return figure(theme.finished(theme.beside(*panels)), summary, table, note, label)
+    return figure(theme.finish(theme.beside(*panels)), summary, table, note, label)
 
 
 def _scatter(rows: pd.DataFrame) -> float:
@@ -267,7 +267,7 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
         f"Both over natural η, {natural_words(runs)}. {_SPREAD} T = {last_step(runs)}. {conditions(runs)}"
     )
     table = pd.DataFrame({"γ": both.gamma, "η_max": both.eta_max, "η*": both.eta_star, "η* ÷ η_max": ratio})
-    return figure(theme.finished(chart, wide=theme.WIDE), summary, table, note, label)
+    return figure(theme.finish(chart, wide=theme.WIDE), summary, table, note, label)
 
 
 def _best_panel(rows: pd.DataFrame) -> Any:

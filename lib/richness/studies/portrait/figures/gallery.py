@@ -97,7 +97,7 @@ def gallery(
     )
     tables = [boundary_table(join_rows(rows.values()).assign(**setting(runs))) for rows, runs in measured]
     summary, shown = _summary(results), pd.concat(tables, ignore_index=True)
-    return figure(theme.finished(chart, wide=theme.WIDE), summary, shown, note, label)
+    return figure(theme.finish(chart, wide=theme.WIDE), summary, shown, note, label)
 
 
 def _find_choices(results: Sequence[xr.Dataset]) -> dict[str, list[Any]]:

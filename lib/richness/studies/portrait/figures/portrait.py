@@ -77,7 +77,7 @@ def portrait(
     marks = boundary_layers(plane, join_rows(rows.values()), theory_lines(rows, runs))
     chart = plane.with_rows(plane.draw(*cell_layers(plane), *marks), view_param(view))
     note = _legend(caption or "The phase portrait. ", runs)
-    finished = theme.finished(chart, wide=theme.WIDE)
+    finished = theme.finish(chart, wide=theme.WIDE)
     return figure(finished, _portrait_summary(table, rows), _portrait_table(rows, table), note, label)
 
 
@@ -175,7 +175,7 @@ def triangle(
         f"seed. Dashed: theory's slopes, 1 and 2/L, through the points. {conditions(runs)}"
     )
     table = both[["gamma", "eta_min", "eta_max"]].assign(width_decades=np.log10(both.eta_max / both.eta_min))
-    return figure(theme.finished(chart, wide=theme.WIDE), _triangle_summary(table, tip), table, note, label)
+    return figure(theme.finish(chart, wide=theme.WIDE), _triangle_summary(table, tip), table, note, label)
 
 
 def _meet(rows: Mapping[str, pd.DataFrame], L: int, seen: float) -> tuple[float, pd.DataFrame]:

@@ -52,7 +52,7 @@ def compare_scales(results: Sequence[xr.Dataset], *, caption: str | None = None,
         f"{title} {definitions(*dict.fromkeys(rows.boundary))} Over natural η, {natural_words(*results)}. {SPREAD} "
         f"{' '.join(conditions(runs) for runs in results)}"
     )
-    return figure(theme.finished(theme.beside(*panels)), _summary(table, list(scales)), table, note, label)
+    return figure(theme.finish(theme.beside(*panels)), _summary(table, list(scales)), table, note, label)
 
 
 def _rows(runs: xr.Dataset) -> pd.DataFrame:
