@@ -145,7 +145,7 @@ def tooltip(fields: Mapping[str, Any]) -> list[alt.Tooltip]:
     told = []
     for field, title in fields.items():
         words, form = (title, ".3~g") if isinstance(title, str) else title
-        shown = {"format": form} if form and ":" not in field else {}
+        shown: dict[str, Any] = {"format": form} if form and ":" not in field else {}
         told.append(alt.Tooltip(field if ":" in field else f"{field}:Q", title=words, **shown))
     return told
 
@@ -185,7 +185,7 @@ def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
 # -- panels ------------------------------------------------------------------------------------------------------------
 
 
-def panel(*layers: Any, title: Any, height: int = 220, width: int = theme.PLANE) -> alt.LayerChart:
+def panel(*layers: Any, title: Any, height: int = 220, width: int = theme.PLANE) -> Any:
     """Layers as one panel; what is None is left out."""
     drawn = [layer for layer in layers if layer is not None]
     return alt.layer(*drawn).properties(width=width, height=height, title=title)

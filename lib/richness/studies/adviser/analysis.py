@@ -389,7 +389,13 @@ def tabulate(
     """The advice on a grid: columns ``loss, optimizer, depth, steps, gamma, low, best, high``; no row where there is none."""
     rows = []
     for known, depth, budget, gamma in product(rules, depths, steps, gammas):
-        setting = {"loss": known.loss, "optimizer": known.optimizer, "depth": depth, "steps": budget, "gamma": gamma}
+        setting: dict[str, Any] = {
+            "loss": known.loss,
+            "optimizer": known.optimizer,
+            "depth": depth,
+            "steps": budget,
+            "gamma": gamma,
+        }
         advice = advise(**setting, batch_size=batch_size, known=known)
         rows.append(setting | {"low": advice.low, "best": advice.best, "high": advice.high})
     return pd.DataFrame(rows).dropna()
@@ -413,7 +419,7 @@ def judge(runs: xr.Dataset, known: Rule) -> pd.DataFrame:
     """
     made = results.recipe_of(runs)
     late, fine = _late(runs, made.steps)[0], mark_good(runs, made.steps)
-    setting = {"depth": made.depth, "loss": made.loss, "optimizer": made.optimizer, "width": made.width}
+    setting: dict[str, Any] = {"depth": made.depth, "loss": made.loss, "optimizer": made.optimizer, "width": made.width}
     setting |= {"batch_size": made.batch_size, "steps": made.steps, "outputs": made.source.outputs}
     rows = []
     for g, gamma in enumerate(runs.gamma.values):

@@ -88,7 +88,7 @@ def _panel(title: str, curves: Curves, limits: tuple[float, float]) -> Any:
     x, y = log_x(theme.span(frame.t), "step t + 1")("t"), log_y(limits, "training loss")("loss")
     scale = alt.Scale(domain=names, range=list(DASHES[: len(names)]))
     lines = chart_of(frame).mark_line(clip=True, color=theme.TEXT, strokeWidth=2)
-    cross = {"shape": "cross", "angle": 45, "size": 110, "color": theme.STABILITY, "filled": True}
+    cross: dict[str, Any] = {"shape": "cross", "angle": 45, "size": 110, "color": theme.STABILITY, "filled": True}
     return panel(
         lines.encode(x=x, y=y, strokeDash=alt.StrokeDash("run:N", sort=names, scale=scale, title=None)),
         chart_of(pd.DataFrame(ends)).mark_point(**cross).encode(x=x, y=y) if ends else None,

@@ -87,7 +87,7 @@ def _scatter_chart(last: xr.Dataset, one: int, other: int, r2: np.ndarray) -> An
         _outputs(first, others, place).encode(x=x("x"), y=y("f_other"), color=theme.gamma_colour()),
         _r2_text(r2, place),
     ).properties(width=theme.PLANE, height=theme.PLANE)
-    return chart.add_params(parts.slider("log_other", (logs[0], logs[-1]), step, "log10 γ of the other", logs[0]))
+    return chart.add_params(parts.slider("log_other", logs[0], logs[-1], step, "log10 γ of the other", logs[0]))
 
 
 def _output_scale(outputs: np.ndarray) -> alt.Scale:
@@ -139,7 +139,7 @@ def likeness_map(runs: xr.Dataset, *, caption: str | None = None, label: str | N
     controls = [
         _measure_choice(list(dict.fromkeys(rows.what))),
         parts.radio("kin", ["other", "same"], "seeds", ["different", "the same"]),
-        parts.slider("when", (float(rows.log_time.min()), end), 0.01, "log10 t of the richest", end),
+        parts.slider("when", float(rows.log_time.min()), end, 0.01, "log10 t of the richest", end),
     ]
     chart = theme.finished(theme.beside(*panels).add_params(*controls))
     note = (
@@ -354,7 +354,7 @@ def weight_spectra(runs: xr.Dataset, *, caption: str | None = None, label: str |
     panels = [_spectrum_panel(rows, int(layer), last, y) for layer in networks.layer.values]
     logs = np.unique(rows.log_gamma)
     step, start = round(float(np.median(np.diff(logs))), 2), float(logs[np.abs(logs - 1).argmin()])
-    chart = theme.beside(*panels).add_params(parts.slider("chosen", (logs[0], logs[-1]), step, "log10 γ", start))
+    chart = theme.beside(*panels).add_params(parts.slider("chosen", logs[0], logs[-1], step, "log10 γ", start))
     above = analysis.measure_outliers(networks).above.mean(("seed", "layer"))
     said = ", ".join(f"{float(n):.1f} at γ = {theme.power_of_ten(float(n.gamma))}" for n in above[::2])
     summary = f"Singular values above the largest at step 0, mean over layers and seeds: {said}."

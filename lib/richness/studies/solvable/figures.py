@@ -92,7 +92,7 @@ def _boundary_controls(depths: Sequence[int]) -> list[alt.Parameter]:
     return [
         _depth_menu(depths),
         parts.menu("rule", list(RULES), "rule", list(RULES.values())),
-        parts.slider("log_T", (1, 6), 0.25, "log10 T, steps ", 3),
+        parts.slider("log_T", 1, 6, 0.25, "log10 T, steps", 3),
         view_param("straightened"),
     ]
 
