@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
     from richness.runs.probes import register_probe
-    from richness.runs.recipes import obtain, recipe
+    from richness.runs.recipes import load_or_run, recipe
     from richness.runs.results import load, read, save
     from richness.runs.search import search
     from richness.runs.sweep import sweep
@@ -41,7 +41,7 @@ _HOME = {
     "search": "richness.runs.search",
     "train": "richness.runs.training",
     "live": "richness.runs.live",
-    "obtain": "richness.runs.recipes",
+    "load_or_run": "richness.runs.recipes",
     "load": "richness.runs.results",
     "read": "richness.runs.results",
     "save": "richness.runs.results",
@@ -76,8 +76,8 @@ __all__ = [
     "ledger",
     "live",
     "load",
+    "load_or_run",
     "maximal_update_",
-    "obtain",
     "read",
     "recipe",
     "register_activation",

@@ -99,7 +99,7 @@ def test_the_scrubber_has_a_list_a_rule_and_a_clock(specs: dict[str, Any]) -> No
     assert set(controls) == {"run", "now", "clock"}
     names = controls["run"]["bind"]["labels"]
     assert len(names) == 4 and names[0].startswith("one, γ = 100") and names[-1].startswith("two, γ = 1000")
-    assert controls["now"]["bind"]["name"] == "log10 step" and controls["now"]["bind"]["max"] == round(
+    assert controls["now"]["bind"]["name"].strip() == "log10 step" and controls["now"]["bind"]["max"] == round(
         np.log10(2000), 2
     )
     assert len(spec["datasets"]["runs"]) == 4 and all(len(row["s"]) <= 40 for row in spec["datasets"]["runs"])

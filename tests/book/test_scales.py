@@ -109,6 +109,6 @@ def test_the_hash_is_of_the_numbers_alone(both):
 def test_the_command_of_a_changed_recipe_is_spelled_out(both, monkeypatch, tmp_path):
     monkeypatch.setattr(places, "runs_folder", lambda: tmp_path / "runs")
     assert command(both[0]) == f"richness precompute {NAME} --scale laptop"
-    changed = richness.obtain("laboratory_mlp3_mse", "smoke", depth=4, warmup=3)
+    changed = richness.load_or_run("laboratory_mlp3_mse", "smoke", depth=4, warmup=3)
     assert command(changed).startswith("richness sweep") and "--depth 4" in command(changed)
     assert "--warmup 3" in command(changed)

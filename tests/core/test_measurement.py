@@ -68,10 +68,10 @@ def test_seeds_are_joined_and_each_is_told(coin):
 
 
 def test_it_is_obtained_stored_and_moved_by_the_seed(coin, monkeypatch):
-    computed = richness.obtain("coin", "laptop")
+    computed = richness.load_or_run("coin", "laptop")
     monkeypatch.setattr(jobs, "_time_seed", None)  # nothing is computed twice
     assert len(list((coin / "runs" / "laptop").iterdir())) == 1
-    xr.testing.assert_identical(richness.obtain("coin", "laptop"), computed)
+    xr.testing.assert_identical(richness.load_or_run("coin", "laptop"), computed)
     monkeypatch.undo()
     assert "precompute coin" in repr(Provenance(computed))
     with pytest.raises(results.ResultError, match="not a sweep"):
@@ -79,7 +79,7 @@ def test_it_is_obtained_stored_and_moved_by_the_seed(coin, monkeypatch):
 
 
 def test_smoke_is_computed_each_time_and_the_seed_moves(coin):
-    moved = richness.obtain("coin", "smoke", seed=7)
+    moved = richness.load_or_run("coin", "smoke", seed=7)
     assert "richness precompute coin --scale smoke" in repr(Provenance(moved))
     assert moved.seed.values.tolist() == [7, 8, 9] and moved.sizes["toss"] == 5 and not list(coin.rglob("*.nc"))
 

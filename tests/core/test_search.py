@@ -20,7 +20,7 @@ from richness.analysis import boundaries
 from richness.data import streams, task
 from richness.networks.parameterization import natural_eta
 from richness.runs import bracketing, shards
-from richness.runs import search as room
+from richness.runs import search as search_module
 from richness.runs.outcomes import APPROACHES
 from richness.runs.results import ResultError
 from richness.runs.training import History
@@ -268,8 +268,8 @@ def test_a_search_is_a_function_of_its_recipe(plant):
     assert equal(here, search(plane()))
     with ThreadPoolExecutor(3) as executor:
         assert equal(here, search(plane(), executor=executor))
-    assert here.recipe_hash == room.identity(plane()) != room.identity(plane(), per_decade=13)
-    assert room.identity(plane(), "eta_max") != room.identity(plane()) != plane().hash
+    assert here.recipe_hash == search_module.identity(plane()) != search_module.identity(plane(), per_decade=13)
+    assert search_module.identity(plane(), "eta_max") != search_module.identity(plane()) != plane().hash
 
 
 def test_a_stopped_search_goes_on_from_its_store(plant, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_a_large_result_is_thinned_to_its_limit(runs):
 
 def test_packed_boundaries_are_the_medians_over_seeds(runs):
     single = runs.assign(peak_loss=runs.loss.max("step"))
-    packed = pack.boundaries(single)
+    packed = pack.pack_boundaries(single)
     expected = np.log10(found.eta_max(single)).median("seed")
     got = np.array([np.nan if v is None else v for v in packed["eta_max"]])
     np.testing.assert_allclose(np.log10(got), expected, atol=2e-3)

@@ -196,7 +196,7 @@ def scale_of(runs: xr.Dataset) -> str:
     return str(runs.attrs.get("scale", ""))
 
 
-def obtain_holding(load: Load, name: str, variables: Iterable[str]) -> xr.Dataset | str:
+def load_holding(load: Load, name: str, variables: Iterable[str]) -> xr.Dataset | str:
     """A recipe's result that holds these variables, or the reason why there is none."""
     runs = load_or_reason(load, name)
     lacking = [] if isinstance(runs, str) else [variable for variable in variables if variable not in runs]
@@ -218,7 +218,7 @@ def result_rows(
         recipes: whose results these are. measure: the results, in that order → the rows.
         variables: what each of the results must hold.
     """
-    got = [obtain_holding(load, name, tuple(variables)) for name in recipes]
+    got = [load_holding(load, name, tuple(variables)) for name in recipes]
     for reason in got:
         if isinstance(reason, str):
             return [claim.row(reason=reason) for claim in claims]

@@ -122,7 +122,7 @@ def stored_runs() -> dict[str, str]:
 def stored_boundaries() -> dict[str, Any]:
     """{network's key: its measured boundaries} of the portraits that lie in precomputed/."""
     portraits = [_load(f"portrait_mlp{depth}_{loss}") for depth in DEPTHS for loss in LOSSES]
-    return {pack.network_key(recipe_of(runs)): pack.boundaries(runs) for runs in portraits if runs is not None}
+    return {pack.network_key(recipe_of(runs)): pack.pack_boundaries(runs) for runs in portraits if runs is not None}
 
 
 def _load(name: str) -> xr.Dataset | None:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.analysis import boundaries as found
-from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW
+from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW, eta_crit, eta_max, eta_min
 from richness.runs.experiment import Experiment
 from richness.runs.results import STATUS, recipe_of
 
@@ -24,7 +23,7 @@ def network_key(made: Experiment) -> str:
     return f"mlp{made.depth}_{made.loss}_{made.task}"
 
 
-def boundaries(runs: xr.Dataset) -> dict[str, Any]:
+def pack_boundaries(runs: xr.Dataset) -> dict[str, Any]:
     """The measured η_max, η_crit and η_min (at the last budget) of a portrait, one η a γ: the median over seeds.
 
     Returns:
@@ -32,7 +31,7 @@ def boundaries(runs: xr.Dataset) -> dict[str, Any]:
         ``eta_min``; None where no seed saw the boundary.
     """
     made = recipe_of(runs)
-    measured = {"eta_max": found.eta_max(runs), "eta_crit": found.eta_crit(runs), "eta_min": found.eta_min(runs)}
+    measured = {"eta_max": eta_max(runs), "eta_crit": eta_crit(runs), "eta_min": eta_min(runs)}
     measured["eta_min"] = measured["eta_min"].isel(budget=-1)
     seeds = runs.sizes["seed"]
     return {

@@ -61,7 +61,7 @@ def recipe(name: str, scale: str) -> Experiment | Measurement:
     return all_recipes()[name](scale)
 
 
-def obtain(
+def load_or_run(
     name: str,
     scale: str = "laptop",
     seed: int = 0,

@@ -23,7 +23,7 @@ import xarray as xr
 
 from richness.analysis import boundaries, theory
 from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
-from richness.analysis.ledger import Claim, Load, mean_columns, obtain_holding, result_rows, scale_of, verdict
+from richness.analysis.ledger import Claim, Load, load_holding, mean_columns, result_rows, scale_of, verdict
 from richness.analysis.stats import mean_over_seeds
 from richness.data import TASKS
 from richness.networks.parameterization import natural_eta
@@ -298,7 +298,7 @@ def rows(load: Load) -> list[dict[str, Any]]:
                 once, [source.recipe], [source.claim], partial(_exponent_rows, source), ["sharpness"]
             )
         ),
-        *_outlier_rows({task: obtain_holding(once, spectra_name(task), ["top_eigenvalues"]) for task in _TASKS}),
+        *_outlier_rows({task: load_holding(once, spectra_name(task), ["top_eigenvalues"]) for task in _TASKS}),
     ]
 
 

@@ -142,7 +142,7 @@ _STEP_NOTE = (
     "parabola along the whole step ends higher than it began. One run, seed 0; quadratic widths, |·|, cross-entropy."
 )
 #: Order of the polynomial → its dashes, and its terms on top of the order below.
-_ORDERS = {
+_ORDERS: dict[str, tuple[list[float], str]] = {
     "first": ([1.5, 3], "1 + datum.c1 * datum.t"),
     "second": ([4, 3], "datum.first + datum.c2 * pow(datum.t, 2)"),
     "third": ([9, 3], "datum.second + datum.c3 * pow(datum.t, 3)"),

@@ -22,31 +22,31 @@ def tiny(monkeypatch, tmp_path, small):
 
 
 def test_what_is_stored_is_loaded_and_what_is_not_is_computed(tiny, monkeypatch):
-    computed = richness.obtain("tiny", "laptop")
+    computed = richness.load_or_run("tiny", "laptop")
     (kept,) = (tiny / "runs" / "laptop").iterdir()
     monkeypatch.setattr(jobs, "sweep", None)  # nothing is computed twice
-    xr.testing.assert_identical(richness.obtain("tiny", "laptop"), computed)
+    xr.testing.assert_identical(richness.load_or_run("tiny", "laptop"), computed)
     stored = places.precomputed_path("tiny", "laptop")
     stored.parent.mkdir(parents=True)
     kept.replace(stored)
-    xr.testing.assert_identical(richness.obtain("tiny", "laptop"), computed)
+    xr.testing.assert_identical(richness.load_or_run("tiny", "laptop"), computed)
     assert computed.attrs["recipe_name"] == "tiny" and computed.attrs["scale"] == "laptop"
 
 
 def test_a_stored_result_of_another_recipe_is_not_taken(tiny, small):
     results.save(richness.sweep(small(steps=7)), places.precomputed_path("tiny", "laptop"))
-    assert richness.obtain("tiny", "laptop").step.values[-1] == 6
+    assert richness.load_or_run("tiny", "laptop").step.values[-1] == 6
 
 
 def test_smoke_writes_nothing(tiny):
-    richness.obtain("tiny", "smoke")
+    richness.load_or_run("tiny", "smoke")
     assert list(tiny.rglob("*.nc")) == []
 
 
 def test_the_seed_moves_every_seed_of_the_recipe(tiny):
-    moved = richness.obtain("tiny", "smoke", seed=7)
+    moved = richness.load_or_run("tiny", "smoke", seed=7)
     assert moved.seed.values.tolist() == [7, 8]
-    plain = richness.obtain("tiny", "smoke")
+    plain = richness.load_or_run("tiny", "smoke")
     assert not np.array_equal(moved.loss.values, plain.loss.values)
 
 
@@ -55,11 +55,11 @@ def test_the_seed_moves_every_seed_of_the_recipe(tiny):
 )
 def test_unknown_names_are_sentences(tiny, name, scale, words):
     with pytest.raises(ValueError, match=words):
-        richness.obtain(name, scale)
+        richness.load_or_run(name, scale)
 
 
 def test_the_commands_make_the_same_recipe_again(tiny, monkeypatch, small, tmp_path):
-    runs = richness.obtain("tiny", "laptop")
+    runs = richness.load_or_run("tiny", "laptop")
     assert command(runs) == "richness precompute tiny --scale laptop"
     from richness.cli import main
 
@@ -72,7 +72,7 @@ def test_the_commands_make_the_same_recipe_again(tiny, monkeypatch, small, tmp_p
 
 
 def test_provenance_tells_recipe_commit_and_command(tiny):
-    page = Provenance(richness.obtain("tiny", "laptop"))._repr_html_()
+    page = Provenance(richness.load_or_run("tiny", "laptop"))._repr_html_()
     for word in ("recipe&#x27;s hash", "commit", "torch", "richness precompute tiny", "<details"):
         assert word in page
 

@@ -1,4 +1,4 @@
-"""``richness ledger`` and ``richness advise``: what was found, and what follows from it."""
+"""``richness ledger`` and ``richness advise``: the verdicts, and what follows from them."""
 
 from __future__ import annotations
 
