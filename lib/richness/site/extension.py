@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
+from richness.registry import study_modules
 from richness.site import docstrings, engine, executing, formulas, icons, pages, styles
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_package
 
@@ -32,6 +33,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("richness_katex", inline_renderers=renderers[0], block_renderers=renderers[1])
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _add_assets)
+    app.connect("builder-inited", _import_studies)
     app.connect("env-before-read-docs", executing.execute_chapters)
     app.connect("autodoc-process-docstring", docstrings.escape_docstring, priority=100)
     app.connect("missing-reference", docstrings.resolve_public_name)
@@ -109,6 +111,12 @@ def _hide_placeholder(config: Config) -> None:
 
 
 # Light pages -------------------------------------------------------------------------------------------------------
+
+
+def _import_studies(app: Sphinx) -> None:
+    """Import all studies before autodoc does: it would with ``TYPE_CHECKING`` true, where pydantic leaves classes unfinished."""
+    for module in ("recipes", "analysis", "figures"):
+        study_modules(module)
 
 
 def _add_assets(app: Sphinx) -> None:

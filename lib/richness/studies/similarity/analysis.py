@@ -32,6 +32,7 @@ __all__ = [
     "SETTINGS",
     "TOLERANCE",
     "Comparison",
+    "PairMean",
     "compare_clocks",
     "compare_groups",
     "compare_pairs",
