@@ -114,7 +114,7 @@ def _hide_placeholder(config: Config) -> None:
 
 
 def _import_studies(app: Sphinx) -> None:
-    """Import all studies before autodoc does: it would with ``TYPE_CHECKING`` true, where pydantic leaves classes unfinished."""
+    """Import all studies before autodoc does with ``TYPE_CHECKING`` true, where pydantic leaves classes unfinished."""
     for module in ("recipes", "analysis", "figures"):
         study_modules(module)
 
