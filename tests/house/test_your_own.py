@@ -1,4 +1,4 @@
-"""The page on a reader's own network, task and probe: each of its examples is run as it is printed."""
+"""The page on a reader's own network, task, optimiser, loss and probe: each of its examples is run as it is printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from richness.runs.probes import PROBES
 
 PAGE = Path(__file__).parents[2] / "chapters" / "your-own.md"
 EXAMPLES = dict(
-    zip(("network", "task", "probe"), re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S), strict=True)
+    zip(("network", "task", "optimizer", "probe"), re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S), strict=True)
 )
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
