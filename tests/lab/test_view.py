@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from richness import cli
-from richness.analysis import boundaries as found
+from richness.analysis import boundaries
 from richness.cli import train
 from richness.lab import html, pack
 from richness.networks.parameterization import natural_eta
@@ -114,7 +114,7 @@ def test_a_large_result_is_thinned_to_its_limit(runs):
 def test_packed_boundaries_are_the_medians_over_seeds(runs):
     single = runs.assign(peak_loss=runs.loss.max("step"))
     packed = pack.pack_boundaries(single)
-    expected = np.log10(found.eta_max(single)).median("seed")
+    expected = np.log10(boundaries.eta_max(single)).median("seed")
     got = np.array([np.nan if v is None else v for v in packed["eta_max"]])
     np.testing.assert_allclose(np.log10(got), expected, atol=2e-3)
     assert (packed["depth"], packed["width"], packed["steps"], len(packed["gamma"])) == (3, 64, 1000, 9)
