@@ -12,7 +12,11 @@ from richness.runs.probes import PROBES
 
 PAGE = Path(__file__).parents[2] / "chapters" / "your-own.md"
 EXAMPLES = dict(
-    zip(("network", "task", "optimizer", "probe"), re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S), strict=True)
+    zip(
+        ("network", "task", "optimizer", "probe"),
+        re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S),
+        strict=True,
+    )
 )
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
