@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import conditions, last_step, natural_words, recipe
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import chart_of, log_y, panel, radio, records, stability_rule
 from richness.plots.plane import CELLS, Plane, cell_layers, place_on_view, view_param
 from richness.runs.results import STATUS
 from richness.studies.portrait.figures.curves import choose_seed
@@ -61,7 +60,7 @@ def explorer(
     if lam_steps.size:
         panels.append(_sharpness_panel(lam_steps, ranges))
     chart = theme.beside(_plane_panel(plane, shown, start), alt.vconcat(*panels, spacing=10))
-    clock = radio("clock", ["t", "tau"], "clock", ["steps t", "τ = ηt/γ"])
+    clock = parts.radio("clock", ["t", "tau"], "clock", ["steps t", "τ = ηt/γ"])
     chart = plane.with_rows(chart, view_param(view), clock)
     chart = chart.resolve_scale(color="independent", x="independent", y="independent")
     note = _note(caption or "Touch the plane. ", runs, chosen)
@@ -108,7 +107,7 @@ def _curve(values: np.ndarray) -> list[float | None]:
 def _plain_rows(shown: pd.DataFrame) -> list[dict[str, Any]]:
     """JSON rows; the places in log10, which the controls hold, to four decimals."""
     drawn = shown.drop(columns=["place"])
-    rows = records(drawn)
+    rows = parts.records(drawn)
     for row, log_gamma, log_eta in zip(rows, drawn.log_gamma, drawn.log_eta, strict=True):
         row["log_gamma"], row["log_eta"] = round(float(log_gamma), 4), round(float(log_eta), 4)
     return rows
@@ -243,11 +242,11 @@ def _readout() -> Any:
 
 
 def _loss_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
-    y = log_y(ranges.loss, every=1)
+    y = parts.log_y(ranges.loss, every=1)
     line = _flattened("loss", steps).mark_line(clip=True, strokeWidth=2.2)
     level = alt.YDatum(theme.significant(ranges.initial), type="quantitative")
-    return panel(
-        chart_of([{}]).mark_rule(opacity=0.45, strokeDash=[1, 3]).encode(y=level),
+    return parts.panel(
+        parts.chart_of([{}]).mark_rule(opacity=0.45, strokeDash=[1, 3]).encode(y=level),
         line.encode(x=ranges.x, y=y("loss"), color=theme.gamma_colour(), order="t:Q"),
         title="training loss (dotted: at step 0)",
         height=150,
@@ -255,13 +254,13 @@ def _loss_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
 
 
 def _sharpness_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
-    y, nothing = log_y(ranges.ratio, every=1), chart_of([{}])
+    y, nothing = parts.log_y(ranges.ratio, every=1), parts.chart_of([{}])
     curve = _flattened("lam", steps).transform_calculate(ratio=f"datum.lam * {ranges.width} * datum.eta / 2")
     line = curve.mark_line(clip=True, strokeWidth=2.2, point={"size": 22})
     name = nothing.mark_text(text="red: stability line", color=theme.TEXT, align="right", baseline="bottom")
     axis = alt.value(alt.ExprRef(f"{_TAU} ? 'τ = ηt/γ' : 'steps t'"))
-    return panel(
-        stability_rule(1, y),
+    return parts.panel(
+        parts.stability_rule(1, y),
         name.encode(x=alt.value(theme.PLANE), y=alt.value(-6)),
         line.encode(x=ranges.x, y=y("ratio"), color=theme.gamma_colour(), order="t:Q"),
         nothing.mark_text(align="right", baseline="top").encode(x=alt.value(theme.PLANE), y=alt.value(130), text=axis),
