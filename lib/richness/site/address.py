@@ -16,18 +16,6 @@ import yaml
 
 from richness.site.places import SiteError, repository
 
-__all__ = [
-    "CELL_TAGS",
-    "PLACEHOLDER",
-    "BadAddress",
-    "address_of",
-    "chapters",
-    "colab_cell",
-    "differences",
-    "expected_minutes",
-    "set_address",
-]
-
 PLACEHOLDER = "https://github.com/OWNER/"
 CELL_TAGS = ["colab", "remove-cell"]
 _CELL_MARK = "# On Google Colab only"

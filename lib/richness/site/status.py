@@ -16,8 +16,6 @@ from typing import Any
 from richness.runs.places import SCALES, precomputed_folder
 from richness.runs.results import write_whole
 
-__all__ = ["Status", "read", "record", "status"]
-
 COLAB = "Colab's image"  # as the log's lines name it
 KEPT = ("chapter", "date", "seconds", "scale", "machine", "device", "commit", "set")
 

@@ -30,27 +30,6 @@ from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_fields
 from richness.studies.curvature.recipes import SHARES, final_sharpness_name, spectra_name
 
-__all__ = [
-    "CLAIMS",
-    "GAP",
-    "LARGE",
-    "READINGS",
-    "SOURCES",
-    "TAU",
-    "SharpnessFit",
-    "count_above",
-    "count_large",
-    "count_outputs",
-    "find_widest_gap",
-    "fit_exponents",
-    "read_sharpness",
-    "rows",
-    "select_gamma",
-    "sides_of",
-    "stability_ratio",
-    "step_share",
-]
-
 CHAPTER = "05-curvature"
 
 #: An eigenvalue is *large* above this share of λ_max.

@@ -27,23 +27,6 @@ from richness.analysis.ledger import WITHIN, Claim, Load, mean_columns, result_r
 from richness.analysis.stats import Mean, mean_over_seeds, percentile_interval, resample_counts
 from richness.runs.results import STATUS, recipe_fields
 
-__all__ = [
-    "CLAIMS",
-    "Collapse",
-    "alignment_rise",
-    "find_catapults",
-    "find_steps",
-    "fit_collapse",
-    "fit_eta_exponent",
-    "largest_eta",
-    "log_growth",
-    "measure_edge",
-    "plateau_length",
-    "rows",
-    "smooth_loss",
-    "stability_ratio",
-]
-
 CHAPTER = "04-dynamics"
 
 SMOOTHED = 5  # neighbouring records of the loss, log-spaced, whose geometric mean is taken

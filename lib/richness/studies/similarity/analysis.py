@@ -24,25 +24,6 @@ from richness.analysis.stats import percentile_interval
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_of
 
-__all__ = [
-    "CLAIMS",
-    "COLLAPSING",
-    "LAZY",
-    "RICH",
-    "SETTINGS",
-    "TOLERANCE",
-    "Comparison",
-    "PairMean",
-    "compare_clocks",
-    "compare_groups",
-    "compare_pairs",
-    "match_clocks",
-    "mean_over_pairs",
-    "measure_outliers",
-    "pick_networks",
-    "rows",
-]
-
 #: The groups of γ, both ends included.
 LAZY, RICH = (0.0, 0.1), (10.0, np.inf)
 #: Those whose curves fall together in τ at L = 3.

@@ -28,8 +28,6 @@ from richness.analysis.ledger import WITHIN, Claim, Load, result_rows, round_for
 from richness.analysis.theory import catapult, sign_steps, single_index
 from richness.runs import results
 
-__all__ = ["CLAIMS", "LINEAR", "RATIO_WITHIN", "fit_linear_exponents", "ratio_rows", "rows"]
-
 #: C17 holds at a γ if simulation divided by closed form is this close to 1.
 RATIO_WITHIN = 0.02
 

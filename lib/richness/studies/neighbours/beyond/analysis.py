@@ -20,21 +20,6 @@ from richness.analysis.ledger import Claim, Load, load_or_reason
 from richness.measure.features import RANKS
 from richness.studies.neighbours.beyond.recipes import RELU
 
-__all__ = [
-    "ABSOLUTE",
-    "CLAIMS",
-    "NETWORKS",
-    "correlate_rank",
-    "find_lasting_eta",
-    "find_learning_eta",
-    "fit_sharpness_slope",
-    "has_exploded",
-    "has_learned",
-    "locate_best_eta",
-    "rows",
-    "select_network",
-]
-
 EDGE, ALONG = "beyond_the_edge", "along_a_step"
 CHAPTER = "12-beyond-the-edge"
 EXPLODED = 1e4  # a minibatch loss so many times the first counts as an explosion

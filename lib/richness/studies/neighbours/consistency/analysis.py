@@ -36,25 +36,6 @@ from richness.studies.neighbours.consistency.recipes import (
     scaling_name,
 )
 
-__all__ = [
-    "CLAIMS",
-    "MATRICES",
-    "TOLERANCE",
-    "compare_with_ntk",
-    "find_best_etas",
-    "fit_growth",
-    "fit_transfer",
-    "join_sizes",
-    "load_architectures",
-    "load_depths",
-    "load_plane",
-    "load_spectra",
-    "load_widths",
-    "measure_distance",
-    "measure_widening",
-    "rows",
-]
-
 CHAPTER = "11-super-consistency"
 
 #: By how much a distance of logarithms may grow and still count as not growing: the ledger's tolerance for exponents.
