@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.analysis.ledger import Claim, round_for_row, verdict
+from richness.analysis.ledger import Claim, mean_columns, round_for_row, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds
 
 NOTHING = "fewer than two seeds, or no finite number"
@@ -59,7 +59,7 @@ def case_rows(
     """
     if isinstance(runs, str):
         return [claim.row(reason=runs)]
-    scale = str(runs.attrs.get("scale", ""))
+    scale = scale_of(runs)
     try:
         settings = list(measure(runs))
     except ValueError as why:
@@ -74,10 +74,9 @@ def case_rows(
 def _numbers(found: Mean, untested: str) -> dict[str, Any]:
     if found.seeds < 2:
         return {"reason": NOTHING}
-    known = {"measured": round_for_row(found.value), "seeds": found.seeds}
     if untested:
-        return known | {"reason": untested}
-    return known | {"interval": [round_for_row(end) for end in found.interval], "reason": ""}
+        return {"measured": round_for_row(found.value), "seeds": found.seeds, "reason": untested}
+    return mean_columns(found, NOTHING)
 
 
 def judge_seeds(words: str, values: Iterable[float], criterion: Callable[[Mean], bool]) -> Setting:

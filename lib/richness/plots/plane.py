@@ -31,6 +31,7 @@ from richness.plots.parts import (
     shapes,
     theory_line,
     tooltip,
+    y_on,
 )
 
 HEIGHT = 300
@@ -198,7 +199,7 @@ def view_y(raw: tuple[float, float], straight: tuple[float, float], zoom: tuple[
     domain = [alt.ExprRef(f"{STRAIGHTENED} ? {s} : {theme.significant(r)}") for s, r in ends]
     scale = alt.Scale(type="log", domain=domain, nice=False)
     axis = theme.log_axis(None, min(straight[0], raw[0]), max(straight[1], raw[1]), every=1)
-    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
+    return y_on(scale, axis)
 
 
 def place_on_view(chart: Any, *fields: str) -> Any:

@@ -113,10 +113,7 @@ def _advice_controls(rows: pd.DataFrame) -> list[alt.Parameter]:
         start = next((value for value in (3, 1000) if value in options), options[0])
         menus.append(parts.menu(f"picked_{name}", options, title, start=start))
     low, high = float(rows.log_gamma.min()), float(rows.log_gamma.max())
-    return [
-        *menus,
-        alt.param(name="at", value=1.0, bind=alt.binding_range(min=low, max=high, step=0.5, name="log10 γ ")),
-    ]
+    return [*menus, parts.slider("at", low, high, 0.5, "log10 γ", 1.0)]
 
 
 def _advice_summary(table: pd.DataFrame) -> str:

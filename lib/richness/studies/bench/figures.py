@@ -110,11 +110,7 @@ def _ratios(rows: Sequence[Mapping[str, Any]], title: str, log: bool) -> Any:
     frame = pd.DataFrame([_mark(row) for row in rows])
     low, high = theme.span([*frame["low"], *frame["high"], *frame["target"].dropna()], 1.3)
     scale = theme.log_scale(min(low, 0.8), high) if log else alt.Scale(domain=[0, max(1.0, high)], nice=False)
-    axis = alt.Axis(title=title, format="~g", tickCount=5)
-
-    def across(field: str) -> alt.X:
-        return alt.X(f"{field}:Q", scale=scale, axis=axis)
-
+    across = parts.x_on(scale, alt.Axis(title=title, format="~g", tickCount=5))
     ink: dict[str, Any] = {"color": theme.MEASURED, "yOffset": 8}
     base = alt.Chart(frame).encode(y=alt.Y("label:N", sort=None, axis=None, scale=alt.Scale(paddingInner=0.1)))
     aim = base.mark_tick(color=theme.TEXT, strokeDash=[3, 2], thickness=1.5, size=16, yOffset=8)

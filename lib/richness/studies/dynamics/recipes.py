@@ -6,6 +6,7 @@ Runs to be looked at one by one carry every probe at many steps (`CLOSELY`); gri
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from richness.networks.parameterization import natural_eta
@@ -118,20 +119,16 @@ def collapse(scale: str, depth: int, task: str = "digits8") -> Experiment:
     )  # fmt: skip
 
 
-def _recipe(make: Callable[..., Experiment], **fields: Any) -> Callable[[str], Experiment]:
-    return lambda scale: make(scale, **fields)
-
-
 RECIPES: dict[str, Callable[[str], Experiment]] = {
     "catapult_mlp3_mse": catapult_mlp3_mse,
     "catapult_runs_mlp3_mse": catapult_runs_mlp3_mse,
-    **{f"silent_alignment_mlp{depth}": _recipe(silent_alignment, depth=depth) for depth in ALIGNMENT_RATES},
+    **{f"silent_alignment_mlp{depth}": partial(silent_alignment, depth=depth) for depth in ALIGNMENT_RATES},
     "steps_teacher_mlp3": steps_teacher_mlp3,
     "steps_staircase_mlp3": steps_staircase_mlp3,
     "edge_of_stability_mlp3": edge_of_stability_mlp3,
     "edge_of_stability_mlp3_large_batch": edge_of_stability_mlp3_large_batch,
     "edge_of_stability_mlp3_staircase": edge_of_stability_mlp3_staircase,
-    "collapse_mlp3": _recipe(collapse, depth=3),
-    "collapse_mlp2": _recipe(collapse, depth=2),
-    "collapse_mlp3_teacher": _recipe(collapse, depth=3, task="teacher"),
+    "collapse_mlp3": partial(collapse, depth=3),
+    "collapse_mlp2": partial(collapse, depth=2),
+    "collapse_mlp3_teacher": partial(collapse, depth=3, task="teacher"),
 }

@@ -199,13 +199,9 @@ def _lost_panel(lost: pd.DataFrame, x: alt.X) -> Any:
     known = lost[np.isfinite(lost.low)]
     ends = [min(0.0, lost.lost.min(), known.low.min()), max(0.0, lost.lost.max(), known.high.max())]
     scale = alt.Scale(domain=[theme.significant(end, 3) for end in ends], nice=True, clamp=True)
-    axis = alt.Axis(title=None, format="+.2~f", tickCount=6)
+    y = parts.y_on(scale, alt.Axis(title=None, format="+.2~f", tickCount=6))
     data, colour = parts.only_chosen(parts.chart_of(lost), "setting"), theme.gamma_colour()
     told = parts.tooltip({"held:N": "held at", "T": ("T", ""), "lost": ("accuracy less the best γ's", "+.4f")})
-
-    def y(field: str) -> alt.Y:
-        return alt.Y(f"{field}:Q", scale=scale, axis=axis)
-
     return parts.panel(
         data.mark_line(strokeWidth=1.4).encode(x=x, y=y("lost"), color=colour, detail="held:N"),
         parts.intervals(data.transform_filter("isValid(datum.low)"), x, y, "low", "high", color=colour),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from richness.runs.experiment import Experiment
@@ -39,6 +40,5 @@ def performance(scale: str, loss: str) -> Experiment:
 
 
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    "performance_mlp3_mse": lambda scale: performance(scale, "mse"),
-    "performance_mlp3_cross_entropy": lambda scale: performance(scale, "cross_entropy"),
+    f"performance_mlp3_{loss}": partial(performance, loss=loss) for loss in BANDS
 }

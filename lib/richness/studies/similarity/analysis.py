@@ -183,16 +183,8 @@ class Comparison:
 def _compare(
     name: str, group: str, within: np.ndarray, ceiling: np.ndarray, against: np.ndarray, gammas: np.ndarray
 ) -> Comparison:
-    return Comparison(
-        name,
-        group,
-        bootstrap_over_seeds(within),
-        bootstrap_over_seeds(ceiling),
-        bootstrap_over_seeds(against),
-        bootstrap_over_seeds(within - against),
-        (float(gammas.min()), float(gammas.max())),
-        within.shape[-1],
-    )
+    means = map(bootstrap_over_seeds, (within, ceiling, against, within - against))
+    return Comparison(name, group, *means, (float(gammas.min()), float(gammas.max())), within.shape[-1])
 
 
 def compare_groups(table: xr.DataArray) -> list[Comparison]:

@@ -78,7 +78,7 @@ def _exponent_rows(runs: xr.Dataset, names: Sequence[str]) -> list[dict[str, Any
 
 def _exponent_y(span: tuple[float, float]) -> parts.Channel:
     axis = alt.Axis(title=None, values=[0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2], format="~g")
-    return lambda field: alt.Y(f"{field}:Q", scale=theme.log_scale(*span), axis=axis)
+    return parts.y_on(theme.log_scale(*span), axis)
 
 
 def _depth_panel(rows: pd.DataFrame, name: str, apart: str, kinds: list[str], y: parts.Channel) -> Any:
