@@ -71,9 +71,8 @@ def boundary_rows(boundary: xr.DataArray, scale: Callable[[Any], Any], name: str
     for gamma, here in zip(boundary["gamma"].values.astype(float), values, strict=True):
         seen = here[np.isfinite(here)]
         if seen.size:
-            eta = float(np.exp(np.mean(np.log(seen))))
-            spread = [float(seen.min()), float(seen.max()), int(seen.size)]
-            rows.append([name, gamma, np.log10(gamma), eta, *spread, float(scale(gamma))])
+            numbers = [float(np.exp(np.mean(np.log(seen)))), float(seen.min()), float(seen.max()), int(seen.size)]
+            rows.append([name, gamma, np.log10(gamma), *numbers, float(scale(gamma))])
     columns = ["boundary", "gamma", "log_gamma", "eta", "low", "high", "seeds", "natural"]
     return pd.DataFrame(rows, columns=columns)
 

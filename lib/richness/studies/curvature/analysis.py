@@ -87,13 +87,9 @@ def read_sharpness(runs: xr.Dataset, reading: str) -> xr.DataArray:
         value = _at(runs.step.values, curves, np.where(gammas < 1 - 1e-9, np.nan, TAU * gammas / etas))
     else:
         value = curves[..., -1]
-    return xr.DataArray(
-        10.0**value,
-        coords={"gamma": runs.gamma.values, "seed": runs.seed.values},
-        dims=("gamma", "seed"),
-        name="sharpness",
-        attrs={"long_name": f"λ_max, {reading}", "units": "1/lr_raw"},
-    )
+    coords = {"gamma": runs.gamma.values, "seed": runs.seed.values}
+    attrs = {"long_name": f"λ_max, {reading}", "units": "1/lr_raw"}
+    return xr.DataArray(10.0**value, coords, ("gamma", "seed"), "sharpness", attrs)
 
 
 def _between(grid: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -133,15 +129,11 @@ def fit_exponents(runs: xr.Dataset, reading: str, part: str = "{side}") -> list[
     made = recipe_fields(runs)
     depth, loss = int(made["depth"]), str(made["loss"])
     values = read_sharpness(runs, reading)
-
-    def model(gamma: np.ndarray) -> np.ndarray:
-        return theory.minimum_sharpness(depth, gamma, loss)
-
+    model = partial(theory.minimum_sharpness, depth, loss=loss)
+    predicted = {side: theory.predicted_exponent("C11", depth, side) for side in sides_of(reading)}
     return [
-        fit_exponent(
-            "C11", part.format(side=side), theory.predicted_exponent("C11", depth, side), values, window, model
-        )
-        for side in sides_of(reading)
+        fit_exponent("C11", part.format(side=side), slope, values, window, model)
+        for side, slope in predicted.items()
         for window in _SIDES[side]
     ]
 
@@ -269,16 +261,10 @@ CLAIMS: tuple[Claim, ...] = (*(source.claim for source in SOURCES), *_C12.values
 def rows(load: Load) -> list[dict[str, Any]]:
     """The ledger's rows of C11 and C12."""
     once = cache(load)
-    return [
-        *(
-            row
-            for source in SOURCES
-            for row in result_rows(
-                once, [source.recipe], [source.claim], partial(_exponent_rows, source), ["sharpness"]
-            )
-        ),
-        *_outlier_rows({task: load_holding(once, spectra_name(task), ["top_eigenvalues"]) for task in _TASKS}),
-    ]
+    made = []
+    for source in SOURCES:
+        made += result_rows(once, [source.recipe], [source.claim], partial(_exponent_rows, source), ["sharpness"])
+    return made + _outlier_rows({task: load_holding(once, spectra_name(task), ["top_eigenvalues"]) for task in _TASKS})
 
 
 def _exponent_rows(source: SharpnessFit, runs: xr.Dataset) -> list[dict[str, Any]]:

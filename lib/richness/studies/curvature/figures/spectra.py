@@ -10,12 +10,11 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import parts, theme
-from richness.plots.captions import conditions, natural_words, recipe
+from richness.plots.captions import choose_seed, conditions, natural_words, recipe
 from richness.plots.figure import Figure, figure, with_sources
 from richness.runs.probes import DENSITY_EDGES
 from richness.runs.results import recipe_of
 from richness.studies.curvature import analysis
-from richness.studies.curvature.figures.training import pick_seed
 
 #: Of λ_max: nearer to 0 than this, a density of so few Lanczos steps resolves little, and one bar holds all.
 _RESOLVED = 1e-2
@@ -45,7 +44,7 @@ def spectrum(
     Raises:
         ValueError: that seed was not run, or a γ was run at several η.
     """
-    seed = pick_seed(runs, seed)
+    seed = choose_seed(runs, seed)
     one, classes = runs.sel(seed=[seed]), analysis.count_outputs(runs)
     top, density = _eigenvalue_rows(one), _bin_rows(one)
     chart = theme.beside(_rank_panel(top, classes), _density_panel(density)).add_params(*_controls(top, gamma))

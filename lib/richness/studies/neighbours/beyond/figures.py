@@ -453,12 +453,8 @@ def _rank_panels(table: pd.DataFrame) -> list[alt.LayerChart]:
         f"{_SAME_POWER} && isValid(datum.rank)"
     )
     scale, ticks = theme.log_scale(0.9, theme.span(table["rank_high"], 1.1)[1]), [1, 2, 5, 10, 20, 50, 100]
-    left = _draw_means(
-        data,
-        _eta_axis(table),
-        lambda field: alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(title=None, values=ticks, format="~g")),
-        "rank",
-    )
+    ranks = parts.y_on(scale, alt.Axis(title=None, values=ticks, format="~g"))
+    left = _draw_means(data, _eta_axis(table), ranks, "rank")
     right = data.mark_point(size=74, filled=True).encode(
         x=alt.X("rank:Q", scale=scale, axis=alt.Axis(title="soft rank", values=ticks, format="~g")),
         y=parts.linear_y((0, 1), tickCount=5)("accuracy"),

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import parts, theme
-from richness.plots.captions import conditions, natural
+from richness.plots.captions import choose_seed, conditions, natural
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.plane import measure_boundaries
@@ -53,19 +53,6 @@ def loss_curves(
         f"{conditions(runs)}"
     )
     return figure(theme.finish(theme.beside(*panels)), _summary(rows), _table(rows), note, label)
-
-
-def choose_seed(runs: xr.Dataset, seed: int | None) -> int:
-    """That seed, or the first.
-
-    Raises:
-        ValueError: it was not run.
-    """
-    seeds = [int(s) for s in runs["seed"].values]
-    chosen = seeds[0] if seed is None else int(seed)
-    if chosen not in seeds:
-        raise ValueError(f"expected one of the seeds that were run, {seeds}; got {seed}")
-    return chosen
 
 
 def _default_runs(runs: xr.Dataset) -> list[tuple[float, float]]:

@@ -11,12 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import parts, theme
-from richness.plots.captions import conditions, last_step, natural_words, recipe
+from richness.plots.captions import choose_seed, conditions, last_step, natural_words, recipe
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.plane import CELLS, Plane, cell_layers, place_on_view, view_param
 from richness.runs.results import STATUS
-from richness.studies.portrait.figures.curves import choose_seed
 from richness.studies.portrait.figures.portrait import fates_in_words
 
 _ON_A_CELL = "event.item && event.item.datum && isValid(event.item.datum.log_eta)"  # axes and curves have none
@@ -178,11 +177,7 @@ def _chosen(chart: Any) -> Any:
     """Only the chosen cell: nearest γ first, then nearest η run there (a hair is added on one side, against ties)."""
     away = {name: f"abs(datum.{name} - ({want}))" for name, want in _WANTED.items()}
     hair = " + ".join(f"(datum.{name} > ({want}) ? 1e-7 : 0)" for name, want in _WANTED.items())
-    return (
-        chart.transform_calculate(away=f"1000 * {away['log_gamma']} + {away['log_eta']} + {hair}")
-        .transform_joinaggregate(nearest="min(away)")
-        .transform_filter("datum.away == datum.nearest")
-    )
+    return parts.nearest_rows(chart, f"1000 * {away['log_gamma']} + {away['log_eta']} + {hair}")
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------

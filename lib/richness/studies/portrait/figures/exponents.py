@@ -108,12 +108,12 @@ def _fit_panel(rows: pd.DataFrame, name: str, side: str, fits: Sequence[Exponent
     if len(rows) < 2:
         return None
     x, y = parts.gamma_x(rows.gamma), parts.log_y(theme.span([*rows.low, *rows.high], 2.5))
-    words = [f"{_window_words(e)}: {_number(e.fit.slope)} {_interval(e)}" for e in fits if e.fit is not None]
+    words = [f"{_window_words(e)}: {theme.two_decimals(e.fit.slope)} {_interval(e)}" for e in fits if e.fit is not None]
     return parts.panel(
         _predicted_line(rows, fits, x, y),
         *_fitted_lines(fits, _INK[side], x, y),
         *parts.points_with_intervals(parts.chart_of(rows), x, y, "eta", "low", "high", size=26),
-        *parts.words_at([*words, *(f"predicted: {_number(e.predicted)}" for e in fits[:1])], 6, 2),
+        *parts.words_at([*words, *(f"predicted: {theme.two_decimals(e.predicted)}" for e in fits[:1])], 6, 2),
         title=f"{NAMES[name]}, {side} side",
     )
 
@@ -145,18 +145,15 @@ def _window_words(exponent: Exponent) -> str:
     return f"γ {theme.power_of_ten(low)} to {theme.power_of_ten(high)}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
 def _interval(exponent: Exponent) -> str:
     numbers = exponent.numbers
-    return f"[{_number(numbers['low'])}, {_number(numbers['high'])}]"
+    return f"[{theme.two_decimals(numbers['low'])}, {theme.two_decimals(numbers['high'])}]"
 
 
 def _fit_summary(name: str, exponents: Sequence[Exponent]) -> str:
+    say = theme.two_decimals
     clauses = [
-        f"for {_window_words(e)} it is {_number(e.fit.slope)} {_interval(e)}, predicted {_number(e.predicted)}"
+        f"for {_window_words(e)} it is {say(e.fit.slope)} {_interval(e)}, predicted {say(e.predicted)}"
         for e in exponents
         if e.fit is not None
     ]
