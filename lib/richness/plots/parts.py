@@ -49,13 +49,8 @@ def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]], digits: int = 4) ->
 
 
 def chart_named(name: str) -> alt.Chart:
-    """A chart of rows that the figure holds once, under a name: see `hold_rows`."""
+    """A chart of rows that the figure holds once, under a name: see `join_panels`."""
     return alt.Chart(alt.NamedData(name=name))
-
-
-def hold_rows(chart: Any, **tables: pd.DataFrame) -> Any:
-    """The finished figure with the tables that its charts name."""
-    return chart.properties(datasets={name: records(table) for name, table in tables.items()})
 
 
 def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:

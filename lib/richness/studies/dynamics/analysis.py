@@ -495,10 +495,7 @@ def _plateau_tau(runs: xr.Dataset) -> xr.DataArray:
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
-def _claim(id: str, part: str, sentence: str, predicted: float | str) -> Claim:
-    return Claim(id, part, sentence, predicted, CHAPTER)
-
-
+_claim = partial(Claim, chapter=CHAPTER)
 _BAND = f"from {CATAPULT_BAND[0]:.2g} to {CATAPULT_BAND[1]:g} (2, within a factor 1.5)"
 _ALIGNED = f"above {SILENT_SHARE:g} at γ = 30 and at γ = 1000, below it in the control at γ = 1"
 _LOGARITHM = f"above {LOG_GROWTH:g}; at L = 3 within ±{LOG_GROWTH:g}"

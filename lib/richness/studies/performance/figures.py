@@ -53,8 +53,7 @@ def _over_seeds(values: xr.DataArray) -> np.ndarray:
     return values.transpose("gamma", "seed").values.astype(float)
 
 
-def _say(value: float) -> str:
-    return theme.power_of_ten(float(value))
+_say = theme.power_of_ten
 
 
 def _say_first(said: list[str]) -> str:

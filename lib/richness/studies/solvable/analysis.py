@@ -51,10 +51,7 @@ _KINDS = {
 _SAY = {"mse": "MSE", "cross_entropy": "cross-entropy"}
 
 
-def _claim(part: str, sentence: str, predicted: float) -> Claim:
-    return Claim("C17", part, sentence, predicted, CHAPTER)
-
-
+_claim = partial(Claim, "C17", chapter=CHAPTER)
 _RATIOS = tuple(
     _claim(f"{kind} {loss}", f"solvable model, {_SAY[loss]}: {sentence}", 1.0)
     for kind, sentence in _KINDS.items()
