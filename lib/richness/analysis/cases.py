@@ -44,10 +44,7 @@ class Setting:
 
 
 def case_rows(
-    claim: Claim,
-    runs: xr.Dataset | str,
-    measure: Callable[[xr.Dataset], Iterable[Setting]],
-    untested: str = "",
+    claim: Claim, runs: xr.Dataset | str, measure: Callable[[xr.Dataset], Iterable[Setting]], untested: str = ""
 ) -> list[dict[str, Any]]:
     """The rows of one part of a claim, one a setting.
 

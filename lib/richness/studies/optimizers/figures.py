@@ -10,15 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import parts, theme
-from richness.plots.captions import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    conditions,
-    last_step,
-    natural,
-    natural_words,
-    setting,
-)
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, last_step, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.plane import (
     NAMES,

@@ -130,11 +130,7 @@ def _nearest(values: pd.Series, target: float) -> float:
 def _touch() -> alt.Parameter:
     """The cell under the pointer."""
     return alt.selection_point(
-        name="hover",
-        fields=["log_gamma", "log_eta"],
-        on=f"pointerover[{_ON_A_CELL}]",
-        clear="pointerout",
-        empty=False,
+        name="hover", fields=["log_gamma", "log_eta"], on=f"pointerover[{_ON_A_CELL}]", clear="pointerout", empty=False
     )
 
 

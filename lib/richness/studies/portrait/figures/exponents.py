@@ -15,15 +15,7 @@ from richness.analysis.exponents import Exponent, find_prediction, fit_columns, 
 from richness.plots import parts, theme
 from richness.plots.captions import conditions, last_step, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.plane import (
-    NAMES,
-    SHAPES,
-    boundary_rows,
-    over_natural,
-    rows_by_budget,
-    slope_through,
-    within,
-)
+from richness.plots.plane import NAMES, SHAPES, boundary_rows, over_natural, rows_by_budget, slope_through, within
 
 _INK = {"lazy": theme.LAZY, "rich": theme.RICH}
 _SPREAD = "Bars run from the lowest to the highest seed; points are geometric means over seeds."

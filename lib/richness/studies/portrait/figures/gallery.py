@@ -14,14 +14,7 @@ import xarray as xr
 
 from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW
 from richness.plots import parts, theme
-from richness.plots.captions import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    conditions,
-    natural,
-    natural_words,
-    setting,
-)
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, natural, natural_words, setting
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
 from richness.plots.plane import (
@@ -56,11 +49,7 @@ _CHOICES: dict[str, tuple[str, Mapping[Any, str]]] = {
 
 @with_sources
 def gallery(
-    results: Sequence[xr.Dataset],
-    *,
-    view: str = "straightened",
-    caption: str | None = None,
-    label: str | None = None,
+    results: Sequence[xr.Dataset], *, view: str = "straightened", caption: str | None = None, label: str | None = None
 ) -> Figure:
     """One plane for many portraits: depth, loss and optimiser are chosen by controls, the first result is shown at first.
 

@@ -10,13 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.boundaries import (
-    CONVERGED_BELOW,
-    LEARNED_BELOW,
-    RICH_WINDOWS,
-    RICH_WINDOWS_MIN,
-    STABLE_BELOW,
-)
+from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW, RICH_WINDOWS, RICH_WINDOWS_MIN, STABLE_BELOW
 from richness.plots import parts, theme
 from richness.plots.captions import conditions, last_step, natural, natural_words, theory_depth
 from richness.plots.cells import cells
