@@ -13,7 +13,7 @@ results: a *large* eigenvalue is above `LARGE` of λ_max, and a *gap* is a fall 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -210,29 +210,18 @@ class SharpnessFit:
     side: str
 
 
-def _sources() -> list[SharpnessFit]:
+def _sources() -> Iterator[SharpnessFit]:
     settings: list[tuple[str, str, str, int, tuple[str, ...]]]
     settings = [(f"L={depth}", "", final_sharpness_name(depth), depth, READINGS) for depth in (2, 3, 4)]
     below = ("small step", "equal τ")
     settings.append(("digits", ", 28×28 digits", "phase_portrait_mlp3_mse", 3, below))
     settings.append(("teacher", ", Gaussian teacher", final_sharpness_name(task="teacher"), 3, below))
-    return [
-        SharpnessFit(
-            Claim(
-                "C11",
-                f"{side} {name} {reading}",
-                f"λ_max late in training, {side} side, {reading}, L = {depth}{where}: slope in γ",
-                theory.predicted_exponent("C11", depth, side),
-                CHAPTER,
-            ),
-            recipe,
-            reading,
-            side,
-        )
-        for name, where, recipe, depth, readings in settings
-        for reading in readings
-        for side in sides_of(reading)
-    ]
+    for name, where, recipe, depth, readings in settings:
+        for reading, side in [(one, side) for one in readings for side in sides_of(one)]:
+            sentence = f"λ_max late in training, {side} side, {reading}, L = {depth}{where}: slope in γ"
+            slope = theory.predicted_exponent("C11", depth, side)
+            claim = Claim("C11", f"{side} {name} {reading}", sentence, slope, CHAPTER)
+            yield SharpnessFit(claim, recipe, reading, side)
 
 
 SOURCES: tuple[SharpnessFit, ...] = tuple(_sources())

@@ -201,13 +201,8 @@ class _Ranges:
 
     @property
     def x(self) -> alt.X:
-        low, high = (
-            alt.ExprRef(f"{_TAU} ? {theme.significant(tau)} : {theme.significant(t)}")
-            for tau, t in zip(self.tau, self.steps, strict=True)
-        )
-        scale = alt.Scale(type="log", domain=[low, high], nice=False)
         axis = theme.log_axis(None, min(self.tau[0], 1), max(self.tau[1], self.steps[1]), every=1)
-        return alt.X("x:Q", scale=scale, axis=axis)
+        return parts.x_on(parts.switched_scale(_TAU, self.tau, self.steps), axis)("x")
 
 
 def _flattened(curve: str, steps: np.ndarray) -> Any:
