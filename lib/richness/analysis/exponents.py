@@ -81,10 +81,10 @@ def fit_exponent(
     claim: str,
     part: str,
     predicted: float,
-    boundary: xr.DataArray,
+    boundary: Any,
     window: Window,
     model: Callable[[np.ndarray], np.ndarray] | None = None,
-    fit: Callable[[xr.DataArray, Window], Fit] = boundaries.fit,
+    fit: Callable[[Any, Window], Fit] = boundaries.fit,
 ) -> Exponent:
     """Fit one exponent in one window.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
@@ -96,15 +97,13 @@ def _end_panel(end: pd.DataFrame, x: alt.X, y: alt.Y) -> Any:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _probed(runs: xr.Dataset) -> list[tuple[dict[str, Any], xr.Dataset]]:
+def _probed(runs: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
     """Where and when a spectrum of the first seed was taken, and the spectrum; step 0 left out."""
-    found = []
     for gamma in runs.gamma.values.astype(float):
         here = analysis.select_gamma(runs, gamma).isel(seed=0)
         for t in here.step.values[here.step.values > 0]:
             where = {"gamma": gamma, "log_gamma": np.log10(gamma), "t": int(t), "log_t": np.log10(t)}
-            found.append((where, here.sel(step=t)))
-    return found
+            yield where, here.sel(step=t)
 
 
 def _eigenvalue_rows(runs: xr.Dataset) -> pd.DataFrame:
