@@ -41,20 +41,14 @@ def _pairs(depth: int, *pairs: tuple[float, float]) -> dict[str, Any]:
     """The grids, and the band that leaves (almost) nothing of them but these (γ, η)."""
     gammas, etas = (sorted(set(values)) for values in zip(*pairs, strict=True))
     shares = [eta / natural_eta(gamma, depth) for gamma, eta in pairs]
-    return {
-        "depth": depth,
-        "gammas": canonical(gammas),
-        "etas": canonical(etas),
-        "band": (min(shares) * 0.99, max(shares) * 1.01),
-    }
+    band = min(shares) * 0.99, max(shares) * 1.01
+    return {"depth": depth, "gammas": canonical(gammas), "etas": canonical(etas), "band": band}
 
 
 def catapult_mlp3_mse(scale: str) -> Experiment:
     """η in fine steps around 2/(N λ₀), which at N = 64 lies at 37 to 48 times the natural η; float64."""
     coarse = scale == "smoke"
-    sizes = _sizes(
-        scale, width=64, batch_size=64, steps=1000, seeds=(0, 1, 2), record_points=24, probe_points=3
-    )  # fmt: skip
+    sizes = _sizes(scale, width=64, batch_size=64, steps=1000, seeds=(0, 1, 2), record_points=24, probe_points=3)
     etas = eta_axis(1e-3, 1e2, 1 if coarse else 4, at_least=4 if coarse else 20)
     return Experiment(
         **sizes, depth=3, task="digits8", dtype="float64", probes=("loss", "sharpness"),

@@ -39,14 +39,8 @@ def compared(
     """One η for each γ, the same share of its natural η; ``laptop`` are fields that differ from the others' at that scale."""
     sized: dict[str, Any]
     if scale == "smoke":
-        sized = {
-            "width": 16,
-            "batch_size": 32,
-            "steps": 46,
-            "record_points": 4,
-            "gammas": "1e-2:1e3:6",
-            "seeds": (0, 1),
-        }
+        sized = {"width": 16, "batch_size": 32, "steps": 46, "record_points": 4, "gammas": "1e-2:1e3:6"}
+        sized |= {"seeds": (0, 1)}
     elif scale == "laptop":
         sized = {"width": 64, "batch_size": 64, "steps": 10_000, "record_points": 14, "gammas": "1e-3:1e4:8"}
         sized |= {"seeds": (0, 1, 2, 3)} | laptop

@@ -52,11 +52,10 @@ def boundary_fits(
     rows = boundary_rows(_boundary(runs, name), natural(runs), name)
     words = (caption or f"The exponents of {NAMES[name]}.").rstrip()
     if rows.empty:
-        return parts.say_nothing_drawn(
-            f"{NAMES[name]} was seen at no γ: its neighbours were not run.", runs, words, label
-        )
-    panels = [_fit_panel(_of_side(rows, side), name, side, some) for side, some in fits.items()]
-    panels = [one for one in panels if one is not None]
+        why = f"{NAMES[name]} was seen at no γ: its neighbours were not run."
+        return parts.say_nothing_drawn(why, runs, words, label)
+    seen = {side: here for side in fits if len(here := _of_side(rows, side)) >= 2}
+    panels = [_fit_panel(here, name, side, fits[side]) for side, here in seen.items()]
     if not panels:
         why = f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim."
         return parts.say_nothing_drawn(why, runs, words, label)
@@ -96,9 +95,7 @@ def _of_side(rows: pd.DataFrame, side: str) -> pd.DataFrame:
 
 
 def _fit_panel(rows: pd.DataFrame, name: str, side: str, fits: Sequence[Exponent]) -> Any:
-    """One side's points with its fits; None where fewer than two γ saw the boundary."""
-    if len(rows) < 2:
-        return None
+    """One side's points with its fits."""
     x, y = parts.gamma_x(rows.gamma), parts.log_y(theme.span([*rows.low, *rows.high], 2.5))
     words = [f"{_window_words(e)}: {theme.two_decimals(e.fit.slope)} {_interval(e)}" for e in fits if e.fit is not None]
     return parts.panel(
