@@ -183,8 +183,9 @@ class Comparison:
 def _compare(
     name: str, group: str, within: np.ndarray, ceiling: np.ndarray, against: np.ndarray, gammas: np.ndarray
 ) -> Comparison:
-    means = map(bootstrap_over_seeds, (within, ceiling, against, within - against))
-    return Comparison(name, group, *means, (float(gammas.min()), float(gammas.max())), within.shape[-1])
+    mean, top, across, gap = map(bootstrap_over_seeds, (within, ceiling, against, within - against))
+    ends = (float(gammas.min()), float(gammas.max()))
+    return Comparison(name, group, mean, top, across, gap, ends, within.shape[-1])
 
 
 def compare_groups(table: xr.DataArray) -> list[Comparison]:
