@@ -76,9 +76,14 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 
 
 def run_cell(page: Page, index: int) -> None:
+    """Press Ctrl+Enter once the cell's editor has the focus, and see by the prompt that it was heard."""
     cell = page.locator(".jp-CodeCell").nth(index)
-    cell.locator(".jp-InputArea-editor").click()
+    editor, prompt = cell.locator(".cm-content"), cell.locator(".jp-InputPrompt")
+    before = prompt.inner_text()
+    editor.click()  # JupyterLab puts editors in late; a key pressed before goes nowhere
+    expect(editor).to_be_focused()
     page.keyboard.press("Control+Enter")
+    expect(prompt).not_to_have_text(before)
 
 
 def output(page: Page, index: int) -> Locator:
