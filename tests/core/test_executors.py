@@ -15,7 +15,7 @@ import dask
 import distributed
 import pytest
 import torch
-import xarray as xr
+from alike import equal
 
 from richness import sweep
 from richness.runs import execution, results, shards
@@ -27,11 +27,6 @@ def grid(small, monkeypatch):
     """Two dtypes, two seeds; twelve shards."""
     monkeypatch.setitem(shards.LIMITS, "cpu", shards.Limit(3, 1e18))
     return small(gammas=[1e-4, 0.1, 10.0], etas="1e-8:1e2:6", seeds=[0, 2], steps=60)
-
-
-def equal(a: xr.Dataset, b: xr.Dataset) -> bool:
-    a, b = (d.drop_attrs(deep=False) for d in (a, b))
-    return a.identical(b)
 
 
 class Unlucky(Executor):

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import xarray as xr
+from alike import equal
 
 from richness import sweep
 from richness.analysis import boundaries
@@ -14,8 +14,6 @@ from richness.runs.experiment import Experiment, late_window
 from richness.runs.recipes import all_recipes, recipe
 from richness.runs.results import ResultError
 
-NEVER_SAME = ("date", "wall_seconds", "cpu_seconds")
-
 
 @pytest.fixture
 def grid(small, monkeypatch):
@@ -24,11 +22,6 @@ def grid(small, monkeypatch):
     return small(
         gammas=[1e-4, 0.1, 10.0], etas="1e-8:1e2:6", seeds=[0, 2], steps=40, probes=("sharpness",), probe_points=3
     )
-
-
-def equal(a: xr.Dataset, b: xr.Dataset) -> bool:
-    a, b = (d.drop_attrs(deep=False) for d in (a, b))
-    return a.identical(b)
 
 
 def test_shards_cover_every_cell_once(grid):

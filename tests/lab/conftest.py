@@ -124,6 +124,24 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def blank(chromium: Any) -> Iterator[Any]:
+    """An empty page; at the end it must have seen no error and called nobody outside."""
+    context = chromium.new_context(viewport={"width": 1300, "height": 900})
+    context.set_default_timeout(10_000)
+    tab = context.new_page()
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    tab.on(
+        "request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else wrong.append(r.url)
+    )
+    tab.wrong = wrong
+    yield tab
+    assert wrong == []
+    context.close()
+
+
+@pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """``serve(body, **files)``: the address of a page with the laboratory's files, under a strict policy.
 

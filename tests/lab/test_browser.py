@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from richness.lab import html
 from richness.runs.experiment import Experiment
@@ -29,24 +29,6 @@ PRESETS = [
         "also": [{"gamma": 1}, {"gamma": 10}],
     },
 ]  # fmt: skip
-
-
-@pytest.fixture
-def blank(chromium: Browser) -> Iterator[Page]:
-    """An empty page; at the end it must have seen no error and called nobody outside."""
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
-    context.set_default_timeout(10_000)
-    tab = context.new_page()
-    wrong: list[str] = []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    tab.on(
-        "request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else wrong.append(r.url)
-    )
-    tab.wrong = wrong  # type: ignore[attr-defined]
-    yield tab
-    assert wrong == []
-    context.close()
 
 
 @pytest.fixture(scope="module")
