@@ -8,7 +8,6 @@ import xarray as xr
 
 from richness.analysis.ledger import verdicts
 from richness.measure.features import RANKS
-from richness.runs import results
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.beyond import analysis
 
@@ -91,11 +90,8 @@ def test_boundaries_of_a_planted_case():
     assert (analysis.find_learning_eta(late) == 8).all()
 
 
-def test_what_is_missing_is_said():
-    def load(name: str) -> xr.Dataset:
-        raise results.ResultError(f"no precomputed result {name!r}")
-
-    found = analysis.rows(load)
+def test_what_is_missing_is_said(nothing_stored):
+    found = analysis.rows(nothing_stored)
     assert {row["verdict"] for row in found} == {"not-run"}
     assert all("richness precompute" in row["reason"] for row in found)
     everywhere = planted(lasts=0.1)
