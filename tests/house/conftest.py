@@ -60,8 +60,10 @@ def promised(richness: Command) -> Callable[[str, str], list[str]]:
 
     def check(line: str, where: str) -> list[str]:
         command, *rest = shlex.split(line)
-        assert command in COMMANDS, f"{where} promises richness {command}"
-        said = richness(command, "--help").out
+        if command.startswith("-"):  # of the program itself, as `richness --help`
+            command, rest = "", [command]
+        assert command in (*COMMANDS, ""), f"{where} promises richness {command}"
+        said = richness(*filter(None, [command]), "--help").out
         for option in (word for word in rest if word.startswith("-")):
             assert re.search(rf"(?<![\w-]){re.escape(option)}\b", said), f"{where}: richness {command} has no {option}"
         return rest
