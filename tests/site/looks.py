@@ -65,11 +65,11 @@ class ByNight:
 
 @dataclass
 class OnAPhone:
-    """Seen on a phone, and what axe finds there."""
+    """Seen on a phone; what axe finds on those of `READ_ON_A_PHONE`, None elsewhere."""
 
     width: float
     complaints: list[str]
-    violations: list[str]
+    violations: list[str] | None = None
 
 
 def by_day(visited: Visit) -> ByDay:
@@ -103,12 +103,14 @@ def by_night(visited: Visit) -> ByNight:
     return seen
 
 
-def on_a_phone(visited: Visit) -> OnAPhone:
+def on_a_phone(visited: Visit, axe: bool) -> OnAPhone:
     page = visited.page
     scroll_through(page)
-    width, complaints = page.evaluate("document.documentElement.scrollWidth"), list(visited.complaints)
-    page.emulate_media(reduced_motion="reduce")
-    return OnAPhone(width, complaints, violations(unfold(visited)))
+    seen = OnAPhone(page.evaluate("document.documentElement.scrollWidth"), list(visited.complaints))
+    if axe:
+        page.emulate_media(reduced_motion="reduce")
+        seen.violations = violations(unfold(visited))
+    return seen
 
 
 # Colours and access -----------------------------------------------------------------------------------------------
