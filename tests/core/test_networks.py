@@ -94,16 +94,12 @@ def exponent(widths, values):
     return np.polyfit(np.log(widths), np.log(values), 1)[0]
 
 
-def test_the_mup_coordinate_check():
+def test_the_mup_coordinate_check_and_that_it_notices_a_wrong_readout(monkeypatch):
     """Hidden activations, their change and f are of order one in the width, at a fixed step."""
     widths = [64, 256, 1024]
     rows = np.array([coordinates(n) for n in widths])
     for name, column in zip(("hidden", "change", "f"), rows.T, strict=True):
         assert abs(exponent(widths, column)) < 0.1, (name, column)
-
-
-def test_the_coordinate_check_notices_a_wrong_readout(monkeypatch):
     monkeypatch.setitem(NETWORKS, "mlp", WrongReadout)
-    widths = [64, 256, 1024]
     changes = [coordinates(n)[1] for n in widths]
     assert not np.all(np.isfinite(changes)) or abs(exponent(widths, changes)) > 0.25
