@@ -119,18 +119,15 @@ def test_numbers_in_words(value: float, words: str) -> None:
     assert theme.power_of_ten(value) == words
 
 
-def test_no_number_is_null() -> None:
-    assert theme.significant(float("nan")) is None and theme.significant(float("inf")) is None
-    assert theme.significant(1.23456) == 1.235
-
-
 def test_axes_are_labelled_in_powers_of_ten(specs: dict[str, Any]) -> None:
     svg = vl_convert.vegalite_to_svg(specs["portrait"])
     for label in ("10⁻⁴", "10⁰", "10⁴", "10⁻⁸"):
         assert f">{label}<" in svg
 
 
-def test_empty_scales_are_refused() -> None:
+def test_no_number_is_null_and_empty_scales_are_refused() -> None:
+    assert theme.significant(float("nan")) is None and theme.significant(float("inf")) is None
+    assert theme.significant(1.23456) == 1.235
     with pytest.raises(ValueError, match="nothing to draw"):
         theme.span([float("nan"), -1])
 

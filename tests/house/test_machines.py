@@ -94,12 +94,9 @@ def test_a_strangers_code_never_runs_on_our_gpu():
 
 
 def test_the_gpus_choices_are_the_sets_there_are():
-    asked = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())[True]["workflow_dispatch"][
-        "inputs"
-    ]
-    assert set(asked["parameters"]["options"]) == {
-        path.stem for path in (ROOT / "chapters" / "parameters").glob("*.yml")
-    }
+    triggers = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())[True]
+    asked, sets = triggers["workflow_dispatch"]["inputs"], (ROOT / "chapters" / "parameters").glob("*.yml")
+    assert set(asked["parameters"]["options"]) == {path.stem for path in sets}
 
 
 # Containers ----------------------------------------------------------------------------------------------------------
