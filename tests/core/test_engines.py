@@ -29,16 +29,8 @@ def cells_for(optimizer: str) -> list[tuple[float, float]]:
 @pytest.mark.parametrize("depth", [2, 3, 4, 5, 6])
 def test_fused_and_compiled_are_autograd(small, depth, loss, optimizer):
     """Fifty steps in float64, to 1e-10; width and batch are no multiples of anything."""
-    experiment = small(
-        depth=depth,
-        loss=loss,
-        optimizer=optimizer,
-        width=13,
-        batch_size=20,
-        dtype="float64",
-        schedule="cosine",
-        warmup=7,
-    )
+    fields = {"width": 13, "batch_size": 20, "dtype": "float64", "schedule": "cosine", "warmup": 7}
+    experiment = small(depth=depth, loss=loss, optimizer=optimizer, **fields)
     exact = train(experiment, 1, cells_for(optimizer), engine="autograd").loss
     for engine in ("fused", "compiled"):
         found = train(experiment, 1, cells_for(optimizer), engine=engine).loss

@@ -6,10 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import xarray as xr
 
 from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
+from richness.site.serving import background
 
 LAB = Path(__file__).parents[2] / "lib/richness/lab"
 PURE = ("numbers", "runs", "plane", "panels", "address", "kernel", "rng")  # modules that touch no page
@@ -73,15 +71,9 @@ def runs() -> xr.Dataset:
     """
     gammas, etas = np.geomspace(1e-4, 1e4, 9), np.geomspace(3e-10, 7e5, 33)
     recipe = Experiment(
-        task="digits",
-        gammas=tuple(gammas),
-        etas=tuple(etas),
-        seeds=(0, 1),
-        steps=1000,
-        probes=("loss", "sharpness", "accuracy"),
-        band=(0.01, 700),
-        probe_points=9,
-    )
+        task="digits", gammas=tuple(gammas), etas=tuple(etas), seeds=(0, 1), steps=1000, band=(0.01, 700),
+        probes=("loss", "sharpness", "accuracy"), probe_points=9,
+    )  # fmt: skip
     step = np.array(recipe.recorded_steps)
     shape = (9, 33, 2)
     natural = natural_eta(gammas, 3)[:, None]
@@ -131,13 +123,22 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", POLICY)
-        super().end_headers()
-
-    def log_message(self, *args: Any) -> None:
-        pass
+@pytest.fixture
+def blank(chromium: Any) -> Iterator[Any]:
+    """An empty page; at the end it must have seen no error and called nobody outside."""
+    context = chromium.new_context(viewport={"width": 1300, "height": 900})
+    context.set_default_timeout(10_000)
+    tab = context.new_page()
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    tab.on(
+        "request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else wrong.append(r.url)
+    )
+    tab.wrong = wrong
+    yield tab
+    assert wrong == []
+    context.close()
 
 
 @pytest.fixture
@@ -151,9 +152,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     (folder / "engine").mkdir(parents=True)
     for path in (*LAB.glob("*.js"), LAB / "lab.css"):
         shutil.copy(path, folder)
-    handler = partial(_Quiet, directory=str(tmp_path / "site"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def write(body: str, engine: str | Path | None = "fake_engine.js", query: str = "", **files: str) -> str:
         for stem, content in files.items():
@@ -169,8 +167,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
         (folder / "index.html").write_text(
             f"<!doctype html><html lang=en><head>{head}</head><body>{body}</body></html>"
         )
-        return f"http://127.0.0.1:{server.server_port}/book/index.html{query}"
+        return f"{address}book/index.html{query}"
 
-    yield write
-    server.shutdown()
-    server.server_close()
+    with background(tmp_path / "site", policy=POLICY) as address:
+        yield write

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from richness.lab import html
 from richness.runs.experiment import Experiment
@@ -31,24 +31,6 @@ PRESETS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A page; at the end it must have seen no error and called nobody outside."""
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
-    context.set_default_timeout(10_000)
-    tab = context.new_page()
-    wrong: list[str] = []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    tab.on(
-        "request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else wrong.append(r.url)
-    )
-    tab.wrong = wrong  # type: ignore[attr-defined]
-    yield tab
-    assert wrong == []
-    context.close()
-
-
 @pytest.fixture(scope="module")
 def laboratory(runs) -> str:
     wanted = Experiment(task="digits8", gammas=(1.0,), etas=(3.0,), seeds=(0,))
@@ -60,6 +42,12 @@ def opened(page: Page, serve: Callable, body: str, **more: Any) -> Page:
     page.goto(serve(body, **more))
     page.wait_for_selector(READY)
     return page
+
+
+@pytest.fixture
+def page(blank: Page, serve: Callable, laboratory: str) -> Page:
+    """A page with one laboratory, opened."""
+    return opened(blank, serve, laboratory)
 
 
 def train(page: Page, state: str = "finished") -> None:
@@ -103,8 +91,7 @@ def moved(laboratory: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", ["gamma", "eta"])
-def test_the_keyboard_moves_each_slider_and_the_nearest_run(page, serve, laboratory, name):
-    opened(page, serve, laboratory)
+def test_the_keyboard_moves_each_slider_and_the_nearest_run(page, name):
     drawn = lambda: page.locator(NEAR).get_attribute("d")  # noqa: E731
     before, spoken = drawn(), slider(page, name).get_attribute("aria-valuetext")
     assert before.startswith("M")
@@ -117,17 +104,15 @@ def test_the_keyboard_moves_each_slider_and_the_nearest_run(page, serve, laborat
     assert slider(page, name).bounding_box()["height"] >= 44
 
 
-def test_values_are_spoken_with_their_regime(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_values_are_spoken_with_their_regime(page):
     press(page, "gamma", "End")
     expect(slider(page, "gamma")).to_have_attribute("aria-valuetext", "gamma = 10000, rich")
     press(page, "gamma", "Home")
     expect(slider(page, "gamma")).to_have_attribute("aria-valuetext", "gamma = 1e-4, lazy")
 
 
-def test_a_move_is_drawn_before_it_returns(page, serve, laboratory):
+def test_a_move_is_drawn_before_it_returns(page):
     """No frame shows a slider that moved and curves that did not: the drawing is done when the event is."""
-    opened(page, serve, laboratory)
     changed = page.evaluate(
         """(find) => {
       const slider = document.querySelector('input[type=range]');
@@ -144,8 +129,7 @@ def test_a_move_is_drawn_before_it_returns(page, serve, laboratory):
     assert changed == [True, True, True]
 
 
-def test_off_the_measured_band_is_told(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_off_the_measured_band_is_told(page):
     status = page.get_by_role("status")
     expect(status).to_contain_text("learned: loss 0.1 at the start")
     press(page, "eta", "End")
@@ -154,8 +138,7 @@ def test_off_the_measured_band_is_told(page, serve, laboratory):
     expect(page.locator(".rl-died-text")).to_have_text(re.compile(r"diverged at step \d+"))
 
 
-def test_the_plane_is_picked_by_pointer_and_by_keys(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_the_plane_is_picked_by_pointer_and_by_keys(page):
     before = page.locator(NEAR).get_attribute("d")
     box = page.locator(".rl-plane").bounding_box()
     page.mouse.click(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
@@ -167,8 +150,7 @@ def test_the_plane_is_picked_by_pointer_and_by_keys(page, serve, laboratory):
     assert slider(page, "gamma").get_attribute("aria-valuetext") != spoken
 
 
-def test_axes_scales_and_the_raw_plane_are_one_press_away(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_axes_scales_and_the_raw_plane_are_one_press_away(page):
     page.get_by_role("button", name="τ", exact=True).click()
     expect(page.get_by_role("button", name="τ", exact=True)).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".rl-top")).to_contain_text("τ = ηt/γ")
@@ -180,47 +162,46 @@ def test_axes_scales_and_the_raw_plane_are_one_press_away(page, serve, laborator
     assert page.locator(".rl-plane").inner_html() != plane
 
 
-def test_the_setup_and_the_runs_may_stand_in_files(page, serve, laboratory):
+def test_the_setup_and_the_runs_may_stand_in_files(blank, serve, laboratory):
     body, data = moved(laboratory)
     setup = json.loads(data)
     (key,) = [k for k, v in setup["runs"].items() if not isinstance(v, str)]
     runs = json.dumps(setup["runs"][key])
     setup["runs"] = {key: "runs.json"}
-    opened(page, serve, body, setup=json.dumps(setup), runs=runs)
+    page = opened(blank, serve, body, setup=json.dumps(setup), runs=runs)
     expect(page.locator(NEAR)).to_have_attribute("d", re.compile("^M"))
 
 
-def test_missing_files_are_named_and_training_stays(page, serve, laboratory):
+def test_missing_files_are_named_and_training_stays(blank, serve, laboratory):
     body, data = moved(laboratory)
-    page.goto(serve(body))
-    expect(page.get_by_role("status")).to_contain_text("could not be opened: setup.json answered 404")
+    blank.goto(serve(body))
+    expect(blank.get_by_role("status")).to_contain_text("could not be opened: setup.json answered 404")
     setup = json.loads(data)
     setup["runs"] = dict.fromkeys(setup["runs"], "lost.json")
-    opened(page, serve, body, setup=json.dumps(setup))
-    expect(page.get_by_role("status")).to_contain_text("could not be shown: lost.json answered 404")
-    train(page)
-    assert len(page.wrong) == 2  # the browser's own words about the two files
-    page.wrong.clear()
+    opened(blank, serve, body, setup=json.dumps(setup))
+    expect(blank.get_by_role("status")).to_contain_text("could not be shown: lost.json answered 404")
+    train(blank)
+    assert len(blank.wrong) == 2  # the browser's own words about the two files
+    blank.wrong.clear()
 
 
-def test_nothing_is_fetched_before_it_is_near_and_no_engine_before_training(page, serve, laboratory):
+def test_nothing_is_fetched_before_it_is_near_and_no_engine_before_training(blank, serve, laboratory):
     urls: list[str] = []
-    page.on("request", lambda r: urls.append(r.url.rsplit("/", 1)[-1]))
-    page.goto(serve("<p>far</p>" * 400 + laboratory))
-    page.wait_for_timeout(300)
+    blank.on("request", lambda r: urls.append(r.url.rsplit("/", 1)[-1]))
+    blank.goto(serve("<p>far</p>" * 400 + laboratory))
+    blank.wait_for_timeout(300)
     assert set(urls) == {"index.html", "lab.css", "boot.js"}
-    page.locator("[data-richness-lab]").scroll_into_view_if_needed()
-    page.wait_for_selector(READY)
+    blank.locator("[data-richness-lab]").scroll_into_view_if_needed()
+    blank.wait_for_selector(READY)
     assert "client.js" not in urls
-    train(page)
+    train(blank)
     assert "client.js" in urls
 
 
 # -- training
 
 
-def test_training_begins_with_one_press_that_says_what_it_fetches(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_training_begins_with_one_press_that_says_what_it_fetches(page):
     page.evaluate("window.slow = 150")
     button = page.get_by_role("button", name="Train here (3.9 MB, once)")
     button.click()
@@ -237,8 +218,7 @@ def test_training_begins_with_one_press_that_says_what_it_fetches(page, serve, l
     assert page.locator(NEAR).count() == 1
 
 
-def test_afterwards_every_move_trains_at_once_and_the_latest_wins(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_afterwards_every_move_trains_at_once_and_the_latest_wins(page):
     train(page)
     press(page, "gamma", "ArrowRight", 3)
     until(page, "window.asked.filter(([n]) => n === 'start').at(-1)[1].gamma === 1.41")
@@ -247,8 +227,7 @@ def test_afterwards_every_move_trains_at_once_and_the_latest_wins(page, serve, l
     expect(page.locator(".rl-legend").last).to_contain_text("this run: γ = 1.41, η = 3")
 
 
-def test_a_storm_of_moves_starts_few_runs_and_ends_at_the_last(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_a_storm_of_moves_starts_few_runs_and_ends_at_the_last(page):
     train(page)
     starts, seconds = page.evaluate(
         """async () => {
@@ -268,8 +247,7 @@ def test_a_storm_of_moves_starts_few_runs_and_ends_at_the_last(page, serve, labo
     assert page.locator(LIVE).count() == 1
 
 
-def test_pause_step_play_and_rewind(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_pause_step_play_and_rewind(page):
     page.evaluate("window.pace = 2")
     train(page, "training")
     page.get_by_role("button", name="Pause").click()
@@ -288,8 +266,7 @@ def test_pause_step_play_and_rewind(page, serve, laboratory):
     assert [one[0] for one in page.evaluate("window.asked")] == ["start", "pause", "step", "rewind", "resume"]
 
 
-def test_eta_may_change_while_it_trains(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_eta_may_change_while_it_trains(page):
     page.evaluate("window.pace = 2")
     train(page, "training")
     page.get_by_role("button", name="from here on").click()
@@ -312,8 +289,7 @@ def test_eta_may_change_while_it_trains(page, serve, laboratory):
     until(page, "window.asked.filter(([n]) => n === 'start').length === 2")
 
 
-def test_a_diverged_run_says_so_and_where(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_a_diverged_run_says_so_and_where(page):
     press(page, "eta", "End")
     train(page, "diverged")
     expect(page.get_by_role("status")).to_contain_text(re.compile(r"diverged at step \d+\."))
@@ -321,8 +297,7 @@ def test_a_diverged_run_says_so_and_where(page, serve, laboratory):
     assert page.locator("path.rl-died").count() == 1
 
 
-def test_reports_of_an_older_run_are_not_heard(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_reports_of_an_older_run_are_not_heard(page):
     train(page)
     before = page.locator(LIVE).get_attribute("d")
     page.evaluate(
@@ -340,8 +315,7 @@ def test_reports_of_an_older_run_are_not_heard(page, serve, laboratory):
 # -- traces, presets, data
 
 
-def test_traces_are_kept_lettered_and_cleared(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_traces_are_kept_lettered_and_cleared(page):
     train(page)
     page.get_by_role("button", name="Keep trace").click()
     page.get_by_role("button", name="Keep trace").click()  # the same run again is no second trace
@@ -357,8 +331,7 @@ def test_traces_are_kept_lettered_and_cleared(page, serve, laboratory):
     expect(page.locator('path[data-role="trace"]')).to_have_count(0)
 
 
-def test_gauges_that_come_late_reach_the_trace(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_gauges_that_come_late_reach_the_trace(page):
     train(page)
     page.get_by_role("button", name="Keep trace").click()
     trace = page.locator('path[data-curve="sharpness"][data-role="trace"]')
@@ -367,8 +340,7 @@ def test_gauges_that_come_late_reach_the_trace(page, serve, laboratory):
     expect(trace).not_to_have_attribute("d", before)
 
 
-def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_a_preset_sets_all_and_trains_its_companions(page):
     page.get_by_role("button", name="Alone").click()
     expect(page.locator(".rl-about")).to_have_text("Watch it.")
     expect(page.get_by_role("button", name="τ", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -389,9 +361,9 @@ def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
     expect(page.locator('path[data-curve="loss"][data-role="trace"]')).to_have_count(1)
 
 
-def test_it_may_be_born_with_a_preset(page, serve, laboratory):
+def test_it_may_be_born_with_a_preset(blank, serve, laboratory):
     body = laboratory.replace('"preset":null', '"preset":"b"')
-    opened(page, serve, body)
+    page = opened(blank, serve, body)
     expect(page.locator(".rl-about")).to_have_text("Compare the three.")
     assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 100, ")
     train(page, "finished")
@@ -401,8 +373,7 @@ def test_it_may_be_born_with_a_preset(page, serve, laboratory):
     assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 2, ")
 
 
-def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_the_digits_are_seen_with_their_guesses(page):
     train(page)
     items = page.locator(".rl-samples li")
     expect(items).to_have_count(12)
@@ -418,8 +389,7 @@ def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):
 # -- the other controls
 
 
-def test_what_needs_a_kernel_is_disabled_with_its_reason(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_what_needs_a_kernel_is_disabled_with_its_reason(page):
     page.locator("summary", has_text="Network").click()
     expect(page.get_by_label("width")).to_be_disabled()
     expect(page.get_by_label("optimizer")).to_be_disabled()
@@ -428,8 +398,7 @@ def test_what_needs_a_kernel_is_disabled_with_its_reason(page, serve, laboratory
     expect(note).to_contain_text("Other widths need a kernel.")
 
 
-def test_every_other_control_asks_for_its_run(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_every_other_control_asks_for_its_run(page):
     train(page)
     page.locator("summary", has_text="Network").click()
     page.get_by_label("depth").select_option("2")
@@ -452,8 +421,7 @@ def test_every_other_control_asks_for_its_run(page, serve, laboratory):
 # -- sharing
 
 
-def test_the_address_restores_the_whole_state(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_the_address_restores_the_whole_state(page):
     press(page, "gamma", "ArrowRight", 30)
     page.get_by_role("button", name="τ", exact=True).click()
     page.locator("summary", has_text="Network").click()
@@ -468,8 +436,8 @@ def test_the_address_restores_the_whole_state(page, serve, laboratory):
     assert (asked(page, "start")[0]["gamma"], asked(page, "start")[0]["seed"]) == (31.6, 5)
 
 
-def test_changes_by_hand_come_back_from_the_address(page, serve, laboratory):
-    opened(page, serve, laboratory, query="?lab=1&gamma=1&eta=3&change=120:0.5,300:0.02")
+def test_changes_by_hand_come_back_from_the_address(blank, serve, laboratory):
+    page = opened(blank, serve, laboratory, query="?lab=1&gamma=1&eta=3&change=120:0.5,300:0.02")
     train(page)
     with page.expect_download() as saved:
         page.get_by_role("button", name="Download this run").click()
@@ -478,8 +446,8 @@ def test_changes_by_hand_come_back_from_the_address(page, serve, laboratory):
     assert len(data["curve"]["step"]) == 1000
 
 
-def test_a_bad_address_says_so_and_loses_nothing(page, serve, laboratory):
-    opened(page, serve, laboratory, query="?lab=1&gamma=-1&eta=0.5&task=cifar")
+def test_a_bad_address_says_so_and_loses_nothing(blank, serve, laboratory):
+    page = opened(blank, serve, laboratory, query="?lab=1&gamma=-1&eta=0.5&task=cifar")
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("gamma must be a positive number such as 0.1, not “-1”")
     expect(alert).to_contain_text("task “cifar” is not known here")
@@ -487,19 +455,19 @@ def test_a_bad_address_says_so_and_loses_nothing(page, serve, laboratory):
     assert slider(page, "eta").get_attribute("aria-valuetext").startswith("eta = 0.5, ")
 
 
-def test_link_command_and_download_speak_of_the_same_run(page, serve, laboratory):
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    opened(page, serve, laboratory)
-    train(page)
-    page.get_by_role("button", name="Copy link").click()
-    link = page.evaluate("navigator.clipboard.readText()")
+def test_link_command_and_download_speak_of_the_same_run(blank, serve, laboratory):
+    blank.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened(blank, serve, laboratory)
+    train(blank)
+    blank.get_by_role("button", name="Copy link").click()
+    link = blank.evaluate("navigator.clipboard.readText()")
     assert "lab=1&gamma=1&eta=3&" in link
-    page.get_by_role("button", name="Copy command").click()
-    command = page.get_by_label("copied text").input_value()
-    assert command == page.evaluate("navigator.clipboard.readText()")
+    blank.get_by_role("button", name="Copy command").click()
+    command = blank.get_by_label("copied text").input_value()
+    assert command == blank.evaluate("navigator.clipboard.readText()")
     assert command.startswith("richness sweep --network mlp --depth 3")
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Download this run").click()
+    with blank.expect_download() as saved:
+        blank.get_by_role("button", name="Download this run").click()
     data = json.loads(Path(saved.value.path()).read_text())
     assert data["provenance"]["command"] == command
     assert data["provenance"]["page"] == link
@@ -511,8 +479,7 @@ def test_link_command_and_download_speak_of_the_same_run(page, serve, laboratory
 # -- what may go wrong, and who reads
 
 
-def test_a_lost_backend_is_told_and_tried_again(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_a_lost_backend_is_told_and_tried_again(page):
     train(page)
     page.evaluate("engine.lose('The worker ended.')")
     expect(page.get_by_role("status")).to_contain_text("Training stopped: The worker ended.")
@@ -523,8 +490,8 @@ def test_a_lost_backend_is_told_and_tried_again(page, serve, laboratory):
     page.wait_for_selector('[data-state="finished"]')
 
 
-def test_without_what_trains_measured_runs_remain(page, serve, laboratory):
-    opened(page, serve, laboratory, engine=None)
+def test_without_what_trains_measured_runs_remain(blank, serve, laboratory):
+    page = opened(blank, serve, laboratory, engine=None)
     page.get_by_role("button", name="Train here").click()
     expect(page.get_by_role("status")).to_contain_text("What trains could not be loaded")
     expect(page.get_by_role("button", name="Try again")).to_be_enabled()
@@ -533,27 +500,27 @@ def test_without_what_trains_measured_runs_remain(page, serve, laboratory):
     page.wrong.clear()  # the browser's own words about the two missing files
 
 
-def test_two_laboratories_live_side_by_side(page, serve, laboratory):
-    page.goto(serve(laboratory + laboratory))
-    page.locator("[data-richness-lab]").last.scroll_into_view_if_needed()
-    expect(page.locator("[data-ready]")).to_have_count(2)
-    one, two = page.locator("[data-richness-lab]").all()
+def test_two_laboratories_live_side_by_side(blank, serve, laboratory):
+    blank.goto(serve(laboratory + laboratory))
+    blank.locator("[data-richness-lab]").last.scroll_into_view_if_needed()
+    expect(blank.locator("[data-ready]")).to_have_count(2)
+    one, two = blank.locator("[data-richness-lab]").all()
     before = two.locator(NEAR).get_attribute("d")
     one.get_by_role("slider", name="gamma", exact=True).focus()
-    page.keyboard.press("End")
+    blank.keyboard.press("End")
     assert two.locator(NEAR).get_attribute("d") == before
     two.get_by_role("slider", name="gamma", exact=True).focus()
-    page.keyboard.press("Home")
-    until(page, "location.search.startsWith('?lab=2&gamma=0.0001')")
-    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    blank.keyboard.press("Home")
+    until(blank, "location.search.startsWith('?lab=2&gamma=0.0001')")
+    ids = blank.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
 
 
-def test_a_laboratory_without_data_says_so(page, serve):
+def test_a_laboratory_without_data_says_so(blank, serve):
     lost = '<div data-richness-lab data-missing="runs of depth 9 were not measured"></div>'
-    page.goto(serve(lost + "<div data-richness-lab></div>"))
-    expect(page.get_by_role("status").first).to_contain_text("could not be opened: runs of depth 9 were not measured")
-    expect(page.get_by_role("status").last).to_contain_text("what it needs is not on this page")
+    blank.goto(serve(lost + "<div data-richness-lab></div>"))
+    expect(blank.get_by_role("status").first).to_contain_text("could not be opened: runs of depth 9 were not measured")
+    expect(blank.get_by_role("status").last).to_contain_text("what it needs is not on this page")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -573,11 +540,11 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium, serve, laboratory
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_violation(page, serve, laboratory, theme):
+def test_axe_finds_no_violation(blank, serve, laboratory, theme):
     axe = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():
         pytest.skip("axe-core is not installed: make setup")
-    opened(page, serve, f"<main><h1>A laboratory</h1>{laboratory}</main>", query="?lab=1&gamma=x")
+    page = opened(blank, serve, f"<main><h1>A laboratory</h1>{laboratory}</main>", query="?lab=1&gamma=x")
     page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
     page.evaluate(
         "(dark) => { if (dark) { Object.assign(document.body.style, { background: '#121212', color: '#ddd' }); } }",
@@ -613,8 +580,7 @@ def test_reduced_motion_redraws_seldom(chromium, serve, laboratory):
     context.close()
 
 
-def test_the_live_region_does_not_chatter(page, serve, laboratory):
-    opened(page, serve, laboratory)
+def test_the_live_region_does_not_chatter(page):
     page.evaluate("""() => { window.said = []; window.pace = 5;
       new MutationObserver(() => window.said.push(document.querySelector('[role=status]').textContent))
         .observe(document.querySelector('[role=status]'), { childList: true }); }""")

@@ -30,16 +30,11 @@ LAB = Path(__file__).parents[2] / "lib/richness/lab"
 
 STEPS = 100
 GAMMAS = {"float32": 1.0, "float64": 5e-4}
+TASK_NAMES = ("digits8", "teacher", "staircase", "halfspace")
 NETWORKS = [
     (depth, loss, task)
     for depth in (2, 3, 4)
-    for loss, task in (
-        ("mse", "digits8"),
-        ("cross_entropy", "digits8"),
-        ("mse", "teacher"),
-        ("mse", "staircase"),
-        ("mse", "halfspace"),
-    )
+    for loss, task in (("cross_entropy", "digits8"), *(("mse", task) for task in TASK_NAMES))
 ]
 CASES = [(*network, dtype) for network in NETWORKS for dtype in GAMMAS]
 
@@ -158,12 +153,8 @@ def test_probed_steps_are_the_experiments(drive, answers):
 
 
 def test_batches_and_sets_are_the_tasks(drive):
-    draws = [
-        (task, seed, step, 48)
-        for task in ("digits8", "teacher", "staircase", "halfspace")
-        for seed, step in ((0, 0), (7, 731))
-    ]
-    sets = [(task, part) for task in ("digits8", "teacher", "staircase", "halfspace") for part in ("probe", "test")]
+    draws = [(task, seed, step, 48) for task in TASK_NAMES for seed, step in ((0, 0), (7, 731))]
+    sets = [(task, part) for task in TASK_NAMES for part in ("probe", "test")]
     jobs = [{"do": "batch", "task": t, "seed": seed, "step": step, "count": n} for t, seed, step, n in draws]
     jobs += [{"do": "set", "task": task, "part": part} for task, part in sets]
     wanted = [(task, TASKS[task].batch(seed, step, n)) for task, seed, step, n in draws]
@@ -313,11 +304,7 @@ def test_batches_are_remembered_within_a_limit(drive):
     job = {"do": "memory", "limit": 2000, "visits": [{"seed": s, "from": a, "last": b} for s, a, b in visits]}
     (told,) = drive([job])
     assert all(visit["right"] and visit["bytes"] <= 2000 and visit["passing"] == 0 for visit in told)
-    assert [visit["made"] for visit in told[:4]] == [
-        60,
-        0,
-        60,
-        60,
-    ]  # again: nothing; another stream: the first one goes
+    # again: nothing; another stream: the first one goes
+    assert [visit["made"] for visit in told[:4]] == [60, 0, 60, 60]
     assert told[4]["made"] == 340
     assert told[5]["made"] == 300

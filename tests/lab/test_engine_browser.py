@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 from playwright.sync_api import Error, Page
 from test_engine import GAMMAS, NETWORKS, ask, gauges, trained
 
-from richness.site.serving import Handler, Server
+from richness.site.serving import background
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -59,12 +57,6 @@ document.documentElement.dataset.ready = "true";
 """
 
 
-class _Strict(Handler):
-    def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", POLICY)
-        super().end_headers()
-
-
 @pytest.fixture
 def site(engine: Path, tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A page with the engine under a sub-path, on a plain file server: its folder and address."""
@@ -74,11 +66,8 @@ def site(engine: Path, tmp_path: Path) -> Iterator[tuple[Path, str]]:
     head = '<meta charset="utf-8"><title>Engine</title><link rel="icon" href="favicon.svg">'
     (folder / "favicon.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     (folder / "index.html").write_text(f'<!doctype html>{head}<script type="module" src="driver.js"></script>')
-    server = Server(("127.0.0.1", 0), partial(_Strict, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}/book/index.html"
-    server.shutdown()
-    server.server_close()
+    with background(tmp_path, policy=POLICY) as address:
+        yield folder, f"{address}book/index.html"
 
 
 @pytest.fixture
@@ -98,8 +87,13 @@ def page(chromium: Any) -> Iterator[Page]:
 
 
 @pytest.fixture
-def opened(page: Page, site: tuple[Path, str]) -> Callable[..., Any]:
-    """``opened(script, argument)``: the answer of an async function body that sees ``lab``, ``make`` and ``arg``."""
+def folder(site: tuple[Path, str]) -> Path:
+    """The engine's files, before a page asks for them."""
+    return site[0] / "engine"
+
+
+def visit(page: Page, site: tuple[Path, str]) -> Callable[..., Any]:
+    """A function of (script, argument): the answer of an async function body that sees ``lab``, ``make`` and ``arg``."""
     page.goto(site[1])
     page.wait_for_selector("html[data-ready]", state="attached")
 
@@ -107,6 +101,11 @@ def opened(page: Page, site: tuple[Path, str]) -> Callable[..., Any]:
         return page.evaluate(f"async (arg) => {{ {body} }}", argument)
 
     return run
+
+
+@pytest.fixture
+def opened(page: Page, site: tuple[Path, str]) -> Callable[..., Any]:
+    return visit(page, site)
 
 
 def test_every_network_is_torchs_in_chromium_too(opened):
@@ -213,57 +212,35 @@ def test_two_backends_on_one_page(opened):
         np.testing.assert_allclose(list(loss), trained(asked)[1], rtol=1e-5)
 
 
+GRAPH = "graphs/mlp3_64_10_mse"
+FILES = ["manifest.json", "ort.wasm.gz", "digits.bin.gz", f"{GRAPH}.step.f32.onnx", f"{GRAPH}.product.f32.onnx"]
+LOST = """lab.backend.start(arg); await lab.until(() => lab.last("lost")); return lab.last("lost");"""
+AGAIN = """lab.reports.length = 0; lab.backend.start({ ...arg, steps: 5 }); await lab.over(); return lab.state();"""
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("manifest.json", "manifest.json cannot be fetched: the server answered 404"),
-        ("ort.wasm.gz", "ort.wasm.gz cannot be fetched: the server answered 404"),
-        ("digits.bin.gz", "digits.bin.gz cannot be fetched: the server answered 404"),
-        (
-            "graphs/mlp3_64_10_mse.step.f32.onnx",
-            "mlp3_64_10_mse.step.f32.onnx cannot be fetched: the server answered 404",
-        ),
-        (
-            "graphs/mlp3_64_10_mse.product.f32.onnx",
-            "mlp3_64_10_mse.product.f32.onnx cannot be fetched: the server answered 404",
-        ),
+        *((name, f"{Path(name).name} cannot be fetched: the server answered 404") for name in FILES),
         ("worker.js", "The worker that .* failed"),
     ],
 )
-def test_a_missing_file_is_named_and_a_start_tries_anew(page, site, name, says):
-    folder, address = site
-    whole = (folder / "engine" / name).read_bytes()
-    (folder / "engine" / name).unlink()
-    page.goto(address)
-    page.wait_for_selector("html[data-ready]", state="attached")
-    asked = ask(3, "mse", "digits8", 1.0, steps=5)
-    lost = page.evaluate(
-        """async (ask) => { lab.backend.start(ask); await lab.until(() => lab.last("lost")); return lab.last("lost") }""",
-        asked,
-    )
+def test_a_missing_file_is_named_and_a_start_tries_anew(page, site, folder, name, says):
+    whole = (folder / name).read_bytes()
+    (folder / name).unlink()
+    run, asked = visit(page, site), ask(3, "mse", "digits8", 1.0, steps=5)
+    lost = run(LOST, asked)
     assert re.search(says, lost["message"]), lost
-    (folder / "engine" / name).write_bytes(whole)
-    again = (
-        """async (ask) => { lab.reports.length = 0; lab.backend.start(ask); await lab.over(); return lab.state(); }"""
-    )
-    assert page.evaluate(again, asked) == "finished"
+    (folder / name).write_bytes(whole)
+    assert run(AGAIN, asked) == "finished"
 
 
-@pytest.mark.parametrize("name", ["graphs/mlp3_64_10_mse.step.f32.onnx", "ort.wasm.gz", "digits.bin.gz"])
-def test_a_damaged_file_is_named(page, site, name):
-    folder, address = site
-    path = folder / "engine" / name
-    data = bytearray(path.read_bytes())
+@pytest.mark.parametrize("name", FILES[1:4])
+def test_a_damaged_file_is_named(page, site, folder, name):
+    data = bytearray((folder / name).read_bytes())
     data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
-    path.write_bytes(data)
-    page.goto(address)
-    page.wait_for_selector("html[data-ready]", state="attached")
-    asked = ask(3, "mse", "digits8", 1.0, steps=5)
-    lost = page.evaluate(
-        """async (ask) => { lab.backend.start(ask); await lab.until(() => lab.last("lost")); return lab.last("lost") }""",
-        asked,
-    )
-    assert Path(name).name in lost["message"]
+    (folder / name).write_bytes(data)
+    assert Path(name).name in visit(page, site)(LOST, ask(3, "mse", "digits8", 1.0, steps=5))["message"]
 
 
 @pytest.mark.parametrize("role", ["train", "stream", "helper", "measure"])
@@ -280,11 +257,7 @@ def test_a_worker_that_dies_is_noticed(page, opened, role):
         found[-1].evaluate("void setTimeout(() => self.close())")
     lost = opened("""await lab.until(() => lab.last("lost"), 20); return lab.last("lost") ?? null;""")
     assert lost and "has ended" in lost["message"]
-    again = opened(
-        """lab.reports.length = 0; lab.backend.start({ ...arg, steps: 5 }); await lab.over(); return lab.state();""",
-        asked,
-    )
-    assert again == "finished"
+    assert opened(AGAIN, asked) == "finished"
 
 
 def test_memory_stays_flat_over_hundreds_of_starts(chromium, page, opened):
@@ -326,10 +299,9 @@ def test_a_tab_that_is_put_away_goes_on_when_it_is_back(page, opened):
 @pytest.mark.parametrize("missing", ["WebAssembly", "DecompressionStream"])
 def test_an_old_browser_is_told_at_once(page, site, missing):
     page.add_init_script(f"delete globalThis.{missing}")
-    page.goto(site[1])
-    page.wait_for_selector("html[data-ready]", state="attached")
+    run = visit(page, site)
     page.wait_for_timeout(50)
-    lost = page.evaluate("() => lab.last('lost')")
+    lost = run("return lab.last('lost');")
     assert lost and "This browser" in lost["message"]
 
 

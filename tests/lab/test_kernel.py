@@ -59,14 +59,11 @@ def test_a_run_without_a_stability_line_has_none(node):
 
 
 def test_what_is_asked_is_sent(node):
-    body = (
-        STAGE
-        + """
+    body = """
     backend.start({ gamma: 2 }); backend.change({ eta: 3 }); backend.pause(); backend.resume(); backend.step(4);
     backend.rewind(); backend.etaMode("on");
     return [backend.kind, sent];"""
-    )
-    assert node(body) == [
+    assert node(STAGE + body) == [
         "kernel",
         [
             {"do": "shown"}, {"do": "start", "ask": {"gamma": 2}}, {"do": "change", "eta": 3}, {"do": "pause"},
@@ -76,9 +73,7 @@ def test_what_is_asked_is_sent(node):
 
 
 def test_silence_is_told_and_an_answer_ends_it(node):
-    body = (
-        STAGE
-        + """
+    body = """
     say("msg:custom", { kind: "heard" });
     goOff();
     const answered = reports.length;
@@ -87,8 +82,7 @@ def test_silence_is_told_and_an_answer_ends_it(node):
     goOff();
     say("msg:custom", { kind: "run", number: 1 });
     return [answered, waiting, reports];"""
-    )
-    answered, waiting, reports = node(body)
+    answered, waiting, reports = node(STAGE + body)
     assert answered == 0 and waiting == [10_000]
     assert [report["kind"] for report in reports] == ["lost", "run"]
     assert "does not answer" in reports[0]["message"]
@@ -101,13 +95,10 @@ def test_a_kernel_that_is_gone_is_told_once(node, how):
 
 
 def test_a_closed_view_says_nothing_and_hears_nothing(node):
-    body = (
-        STAGE
-        + """
+    body = """
     backend.close(); backend.close(); backend.start({}); goOff(); say("comm_live_update");
     return [sent.length, reports, listeners.length];"""
-    )
-    assert node(body) == [1, [], 0]
+    assert node(STAGE + body) == [1, [], 0]
 
 
 def test_the_modules_are_one_for_jupyter():

@@ -10,8 +10,7 @@ import pytest
 from visits import SITE, built_pages
 
 from richness.site.serving import background
-from richness.site.weighing import ALIVE, DRAWN
-from richness.site.weighing import watch_page
+from richness.site.weighing import ALIVE, DRAWN, watch_page
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()
