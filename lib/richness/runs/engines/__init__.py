@@ -7,8 +7,8 @@ engine         networks                                how
                                                        networks, and what the others are tested against
 ``fused``      MLPs of the package's own activations   the backward pass by hand, steps straight into the
                and losses, on any device               weights, stacked matrix products
-``compiled``   MLPs of relu or linear units, the       the same as one C++ loop over cache-sized tiles, built
-               package's own losses and optimisers,    once by the machine's own compiler
+``compiled``   MLPs of the package's own activations,  the same as one C++ loop over cache-sized tiles, built
+               losses and optimisers,                  once by the machine's own compiler
                on a CPU, where there is a C++
                compiler
 =============  ======================================  =====================================================

@@ -1,4 +1,4 @@
-"""``kernel.cpp``, built once by this machine's own C++ compiler and kept in the user's cache."""
+"""``kernel.cpp`` with its headers, built once by this machine's own C++ compiler and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.cpp")
+FOLDER = Path(__file__).parent
+SOURCE = FOLDER / "kernel.cpp"
 FLAGS = ("-O3", "-march=native", "-std=gnu++17", "-shared", "-fPIC")  # gnu++: a·b + c may be one instruction
 
 
@@ -45,7 +46,7 @@ def _kept() -> Path:
     """The built kernel's file, named by what it was built from and by its own checksum: half a library crashes its reader."""
     compiler = _compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    identity = _short_hash("\n".join([SOURCE.read_text(), version, *FLAGS, _processor()]).encode())
+    identity = _short_hash("\n".join([source(), version, *FLAGS, _processor()]).encode())
     for folder in (_cache(), Path(tempfile.gettempdir()) / f"richness-{getpass.getuser()}"):
         try:
             for found in folder.glob(f"kernel-{identity}-*.so"):
@@ -63,6 +64,11 @@ def _kept() -> Path:
         except OSError:
             continue  # a folder that cannot be written
     raise Missing("there is no folder to keep the built kernel in: set XDG_CACHE_HOME to one that can be written")
+
+
+def source() -> str:
+    """The kernel's whole text, headers first in the order of their names."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in [*sorted(FOLDER.glob("*.h")), SOURCE])
 
 
 def _short_hash(content: bytes) -> str:

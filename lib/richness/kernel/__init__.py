@@ -1,0 +1,21 @@
+"""The arithmetic of multilayer perceptrons in C++: one source, for the machine's own compiler and for the page.
+
+``tiles.h`` has vectors and products, ``network.h`` the passes and steps, ``kernel.cpp`` the doors; :mod:`.compiler` builds and
+loads them here, :mod:`.layout` is what both sides of a door agree on. It knows no grid of γ and η, no file, no experiment.
+"""
+
+from richness.kernel.compiler import library, reason
+from richness.kernel.layout import ACTIVATION_CODES, LOSS_CODES, OPTIMIZER_CODES, Data, Shape, call, pad_rows, pointers
+
+__all__ = [
+    "ACTIVATION_CODES",
+    "LOSS_CODES",
+    "OPTIMIZER_CODES",
+    "Data",
+    "Shape",
+    "call",
+    "library",
+    "pad_rows",
+    "pointers",
+    "reason",
+]
