@@ -1,6 +1,7 @@
 // The doors of the kernel, in float and in double: `train_float`, `train_double`, `outputs_float`, … See network.h.
 
 #include "network.h"
+#include "stream.h"
 
 #define EXPORT(real) \
   extern "C" int train_##real(const Plan *plan, const Data<real> *data, int64_t count, const int64_t *which, real *const *weights, \
@@ -12,3 +13,17 @@
   }
 EXPORT(float)
 EXPORT(double)
+
+// The streams, for the tests that hold them to richness.rng and richness.data: the page draws by them.
+extern "C" void words(uint32_t seed, uint32_t name, uint32_t step, int64_t pairs, uint32_t *even, uint32_t *odd) {
+  draw_words({seed, name, step}, 0, pairs, even, odd);
+}
+extern "C" void normals(uint32_t seed, uint32_t name, uint32_t step, int64_t count, double *out) {
+  draw_normals({seed, name, step}, 0, count, out);
+}
+extern "C" void batch(int task, const char *part, uint32_t seed, uint32_t step, int64_t count, const unsigned char *bytes, float *x,
+                      float *y) {
+  const Digits digits(bytes);
+  draw_batch(STREAMS[task], part, seed, step, count, &digits, x, y);
+}
+extern "C" void held_out(const unsigned char *bytes, int small, float *x, float *y) { Digits(bytes).hold_out(small, x, y); }

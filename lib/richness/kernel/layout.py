@@ -17,6 +17,7 @@ REALS = {torch.float32: "float", torch.float64: "double"}
 LOSS_CODES = {"mse": 0, "cross_entropy": 1}
 ACTIVATION_CODES = {"relu": 0, "linear": 1, "tanh": 2}
 OPTIMIZER_CODES = {"sgd": 0, "momentum": 1, "signsgd": 2, "adam": 3}
+TASK_CODES = {"digits": 0, "digits8": 1, "teacher": 2, "halfspace": 3, "staircase": 4}
 
 
 class Plan(ctypes.Structure):
