@@ -4,15 +4,17 @@
 loads them here, :mod:`.layout` is what both sides of a door agree on. It knows no grid of γ and η, no file, no experiment.
 """
 
-from richness.kernel.compiler import library, reason
+from richness.kernel.compiler import Build, build, library, reason
 from richness.kernel.layout import ACTIVATION_CODES, LOSS_CODES, OPTIMIZER_CODES, Data, Shape, call, pad_rows, pointers
 
 __all__ = [
     "ACTIVATION_CODES",
     "LOSS_CODES",
     "OPTIMIZER_CODES",
+    "Build",
     "Data",
     "Shape",
+    "build",
     "call",
     "library",
     "pad_rows",

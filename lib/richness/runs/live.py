@@ -17,10 +17,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from richness.runs.engines import Stack
+from richness.runs.engines import Stack, name_machine
 from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES
-from richness.runs.results import device_name
 from richness.runs.shards import Shard, summary
 from richness.runs.sweep import assemble
 from richness.runs.training import History, Trainer
@@ -182,7 +181,7 @@ class Live:
         probes = {name: self._measured(name) for name in experiment.kept_probes if record.gauges}
         cost = {name: np.array([record.cost.get(name, 0.0)]) for name in experiment.kept_probes}
         arrays = summary(experiment, History(loss, np.array([record.died]), probes, cost))
-        arrays |= {"seconds": np.array(record.seconds), "device": np.array(device_name(experiment.device))}
+        arrays |= {"seconds": np.array(record.seconds), "device": np.array(name_machine(experiment))}
         runs = assemble(
             experiment, [(Shard(experiment.seeds[0], ((experiment.gammas[0], experiment.etas[0]),)), arrays)]
         )
