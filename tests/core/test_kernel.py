@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
-from richness import kernel, sweep
+from richness import kernel, measure, sweep
 from richness.kernel import compiler
 from richness.runs import results, store
 from richness.runs.engines import Fused, engine_for, passed_over
@@ -109,6 +111,116 @@ def test_the_kernel_is_not_asked_for_by_an_import():
 @pytest.mark.slow
 def test_in_any_locale(tmp_path):
     assert alone(LOAD, XDG_CACHE_HOME=str(tmp_path), LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") == "Compiled"
+
+
+# -- gradient and Hessian ------------------------------------------------------------------------------------------------
+
+SIZES = [5, 7, 3, 9, 4, 6, 3]  # features of the layers: no two alike, none a multiple of a vector
+PHI = {"relu": torch.relu, "linear": lambda h: h, "tanh": torch.tanh}
+
+
+class Problem:
+    """Three networks of a depth, with torch's own losses, gradients and Hessians, in float64."""
+
+    def __init__(self, depth: int, activation: str, loss: str, dtype: torch.dtype, samples: int = 70):
+        draw = torch.Generator().manual_seed(depth)
+        self.sizes, self.scales = [*SIZES[:depth], SIZES[-1]], [0.3 + 0.2 * k for k in range(depth)]
+        self.activation, self.loss, self.gamma = activation, loss, torch.tensor([0.3, 1.0, 4.0], dtype=dtype)
+        shapes = list(pairwise(self.sizes))
+        self.start = [torch.randn(1, out, into, generator=draw).to(dtype) for into, out in shapes]
+        self.weights = [w + 0.2 * torch.randn(3, *w.shape[1:], generator=draw).to(dtype) for w in self.start]
+        self.x = torch.randn(samples, self.sizes[0], generator=draw).to(dtype)
+        labels = torch.randint(self.sizes[-1], (samples,), generator=draw)
+        self.targets = torch.nn.functional.one_hot(labels, self.sizes[-1]).to(dtype)
+        self.dtype, self.ends = dtype, [out * into for into, out in shapes]
+
+    def kernels(self) -> kernel.Curvature:
+        samples = kernel.Samples(self.sizes, self.scales, self.loss, self.activation, self.x, self.targets, self.start)
+        return kernel.Curvature(samples, self.weights, self.gamma)
+
+    def value(self, row: torch.Tensor, cell: int) -> torch.Tensor:
+        """The loss of one network as a function of its parameters (P,)."""
+
+        def outputs(layers: list[torch.Tensor]) -> torch.Tensor:
+            a = self.x.double()
+            for number, (w, scale) in enumerate(zip(layers, self.scales, strict=True), 1):
+                h = scale * a @ w.T
+                a = PHI[self.activation](h) if number < len(layers) else h
+            return a
+
+        layers = [part.view(w.shape[1:]) for part, w in zip(row.split(self.ends), self.weights, strict=True)]
+        f = (outputs(layers) - outputs([w[0].double() for w in self.start])) / self.gamma[cell].double()
+        named = {"mse": torch.nn.functional.mse_loss, "cross_entropy": torch.nn.functional.cross_entropy}
+        return named[self.loss](f, self.targets.double())
+
+    @property
+    def rows(self) -> torch.Tensor:
+        return torch.cat([w.flatten(1) for w in self.weights], dim=1).double()
+
+    @cached_property
+    def hessians(self) -> torch.Tensor:
+        return torch.stack([torch.func.hessian(self.value)(row, cell) for cell, row in enumerate(self.rows)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", ["relu", "linear", "tanh"])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("depth", [2, 3, 4, 5, 6])
+def test_gradient_and_hessian_are_those_of_automatic_differentiation(depth, loss, activation, dtype):
+    problem = Problem(depth, activation, loss, dtype)
+    curvature = problem.kernels()
+    values = torch.stack([problem.value(row, cell) for cell, row in enumerate(problem.rows)])
+    gradients = torch.stack([torch.func.grad(problem.value)(row, cell) for cell, row in enumerate(problem.rows)])
+    vectors = torch.randn(3, problem.rows.shape[1], generator=torch.Generator().manual_seed(1)).to(dtype)
+    products = torch.bmm(problem.hessians, vectors.double()[:, :, None])[:, :, 0]
+    found = (curvature.loss[:, None], curvature.gradient, curvature.multiply(vectors))
+    for mine, exact in zip(found, (values[:, None], gradients, products), strict=True):
+        # softmax makes an error relative to f of one relative to 1, and f is up to some tens here
+        assert ((mine - exact).norm(dim=1) < 100 * torch.finfo(dtype).eps * exact.norm(dim=1)).all()
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("depth", [2, 3, 4, 5, 6])
+def test_sharpness_through_the_kernel_is_the_dense_hessians(depth, loss):
+    """In float32, to the error asked for, at every depth."""
+    problem = Problem(depth, "relu", loss, torch.float32)
+    curvature = problem.kernels()
+    found = measure.sharpness(None, problem.weights, product=curvature.multiply, start=curvature.gradient)
+    exact = torch.linalg.eigvalsh(problem.hessians)[:, -1]
+    assert ((found / exact - 1).abs() < 1e-4).all()
+
+
+@pytest.mark.parametrize("samples", [1, 16, 64, 65, 200])
+def test_any_number_of_samples(samples):
+    problem = Problem(3, "relu", "mse", torch.float64, samples)
+    vectors = torch.ones_like(problem.rows)
+    exact = problem.hessians.sum(dim=2)
+    torch.testing.assert_close(problem.kernels().multiply(vectors), exact, rtol=1e-9, atol=1e-12)
+
+
+def test_a_loss_that_is_not_finite_leaves_nan_and_only_its_own():
+    problem = Problem(3, "relu", "mse", torch.float32)
+    whole = problem.kernels()
+    problem.weights[0][1] = torch.inf
+    broken, ones = problem.kernels(), torch.ones_like(whole.gradient)
+    for before, after in ((whole.gradient, broken.gradient), (whole.multiply(ones), broken.multiply(ones))):
+        assert torch.isnan(after[1]).all() and torch.equal(before[[0, 2]], after[[0, 2]])
+
+
+@pytest.mark.parametrize("sizes", [[5, 7, 3, 3], [16, 32, 16, 3]])
+def test_a_product_is_its_networks_own_wherever_the_vector_lies(sizes):
+    """A row of a wider tensor, as the Lanczos process has them; sizes of whole vectors, whose rows are taken as they are."""
+    draw = torch.Generator().manual_seed(0)
+    weights = [torch.randn(3, out, into, generator=draw) for into, out in pairwise(sizes)]
+    x, targets = torch.randn(20, sizes[0], generator=draw), torch.randn(20, sizes[-1], generator=draw)
+    samples = kernel.Samples(sizes, [0.5] * 3, "mse", "relu", x, targets, [w[:1] for w in weights])
+    curvature = kernel.Curvature(samples, weights, torch.ones(3))
+    basis = torch.randn(3, 4, sum(w[0].numel() for w in weights), generator=draw)
+    whole = curvature.multiply(basis[:, 2])
+    assert torch.equal(whole, curvature.multiply(basis[:, 2].clone()))
+    for cell in range(3):
+        alone = kernel.Curvature(samples, [w[cell : cell + 1] for w in weights], torch.ones(1))
+        assert torch.equal(alone.multiply(basis[cell : cell + 1, 2])[0], whole[cell])
 
 
 # -- whose library is loaded ---------------------------------------------------------------------------------------------

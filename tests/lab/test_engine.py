@@ -71,7 +71,7 @@ def gauges(trainer: Trainer) -> dict[str, Any]:
     """What the library's probes say of the network as it is now."""
     classes = trainer.task.classification
     names = ["sharpness", "along_gradient", "ntk_alignment", "drift", *(["accuracy"] if classes else [])]
-    said = {name: values[0].tolist() for name, (values, _) in trainer.probe_all(names).items()}
+    said = {name: values[0].tolist() for name, values in trainer.probe_all(names).values.items()}
     x, y = trainer.setting.test_set
     with torch.no_grad():
         loss = LOSSES[trainer.experiment.loss](trainer.outputs(trainer.stack, trainer.stack.weights, x), y)

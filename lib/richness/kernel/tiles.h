@@ -30,7 +30,7 @@
 
 typedef ptrdiff_t Size;
 
-enum Store { SET, SET_RELU, SET_WHERE_POSITIVE, ADD, DECAY_AND_ADD };
+enum Store { SET, SET_RELU, SET_WHERE_POSITIVE, ADD, ADD_WHERE_POSITIVE, DECAY_AND_ADD };
 
 // Memory that begins on a vector's boundary, all 0; nullptr where there is none. `free` takes it back.
 template <class real> static real *allocate(Size count) {
@@ -67,8 +67,9 @@ template <class real> struct Tiles {
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) {
       Vector *place = (Vector *)(out + r * oi + c * LANES), value = alpha * sum[r][c];
       if (store == SET_RELU) value = value < 0 ? Vector{} : value;  // so written that NaN passes, as in torch
-      if (store == SET_WHERE_POSITIVE) value = *(const Vector *)(where + r * oi + c * LANES) > 0 ? value : Vector{};
-      if (store == ADD) value += *place;
+      if (store == ADD || store == ADD_WHERE_POSITIVE) value += *place;
+      if (store == SET_WHERE_POSITIVE || store == ADD_WHERE_POSITIVE)
+        value = *(const Vector *)(where + r * oi + c * LANES) > 0 ? value : Vector{};
       if (store == DECAY_AND_ADD) value += decay * *place;
       *place = value;
     }
