@@ -1,6 +1,6 @@
-// The doors of the kernel, in float and in double: `train_float`, `train_double`, `outputs_float`, … See network.h.
+// The doors of the kernel, in float and in double: `train_float`, `train_double`, `outputs_float`, … See network.h, curvature.h.
 
-#include "network.h"
+#include "curvature.h"
 #include "stream.h"
 
 #define EXPORT(real) \
@@ -10,9 +10,21 @@
   } \
   extern "C" int outputs_##real(const Plan *plan, int64_t steps, real *const *weights, const real *x, real *out) { \
     return outputs<real>(*plan, steps, weights, x, out); \
+  } \
+  extern "C" int prepare_curvature_##real(const Plan *plan, const Samples<real> *samples, int64_t count, real *weights, \
+                                          const double *gamma, real *state, real *gradient, double *loss) { \
+    return prepare_curvature<real>(*plan, *samples, count, weights, gamma, state, gradient, loss); \
+  } \
+  extern "C" int multiply_by_hessian_##real(const Plan *plan, const Samples<real> *samples, int64_t count, real *weights, \
+                                            const double *gamma, const real *state, const double *loss, real *vector, \
+                                            int64_t stride, real *product) { \
+    return multiply_by_hessian<real>(*plan, *samples, count, weights, gamma, state, loss, vector, stride, product); \
   }
 EXPORT(float)
 EXPORT(double)
+
+// Reals of the curvature's state for a network and a block of samples.
+extern "C" int64_t curvature_size(const Plan *plan) { return Kept(*plan).size; }
 
 // The streams, for the tests that hold them to richness.rng and richness.data: the page draws by them.
 extern "C" void words(uint32_t seed, uint32_t name, uint32_t step, int64_t pairs, uint32_t *even, uint32_t *odd) {

@@ -35,6 +35,70 @@ template <class real> struct Data {  // the batches of a block of steps, the sam
   int64_t steps, updates, number;                    // the first `updates` steps move the weights; `number` updates before them
 };
 
+// f̃ (K, columns), neither centred nor divided by γ, of inputs (D, columns); act[l] gets a_l, l = 1 … L.
+template <class real> static const real *forward(const Plan &plan, real *const *weights, const real *x, real *const *act) {
+  using T = Tiles<real>;
+  const Size L = plan.layers, columns = plan.columns;
+  const real *input = x;
+  for (Size l = 0; l < L; l++) {
+    const Size out = plan.sizes[l + 1], in = plan.sizes[l], lead = plan.leading[l];
+    const real scale = plan.scale[l];
+    const bool hidden = l + 1 < L;
+    if (hidden && plan.activation == RELU)
+      T::template product<SET_RELU>(out, columns, in, weights[l], lead, 1, input, columns, act[l + 1], columns, scale);
+    else
+      T::template product<SET>(out, columns, in, weights[l], lead, 1, input, columns, act[l + 1], columns, scale);
+    if (hidden && plan.activation == TANH) T::apply_tanh(out * columns, act[l + 1]);
+    input = act[l + 1];
+  }
+  return input;
+}
+
+// The part of the loss, a mean over `total` samples, that the first `count` columns bear, at f = (f̃ − f̃₀)/γ; delta = ∂loss/∂f̃,
+// and of cross-entropy `share` = softmax(f), where it is wanted.
+template <class real>
+static double loss_and_delta(const Plan &plan, const real *raw, const real *at_start, const real *target, double gamma, Size count,
+                             Size total, real *delta, real *share = nullptr) {
+  const Size K = plan.sizes[plan.layers], columns = plan.columns;
+  const real inverse = real(1 / gamma);
+  double loss = 0;
+  if (plan.loss == MSE) {
+    const real share = real(2.0 / (double(total) * K)) * inverse;
+    for (Size k = 0; k < K; k++) {
+      double row = 0;
+      for (Size b = 0; b < count; b++) {
+        const Size at = k * columns + b;
+        const real miss = (raw[at] - at_start[at]) * inverse - target[at];
+        row += double(miss) * miss;
+        delta[at] = share * miss;
+      }
+      loss += row;
+    }
+    return loss / (double(total) * K);
+  }
+  for (Size b = 0; b < count; b++) {
+    real top = -std::numeric_limits<real>::infinity(), sum = 0, right = 0;
+    for (Size k = 0; k < K; k++) {
+      const Size at = k * columns + b;
+      delta[at] = (raw[at] - at_start[at]) * inverse;
+      top = delta[at] > top ? delta[at] : top;
+    }
+    for (Size k = 0; k < K; k++) {
+      const Size at = k * columns + b;
+      right += target[at] * (delta[at] - top);
+      sum += delta[at] = std::exp(delta[at] - top);
+    }
+    loss += double(std::log(sum)) - double(right);
+    for (Size k = 0; k < K; k++) {
+      const Size at = k * columns + b;
+      const real p = delta[at] / sum;
+      if (share) share[at] = p;
+      delta[at] = (p - target[at]) * inverse / real(total);
+    }
+  }
+  return loss / double(total);
+}
+
 template <class real> class Network {
   using T = Tiles<real>;
   const Plan &plan;
@@ -68,61 +132,11 @@ template <class real> class Network {
   }
   ~Network() { free(workspace), free(act); }
 
-  // f̃ (K, columns), neither centred nor divided by γ, of inputs (D, columns).
-  const real *forward(real *const *weights, const real *x) {
-    const real *input = x;
-    for (Size l = 0; l < L; l++) {
-      const Size out = plan.sizes[l + 1], in = plan.sizes[l], lead = plan.leading[l];
-      const real scale = plan.scale[l];
-      const bool hidden = l + 1 < L;
-      if (hidden && plan.activation == RELU)
-        T::template product<SET_RELU>(out, columns, in, weights[l], lead, 1, input, columns, act[l + 1], columns, scale);
-      else
-        T::template product<SET>(out, columns, in, weights[l], lead, 1, input, columns, act[l + 1], columns, scale);
-      if (hidden && plan.activation == TANH) T::apply_tanh(out * columns, act[l + 1]);
-      input = act[l + 1];
-    }
-    return input;
-  }
+  const real *forward(real *const *weights, const real *x) { return ::forward(plan, weights, x, act); }
 
-  // The loss at outputs f = (f̃ − f̃₀)/γ, and `delta` = ∂loss/∂f̃.
-  double loss_and_delta(const real *raw, const real *at_start, const real *target, double gamma) {
-    const Size K = plan.sizes[L];
-    const real inverse = real(1 / gamma);
-    double loss = 0;
-    if (plan.loss == MSE) {
-      const real share = real(2.0 / (double(B) * K)) * inverse;
-      for (Size k = 0; k < K; k++) {
-        double row = 0;
-        for (Size b = 0; b < B; b++) {
-          const Size at = k * columns + b;
-          const real miss = (raw[at] - at_start[at]) * inverse - target[at];
-          row += double(miss) * miss;
-          delta[at] = share * miss;
-        }
-        loss += row;
-      }
-      return loss / (double(B) * K);
-    }
-    for (Size b = 0; b < B; b++) {
-      real top = -std::numeric_limits<real>::infinity(), total = 0, right = 0;
-      for (Size k = 0; k < K; k++) {
-        const Size at = k * columns + b;
-        delta[at] = (raw[at] - at_start[at]) * inverse;
-        top = delta[at] > top ? delta[at] : top;
-      }
-      for (Size k = 0; k < K; k++) {
-        const Size at = k * columns + b;
-        right += target[at] * (delta[at] - top);
-        total += delta[at] = std::exp(delta[at] - top);
-      }
-      loss += double(std::log(total)) - double(right);
-      for (Size k = 0; k < K; k++) {
-        const Size at = k * columns + b;
-        delta[at] = (delta[at] / total - target[at]) * inverse / real(B);
-      }
-    }
-    return loss / double(B);
+  // The loss, with `delta` kept for `backward`.
+  double loss(const real *raw, const real *at_start, const real *target, double gamma) {
+    return loss_and_delta(plan, raw, at_start, target, gamma, B, B, delta);
   }
 
   // One update of the weights from `delta`; x_transposed are the inputs (batch, leading D).
@@ -200,7 +214,7 @@ static int train(const Plan &plan, const Data<real> &data, Size count, const int
       if (!finite) continue;
       const Size at = t * plan.sizes[L] * plan.columns;
       const real *raw = network.forward(mine, data.x + t * plan.sizes[0] * plan.columns);
-      const double found = network.loss_and_delta(raw, data.at_start + at, data.target + at, gamma[cell]);
+      const double found = network.loss(raw, data.at_start + at, data.target + at, gamma[cell]);
       finite = std::isfinite(found);
       if (finite) now = found;
       if (!finite || t >= data.updates) continue;

@@ -30,7 +30,7 @@
 
 typedef ptrdiff_t Size;
 
-enum Store { SET, SET_RELU, SET_WHERE_POSITIVE, ADD, DECAY_AND_ADD };
+enum Store { SET, SET_RELU, SET_WHERE_POSITIVE, ADD, ADD_WHERE_POSITIVE, DECAY_AND_ADD };
 
 // Memory that begins on a vector's boundary, all 0; nullptr where there is none. `free` takes it back.
 template <class real> static real *allocate(Size count) {
@@ -50,6 +50,18 @@ template <class real> struct Tiles {
   typedef std::conditional_t<sizeof(real) == 4, int32_t, int64_t> Lane;
   typedef Lane Index __attribute__((vector_size(VECTOR_BYTES)));
 
+  // factor · row + sum: elsewhere the compiler makes one instruction of it, in a page it must be told.
+  static inline __attribute__((always_inline)) Vector multiply_add(real factor, Vector row, Vector sum) {
+#ifdef __wasm_relaxed_simd__
+    if constexpr (sizeof(real) == 4)
+      return __builtin_wasm_relaxed_madd_f32x4(Vector{} + factor, row, sum);
+    else
+      return __builtin_wasm_relaxed_madd_f64x2(Vector{} + factor, row, sum);
+#else
+    return factor * row + sum;
+#endif
+  }
+
   // out[i, j] (R rows, C vectors) from Σ_k a[i, k] b[k, j]; a's element (i, k) lies at a[i·ai + k·ak].
   template <Store store, int R, int C>
   static inline __attribute__((always_inline)) void tile(Size K, const real *a, Size ai, Size ak, const real *b, Size bk, real *out,
@@ -61,14 +73,15 @@ template <class real> struct Tiles {
       UNROLL for (int c = 0; c < C; c++) row[c] = *(const Vector *)(b + k * bk + c * LANES);
       UNROLL for (int r = 0; r < R; r++) {
         const real factor = a[r * ai + k * ak];
-        UNROLL for (int c = 0; c < C; c++) sum[r][c] += factor * row[c];
+        UNROLL for (int c = 0; c < C; c++) sum[r][c] = multiply_add(factor, row[c], sum[r][c]);
       }
     }
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) {
       Vector *place = (Vector *)(out + r * oi + c * LANES), value = alpha * sum[r][c];
       if (store == SET_RELU) value = value < 0 ? Vector{} : value;  // so written that NaN passes, as in torch
-      if (store == SET_WHERE_POSITIVE) value = *(const Vector *)(where + r * oi + c * LANES) > 0 ? value : Vector{};
-      if (store == ADD) value += *place;
+      if (store == ADD || store == ADD_WHERE_POSITIVE) value += *place;
+      if (store == SET_WHERE_POSITIVE || store == ADD_WHERE_POSITIVE)
+        value = *(const Vector *)(where + r * oi + c * LANES) > 0 ? value : Vector{};
       if (store == DECAY_AND_ADD) value += decay * *place;
       *place = value;
     }

@@ -1,4 +1,4 @@
-"""``python -m richness.site build | bundle | kernel | serve | weigh | print | policy | pack``: the website, made and guarded."""
+"""``python -m richness.site build | bundle | kernel | serve | weigh | print | policy | pack``: make the website, guard it."""
 
 from __future__ import annotations
 

@@ -72,6 +72,10 @@ class Compiled(Engine):
             or (None if kernel.library() else f"cannot be built here ({kernel.reason()})")
         )
 
+    @classmethod
+    def build(cls) -> kernel.Build | None:
+        return kernel.build()
+
     @property
     def stack(self) -> Stack:
         ins = [into for _, into in self.network.shapes]
