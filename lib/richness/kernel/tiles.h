@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <type_traits>
+#include <utility>
 
 #ifndef VECTOR_BYTES  // AVX-512's 64 are two or four registers elsewhere, where the compiler splits them
 #ifdef __wasm__
@@ -21,11 +22,10 @@
 
 #define UNROLL _Pragma("GCC unroll 16")
 
-#ifdef __clang__  // which shuffles by constants only
-#define SHUFFLE(a, b, index) \
-  ([&] { auto out = a; for (int j = 0; j < LANES; j++) out[j] = index[j] < LANES ? a[index[j]] : b[index[j] - LANES]; return out; }())
-#else
-#define SHUFFLE(a, b, index) __builtin_shuffle(a, b, index)
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else  // whose version 11 knows no other
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
 #endif
 
 typedef ptrdiff_t Size;
@@ -114,16 +114,19 @@ template <class real> struct Tiles {
   static void transpose_square(const real *from, Size stride, real *to, Size lead) {
     Vector row[LANES];
     UNROLL for (int i = 0; i < LANES; i++) row[i] = *(const Vector *)(from + i * stride);
-    UNROLL for (int d = 1; d < LANES; d *= 2) {
-      Index low, high;
-      UNROLL for (int j = 0; j < LANES; j++) low[j] = j & d ? LANES + (j ^ d) : j, high[j] = j & d ? LANES + j : j ^ d;
-      UNROLL for (int i = 0; i < LANES; i++) {
-        if (i & d) continue;
-        const Vector a = row[i], b = row[i + d];
-        row[i] = SHUFFLE(a, b, low), row[i + d] = SHUFFLE(a, b, high);
-      }
-    }
+    exchange<1>(row, std::make_integer_sequence<int, LANES>());
     UNROLL for (int i = 0; i < LANES; i++) *(Vector *)(to + i * lead) = row[i];
+  }
+
+  template <int d, int... lane> static inline __attribute__((always_inline)) void exchange(Vector *row,
+                                                                                           std::integer_sequence<int, lane...> lanes) {
+    UNROLL for (int i = 0; i < LANES; i++) {
+      if (i & d) continue;
+      const Vector a = row[i], b = row[i + d];
+      row[i] = SHUFFLE(a, b, (lane & d ? LANES + (lane ^ d) : lane)...);
+      row[i + d] = SHUFFLE(a, b, (lane & d ? LANES + lane : lane ^ d)...);
+    }
+    if constexpr (2 * d < LANES) exchange<2 * d>(row, lanes);
   }
 
   // from (rows, B), `stride` between its rows, to (B, rows), `lead` between them.
