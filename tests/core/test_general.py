@@ -12,9 +12,8 @@ from alike import measure_coordinates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from richness import Experiment, networks, sweep
+from richness import Experiment, kernel, networks, sweep
 from richness.networks import NETWORKS, Network, hidden_bias, hidden_weight, readout_bias, readout_weight
-from richness.runs.engines import compiler
 from richness.runs.training import Trainer, train
 
 
@@ -74,7 +73,7 @@ def test_fused_compiled_and_general_are_the_same(fields, seed, log_gamma, share)
     task = "teacher" if by_sign and fields["loss"] == "mse" else "digits8"
     described = Experiment(**fields, steps=50, task=task, dtype="float64", gammas=[gamma], etas=etas)
     cells = [(gamma, eta) for eta in etas]
-    engines = ["fused"] + (["compiled"] if fields["activation"] != "tanh" and compiler.library() else [])
+    engines = ["fused"] + (["compiled"] if kernel.library() else [])
     general = train(described.model_copy(update={"network": "mlp_again"}), seed, cells, engine="autograd").loss
     assert np.isfinite(general).all()
     for engine in engines:

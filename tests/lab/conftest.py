@@ -6,7 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from richness.lab import manifest
 from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
-from richness.site.serving import background
 
 LAB = Path(__file__).parents[2] / "lib/richness/lab"
-PURE = ("numbers", "runs", "plane", "panels", "address", "kernel", "rng")  # modules that touch no page
+PURE = ("numbers", "runs", "plane", "panels", "address", "kernel")  # modules that touch no page
 POLICY = "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src blob: 'self'; img-src 'self' data:"
 MANIFEST = {
-    "bytes": 3_920_000,
     "limits": {
         "depth": [2, 3, 4],
         "width": [64],
@@ -71,9 +73,15 @@ def runs() -> xr.Dataset:
     """
     gammas, etas = np.geomspace(1e-4, 1e4, 9), np.geomspace(3e-10, 7e5, 33)
     recipe = Experiment(
-        task="digits", gammas=tuple(gammas), etas=tuple(etas), seeds=(0, 1), steps=1000, band=(0.01, 700),
-        probes=("loss", "sharpness", "accuracy"), probe_points=9,
-    )  # fmt: skip
+        task="digits",
+        gammas=tuple(gammas),
+        etas=tuple(etas),
+        seeds=(0, 1),
+        steps=1000,
+        probes=("loss", "sharpness", "accuracy"),
+        band=(0.01, 700),
+        probe_points=9,
+    )
     step = np.array(recipe.recorded_steps)
     shape = (9, 33, 2)
     natural = natural_eta(gammas, 3)[:, None]
@@ -106,39 +114,21 @@ def runs() -> xr.Dataset:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's engine as the site lays it down: its modules, and what is exported, from the site's build if it is there."""
-    for package in ("onnx", "onnxscript"):
-        pytest.importorskip(package, reason=f"{package} is not installed: run `make setup`")
-    from richness.lab import export
-    from richness.site.places import SiteError, node_package
-
-    try:
-        runtime = node_package("onnxruntime-web") / "dist"
-    except SiteError as error:
-        pytest.skip(str(error))
+    """What trains, as the site lays it down, with the modules that its worker is bundled from."""
     folder = tmp_path_factory.mktemp("engine") / "engine"
-    shutil.copytree(export.cached(LAB.parents[2] / "_build" / "engine", runtime), folder)
+    manifest.write(folder)
     shutil.copytree(LAB / "engine", folder, dirs_exist_ok=True)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder
 
 
-@pytest.fixture
-def blank(chromium: Any) -> Iterator[Any]:
-    """An empty page; at the end it must have seen no error and called nobody outside."""
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
-    context.set_default_timeout(10_000)
-    tab = context.new_page()
-    wrong: list[str] = []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    tab.on(
-        "request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else wrong.append(r.url)
-    )
-    tab.wrong = wrong
-    yield tab
-    assert wrong == []
-    context.close()
+class _Quiet(SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        self.send_header("Content-Security-Policy", POLICY)
+        super().end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
 
 
 @pytest.fixture
@@ -152,6 +142,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
     (folder / "engine").mkdir(parents=True)
     for path in (*LAB.glob("*.js"), LAB / "lab.css"):
         shutil.copy(path, folder)
+    handler = partial(_Quiet, directory=str(tmp_path / "site"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def write(body: str, engine: str | Path | None = "fake_engine.js", query: str = "", **files: str) -> str:
         for stem, content in files.items():
@@ -167,7 +160,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
         (folder / "index.html").write_text(
             f"<!doctype html><html lang=en><head>{head}</head><body>{body}</body></html>"
         )
-        return f"{address}book/index.html{query}"
+        return f"http://127.0.0.1:{server.server_port}/book/index.html{query}"
 
-    with background(tmp_path / "site", policy=POLICY) as address:
-        yield write
+    yield write
+    server.shutdown()
+    server.server_close()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from richness.lab import html
 from richness.runs.experiment import Experiment
@@ -31,6 +31,24 @@ PRESETS = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page; at the end it must have seen no error and called nobody outside."""
+    context = chromium.new_context(viewport={"width": 1300, "height": 900})
+    context.set_default_timeout(10_000)
+    tab = context.new_page()
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    tab.on(
+        "request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else wrong.append(r.url)
+    )
+    tab.wrong = wrong  # type: ignore[attr-defined]
+    yield tab
+    assert wrong == []
+    context.close()
+
+
 @pytest.fixture(scope="module")
 def laboratory(runs) -> str:
     wanted = Experiment(task="digits8", gammas=(1.0,), etas=(3.0,), seeds=(0,))
@@ -42,12 +60,6 @@ def opened(page: Page, serve: Callable, body: str, **more: Any) -> Page:
     page.goto(serve(body, **more))
     page.wait_for_selector(READY)
     return page
-
-
-@pytest.fixture
-def page(blank: Page, serve: Callable, laboratory: str) -> Page:
-    """A page with one laboratory, opened."""
-    return opened(blank, serve, laboratory)
 
 
 def train(page: Page, state: str = "finished") -> None:
@@ -91,7 +103,8 @@ def moved(laboratory: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", ["gamma", "eta"])
-def test_the_keyboard_moves_each_slider_and_the_nearest_run(page, name):
+def test_the_keyboard_moves_each_slider_and_the_nearest_run(page, serve, laboratory, name):
+    opened(page, serve, laboratory)
     drawn = lambda: page.locator(NEAR).get_attribute("d")  # noqa: E731
     before, spoken = drawn(), slider(page, name).get_attribute("aria-valuetext")
     assert before.startswith("M")
@@ -104,15 +117,17 @@ def test_the_keyboard_moves_each_slider_and_the_nearest_run(page, name):
     assert slider(page, name).bounding_box()["height"] >= 44
 
 
-def test_values_are_spoken_with_their_regime(page):
+def test_values_are_spoken_with_their_regime(page, serve, laboratory):
+    opened(page, serve, laboratory)
     press(page, "gamma", "End")
     expect(slider(page, "gamma")).to_have_attribute("aria-valuetext", "gamma = 10000, rich")
     press(page, "gamma", "Home")
     expect(slider(page, "gamma")).to_have_attribute("aria-valuetext", "gamma = 1e-4, lazy")
 
 
-def test_a_move_is_drawn_before_it_returns(page):
+def test_a_move_is_drawn_before_it_returns(page, serve, laboratory):
     """No frame shows a slider that moved and curves that did not: the drawing is done when the event is."""
+    opened(page, serve, laboratory)
     changed = page.evaluate(
         """(find) => {
       const slider = document.querySelector('input[type=range]');
@@ -129,7 +144,8 @@ def test_a_move_is_drawn_before_it_returns(page):
     assert changed == [True, True, True]
 
 
-def test_off_the_measured_band_is_told(page):
+def test_off_the_measured_band_is_told(page, serve, laboratory):
+    opened(page, serve, laboratory)
     status = page.get_by_role("status")
     expect(status).to_contain_text("learned: loss 0.1 at the start")
     press(page, "eta", "End")
@@ -138,7 +154,8 @@ def test_off_the_measured_band_is_told(page):
     expect(page.locator(".rl-died-text")).to_have_text(re.compile(r"diverged at step \d+"))
 
 
-def test_the_plane_is_picked_by_pointer_and_by_keys(page):
+def test_the_plane_is_picked_by_pointer_and_by_keys(page, serve, laboratory):
+    opened(page, serve, laboratory)
     before = page.locator(NEAR).get_attribute("d")
     box = page.locator(".rl-plane").bounding_box()
     page.mouse.click(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"])
@@ -150,7 +167,8 @@ def test_the_plane_is_picked_by_pointer_and_by_keys(page):
     assert slider(page, "gamma").get_attribute("aria-valuetext") != spoken
 
 
-def test_axes_scales_and_the_raw_plane_are_one_press_away(page):
+def test_axes_scales_and_the_raw_plane_are_one_press_away(page, serve, laboratory):
+    opened(page, serve, laboratory)
     page.get_by_role("button", name="τ", exact=True).click()
     expect(page.get_by_role("button", name="τ", exact=True)).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".rl-top")).to_contain_text("τ = ηt/γ")
@@ -162,48 +180,52 @@ def test_axes_scales_and_the_raw_plane_are_one_press_away(page):
     assert page.locator(".rl-plane").inner_html() != plane
 
 
-def test_the_setup_and_the_runs_may_stand_in_files(blank, serve, laboratory):
+def test_the_setup_and_the_runs_may_stand_in_files(page, serve, laboratory):
     body, data = moved(laboratory)
     setup = json.loads(data)
     (key,) = [k for k, v in setup["runs"].items() if not isinstance(v, str)]
     runs = json.dumps(setup["runs"][key])
     setup["runs"] = {key: "runs.json"}
-    page = opened(blank, serve, body, setup=json.dumps(setup), runs=runs)
+    opened(page, serve, body, setup=json.dumps(setup), runs=runs)
     expect(page.locator(NEAR)).to_have_attribute("d", re.compile("^M"))
 
 
-def test_missing_files_are_named_and_training_stays(blank, serve, laboratory):
+def test_missing_files_are_named_and_training_stays(page, serve, laboratory):
     body, data = moved(laboratory)
-    blank.goto(serve(body))
-    expect(blank.get_by_role("status")).to_contain_text("could not be opened: setup.json answered 404")
+    page.goto(serve(body))
+    expect(page.get_by_role("status")).to_contain_text("could not be opened: setup.json answered 404")
     setup = json.loads(data)
     setup["runs"] = dict.fromkeys(setup["runs"], "lost.json")
-    opened(blank, serve, body, setup=json.dumps(setup))
-    expect(blank.get_by_role("status")).to_contain_text("could not be shown: lost.json answered 404")
-    train(blank)
-    assert len(blank.wrong) == 2  # the browser's own words about the two files
-    blank.wrong.clear()
+    opened(page, serve, body, setup=json.dumps(setup))
+    expect(page.get_by_role("status")).to_contain_text("could not be shown: lost.json answered 404")
+    train(page)
+    assert len(page.wrong) == 2  # the browser's own words about the two files
+    page.wrong.clear()
 
 
-def test_nothing_is_fetched_before_it_is_near_and_no_engine_before_training(blank, serve, laboratory):
+def test_nothing_is_fetched_before_it_is_near_and_no_digits_before_a_reader_turns_to_it(page, serve, laboratory):
     urls: list[str] = []
-    blank.on("request", lambda r: urls.append(r.url.rsplit("/", 1)[-1]))
-    blank.goto(serve("<p>far</p>" * 400 + laboratory))
-    blank.wait_for_timeout(300)
+    page.on("request", lambda r: urls.append(r.url.rsplit("/", 1)[-1]))
+    page.goto(serve("<p>far</p>" * 400 + laboratory))
+    page.wait_for_timeout(300)
     assert set(urls) == {"index.html", "lab.css", "boot.js"}
-    blank.locator("[data-richness-lab]").scroll_into_view_if_needed()
-    blank.wait_for_selector(READY)
-    assert "client.js" not in urls
-    train(blank)
+    page.locator("[data-richness-lab]").scroll_into_view_if_needed()
+    page.wait_for_selector(READY)
+    until(page, "window.asked")
     assert "client.js" in urls
+    assert page.evaluate("window.asked") == []
+    page.locator("[data-richness-lab]").hover()
+    until(page, "window.asked.length === 1")
+    assert page.evaluate("window.asked") == [["digits"]]
 
 
 # -- training
 
 
-def test_training_begins_with_one_press_that_says_what_it_fetches(page):
+def test_training_begins_with_one_press(page, serve, laboratory):
+    opened(page, serve, laboratory)
     page.evaluate("window.slow = 150")
-    button = page.get_by_role("button", name="Train here (3.9 MB, once)")
+    button = page.get_by_role("button", name="Train here", exact=True)
     button.click()
     progress = page.locator("progress")
     expect(progress).to_be_visible()
@@ -218,7 +240,8 @@ def test_training_begins_with_one_press_that_says_what_it_fetches(page):
     assert page.locator(NEAR).count() == 1
 
 
-def test_afterwards_every_move_trains_at_once_and_the_latest_wins(page):
+def test_afterwards_every_move_trains_at_once_and_the_latest_wins(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     press(page, "gamma", "ArrowRight", 3)
     until(page, "window.asked.filter(([n]) => n === 'start').at(-1)[1].gamma === 1.41")
@@ -227,7 +250,8 @@ def test_afterwards_every_move_trains_at_once_and_the_latest_wins(page):
     expect(page.locator(".rl-legend").last).to_contain_text("this run: γ = 1.41, η = 3")
 
 
-def test_a_storm_of_moves_starts_few_runs_and_ends_at_the_last(page):
+def test_a_storm_of_moves_starts_few_runs_and_ends_at_the_last(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     starts, seconds = page.evaluate(
         """async () => {
@@ -247,7 +271,8 @@ def test_a_storm_of_moves_starts_few_runs_and_ends_at_the_last(page):
     assert page.locator(LIVE).count() == 1
 
 
-def test_pause_step_play_and_rewind(page):
+def test_pause_step_play_and_rewind(page, serve, laboratory):
+    opened(page, serve, laboratory)
     page.evaluate("window.pace = 2")
     train(page, "training")
     page.get_by_role("button", name="Pause").click()
@@ -263,10 +288,12 @@ def test_pause_step_play_and_rewind(page):
     page.evaluate("window.pace = 200")
     page.get_by_role("button", name="Play").click()
     page.wait_for_selector('[data-state="finished"]')
-    assert [one[0] for one in page.evaluate("window.asked")] == ["start", "pause", "step", "rewind", "resume"]
+    pressed = [one[0] for one in page.evaluate("window.asked") if one[0] != "digits"]
+    assert pressed == ["start", "pause", "step", "rewind", "resume"]
 
 
-def test_eta_may_change_while_it_trains(page):
+def test_eta_may_change_while_it_trains(page, serve, laboratory):
+    opened(page, serve, laboratory)
     page.evaluate("window.pace = 2")
     train(page, "training")
     page.get_by_role("button", name="from here on").click()
@@ -289,7 +316,8 @@ def test_eta_may_change_while_it_trains(page):
     until(page, "window.asked.filter(([n]) => n === 'start').length === 2")
 
 
-def test_a_diverged_run_says_so_and_where(page):
+def test_a_diverged_run_says_so_and_where(page, serve, laboratory):
+    opened(page, serve, laboratory)
     press(page, "eta", "End")
     train(page, "diverged")
     expect(page.get_by_role("status")).to_contain_text(re.compile(r"diverged at step \d+\."))
@@ -297,7 +325,8 @@ def test_a_diverged_run_says_so_and_where(page):
     assert page.locator("path.rl-died").count() == 1
 
 
-def test_reports_of_an_older_run_are_not_heard(page):
+def test_reports_of_an_older_run_are_not_heard(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     before = page.locator(LIVE).get_attribute("d")
     page.evaluate(
@@ -315,7 +344,8 @@ def test_reports_of_an_older_run_are_not_heard(page):
 # -- traces, presets, data
 
 
-def test_traces_are_kept_lettered_and_cleared(page):
+def test_traces_are_kept_lettered_and_cleared(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     page.get_by_role("button", name="Keep trace").click()
     page.get_by_role("button", name="Keep trace").click()  # the same run again is no second trace
@@ -331,7 +361,8 @@ def test_traces_are_kept_lettered_and_cleared(page):
     expect(page.locator('path[data-role="trace"]')).to_have_count(0)
 
 
-def test_gauges_that_come_late_reach_the_trace(page):
+def test_gauges_that_come_late_reach_the_trace(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     page.get_by_role("button", name="Keep trace").click()
     trace = page.locator('path[data-curve="sharpness"][data-role="trace"]')
@@ -340,7 +371,8 @@ def test_gauges_that_come_late_reach_the_trace(page):
     expect(trace).not_to_have_attribute("d", before)
 
 
-def test_a_preset_sets_all_and_trains_its_companions(page):
+def test_a_preset_sets_all_and_trains_its_companions(page, serve, laboratory):
+    opened(page, serve, laboratory)
     page.get_by_role("button", name="Alone").click()
     expect(page.locator(".rl-about")).to_have_text("Watch it.")
     expect(page.get_by_role("button", name="τ", exact=True)).to_have_attribute("aria-pressed", "true")
@@ -361,9 +393,9 @@ def test_a_preset_sets_all_and_trains_its_companions(page):
     expect(page.locator('path[data-curve="loss"][data-role="trace"]')).to_have_count(1)
 
 
-def test_it_may_be_born_with_a_preset(blank, serve, laboratory):
+def test_it_may_be_born_with_a_preset(page, serve, laboratory):
     body = laboratory.replace('"preset":null', '"preset":"b"')
-    page = opened(blank, serve, body)
+    opened(page, serve, body)
     expect(page.locator(".rl-about")).to_have_text("Compare the three.")
     assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 100, ")
     train(page, "finished")
@@ -373,7 +405,8 @@ def test_it_may_be_born_with_a_preset(blank, serve, laboratory):
     assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 2, ")
 
 
-def test_the_digits_are_seen_with_their_guesses(page):
+def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     items = page.locator(".rl-samples li")
     expect(items).to_have_count(12)
@@ -389,7 +422,8 @@ def test_the_digits_are_seen_with_their_guesses(page):
 # -- the other controls
 
 
-def test_what_needs_a_kernel_is_disabled_with_its_reason(page):
+def test_what_needs_a_kernel_is_disabled_with_its_reason(page, serve, laboratory):
+    opened(page, serve, laboratory)
     page.locator("summary", has_text="Network").click()
     expect(page.get_by_label("width")).to_be_disabled()
     expect(page.get_by_label("optimizer")).to_be_disabled()
@@ -398,7 +432,8 @@ def test_what_needs_a_kernel_is_disabled_with_its_reason(page):
     expect(note).to_contain_text("Other widths need a kernel.")
 
 
-def test_every_other_control_asks_for_its_run(page):
+def test_every_other_control_asks_for_its_run(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     page.locator("summary", has_text="Network").click()
     page.get_by_label("depth").select_option("2")
@@ -421,7 +456,8 @@ def test_every_other_control_asks_for_its_run(page):
 # -- sharing
 
 
-def test_the_address_restores_the_whole_state(page):
+def test_the_address_restores_the_whole_state(page, serve, laboratory):
+    opened(page, serve, laboratory)
     press(page, "gamma", "ArrowRight", 30)
     page.get_by_role("button", name="τ", exact=True).click()
     page.locator("summary", has_text="Network").click()
@@ -436,8 +472,8 @@ def test_the_address_restores_the_whole_state(page):
     assert (asked(page, "start")[0]["gamma"], asked(page, "start")[0]["seed"]) == (31.6, 5)
 
 
-def test_changes_by_hand_come_back_from_the_address(blank, serve, laboratory):
-    page = opened(blank, serve, laboratory, query="?lab=1&gamma=1&eta=3&change=120:0.5,300:0.02")
+def test_changes_by_hand_come_back_from_the_address(page, serve, laboratory):
+    opened(page, serve, laboratory, query="?lab=1&gamma=1&eta=3&change=120:0.5,300:0.02")
     train(page)
     with page.expect_download() as saved:
         page.get_by_role("button", name="Download this run").click()
@@ -446,8 +482,8 @@ def test_changes_by_hand_come_back_from_the_address(blank, serve, laboratory):
     assert len(data["curve"]["step"]) == 1000
 
 
-def test_a_bad_address_says_so_and_loses_nothing(blank, serve, laboratory):
-    page = opened(blank, serve, laboratory, query="?lab=1&gamma=-1&eta=0.5&task=cifar")
+def test_a_bad_address_says_so_and_loses_nothing(page, serve, laboratory):
+    opened(page, serve, laboratory, query="?lab=1&gamma=-1&eta=0.5&task=cifar")
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("gamma must be a positive number such as 0.1, not “-1”")
     expect(alert).to_contain_text("task “cifar” is not known here")
@@ -455,19 +491,19 @@ def test_a_bad_address_says_so_and_loses_nothing(blank, serve, laboratory):
     assert slider(page, "eta").get_attribute("aria-valuetext").startswith("eta = 0.5, ")
 
 
-def test_link_command_and_download_speak_of_the_same_run(blank, serve, laboratory):
-    blank.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    opened(blank, serve, laboratory)
-    train(blank)
-    blank.get_by_role("button", name="Copy link").click()
-    link = blank.evaluate("navigator.clipboard.readText()")
+def test_link_command_and_download_speak_of_the_same_run(page, serve, laboratory):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened(page, serve, laboratory)
+    train(page)
+    page.get_by_role("button", name="Copy link").click()
+    link = page.evaluate("navigator.clipboard.readText()")
     assert "lab=1&gamma=1&eta=3&" in link
-    blank.get_by_role("button", name="Copy command").click()
-    command = blank.get_by_label("copied text").input_value()
-    assert command == blank.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="Copy command").click()
+    command = page.get_by_label("copied text").input_value()
+    assert command == page.evaluate("navigator.clipboard.readText()")
     assert command.startswith("richness sweep --network mlp --depth 3")
-    with blank.expect_download() as saved:
-        blank.get_by_role("button", name="Download this run").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download this run").click()
     data = json.loads(Path(saved.value.path()).read_text())
     assert data["provenance"]["command"] == command
     assert data["provenance"]["page"] == link
@@ -479,7 +515,8 @@ def test_link_command_and_download_speak_of_the_same_run(blank, serve, laborator
 # -- what may go wrong, and who reads
 
 
-def test_a_lost_backend_is_told_and_tried_again(page):
+def test_a_lost_backend_is_told_and_tried_again(page, serve, laboratory):
+    opened(page, serve, laboratory)
     train(page)
     page.evaluate("engine.lose('The worker ended.')")
     expect(page.get_by_role("status")).to_contain_text("Training stopped: The worker ended.")
@@ -490,8 +527,8 @@ def test_a_lost_backend_is_told_and_tried_again(page):
     page.wait_for_selector('[data-state="finished"]')
 
 
-def test_without_what_trains_measured_runs_remain(blank, serve, laboratory):
-    page = opened(blank, serve, laboratory, engine=None)
+def test_without_what_trains_measured_runs_remain(page, serve, laboratory):
+    opened(page, serve, laboratory, engine=None)
     page.get_by_role("button", name="Train here").click()
     expect(page.get_by_role("status")).to_contain_text("What trains could not be loaded")
     expect(page.get_by_role("button", name="Try again")).to_be_enabled()
@@ -500,27 +537,27 @@ def test_without_what_trains_measured_runs_remain(blank, serve, laboratory):
     page.wrong.clear()  # the browser's own words about the two missing files
 
 
-def test_two_laboratories_live_side_by_side(blank, serve, laboratory):
-    blank.goto(serve(laboratory + laboratory))
-    blank.locator("[data-richness-lab]").last.scroll_into_view_if_needed()
-    expect(blank.locator("[data-ready]")).to_have_count(2)
-    one, two = blank.locator("[data-richness-lab]").all()
+def test_two_laboratories_live_side_by_side(page, serve, laboratory):
+    page.goto(serve(laboratory + laboratory))
+    page.locator("[data-richness-lab]").last.scroll_into_view_if_needed()
+    expect(page.locator("[data-ready]")).to_have_count(2)
+    one, two = page.locator("[data-richness-lab]").all()
     before = two.locator(NEAR).get_attribute("d")
     one.get_by_role("slider", name="gamma", exact=True).focus()
-    blank.keyboard.press("End")
+    page.keyboard.press("End")
     assert two.locator(NEAR).get_attribute("d") == before
     two.get_by_role("slider", name="gamma", exact=True).focus()
-    blank.keyboard.press("Home")
-    until(blank, "location.search.startsWith('?lab=2&gamma=0.0001')")
-    ids = blank.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    page.keyboard.press("Home")
+    until(page, "location.search.startsWith('?lab=2&gamma=0.0001')")
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
 
 
-def test_a_laboratory_without_data_says_so(blank, serve):
+def test_a_laboratory_without_data_says_so(page, serve):
     lost = '<div data-richness-lab data-missing="runs of depth 9 were not measured"></div>'
-    blank.goto(serve(lost + "<div data-richness-lab></div>"))
-    expect(blank.get_by_role("status").first).to_contain_text("could not be opened: runs of depth 9 were not measured")
-    expect(blank.get_by_role("status").last).to_contain_text("what it needs is not on this page")
+    page.goto(serve(lost + "<div data-richness-lab></div>"))
+    expect(page.get_by_role("status").first).to_contain_text("could not be opened: runs of depth 9 were not measured")
+    expect(page.get_by_role("status").last).to_contain_text("what it needs is not on this page")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -540,11 +577,11 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium, serve, laboratory
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_violation(blank, serve, laboratory, theme):
+def test_axe_finds_no_violation(page, serve, laboratory, theme):
     axe = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():
         pytest.skip("axe-core is not installed: make setup")
-    page = opened(blank, serve, f"<main><h1>A laboratory</h1>{laboratory}</main>", query="?lab=1&gamma=x")
+    opened(page, serve, f"<main><h1>A laboratory</h1>{laboratory}</main>", query="?lab=1&gamma=x")
     page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
     page.evaluate(
         "(dark) => { if (dark) { Object.assign(document.body.style, { background: '#121212', color: '#ddd' }); } }",
@@ -580,7 +617,8 @@ def test_reduced_motion_redraws_seldom(chromium, serve, laboratory):
     context.close()
 
 
-def test_the_live_region_does_not_chatter(page):
+def test_the_live_region_does_not_chatter(page, serve, laboratory):
+    opened(page, serve, laboratory)
     page.evaluate("""() => { window.said = []; window.pace = 5;
       new MutationObserver(() => window.said.push(document.querySelector('[role=status]').textContent))
         .observe(document.querySelector('[role=status]'), { childList: true }); }""")

@@ -80,8 +80,19 @@ def floors() -> Path:
     folder = ROOT / "_build" / "floors"
     ready = folder / ".ready"
     if not ready.exists() or ready.read_text() != "\n".join(FLOORS):
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--upgrade", "--target", str(folder)]
-        done = subprocess.run([*command, *FLOORS], capture_output=True, text=True, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--upgrade",
+            "--target",
+            str(folder),
+            *FLOORS,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"pip could not fetch {', '.join(FLOORS)}: {done.stderr.strip().splitlines()[-1:]}")
         ready.write_text("\n".join(FLOORS))

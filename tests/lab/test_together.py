@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from playwright.sync_api import Page
+from playwright.sync_api import Browser
 
 from richness import cli
 from richness.lab import Lab
@@ -28,10 +28,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
     ],
 )
 def test_the_copied_command_trains_the_run_that_the_page_trained(
-    blank: Page, serve: Callable, engine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, query: str, labels: bool
-):  # fmt: skip
+    chromium: Browser,
+    serve: Callable,
+    engine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    query: str,
+    labels: bool,
+):
     monkeypatch.setenv("RICHNESS_BOOK", "1")
-    page = blank
+    context = chromium.new_context()
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
     page.goto(serve(Lab().html(), engine=engine, query=f"?lab=1&{query}&steps=120&batch_size=64"))
     page.wait_for_selector("[data-ready]")
     page.get_by_role("button", name=re.compile("Train here")).click()
@@ -43,6 +53,8 @@ def test_the_copied_command_trains_the_run_that_the_page_trained(
         if len(data["gauges"]) >= 10 and data["gauges"][-1]["step"] == 120:
             break
         page.wait_for_timeout(200)
+    context.close()
+    assert wrong == []
 
     monkeypatch.chdir(tmp_path)
     words = shlex.split(data["provenance"]["command"])
@@ -58,8 +70,13 @@ def test_the_copied_command_trains_the_run_that_the_page_trained(
     gauges = {row["step"]: row for row in data["gauges"]}
     measured = [int(s) for s in run.step.values if np.isfinite(run.sharpness.sel(step=s))]
     assert sorted(gauges) == measured
-    own = {"along_gradient": "along", "ntk_alignment": "alignment"}
-    for name in ("sharpness", "along_gradient", "test_loss", "ntk_alignment"):
-        page_side = [gauges[s][own.get(name, name)] for s in measured]
+    names = {
+        "sharpness": "sharpness",
+        "along_gradient": "along",
+        "test_loss": "test_loss",
+        "ntk_alignment": "alignment",
+    }
+    for name, key in names.items():
+        page_side = [gauges[s][key] for s in measured]
         np.testing.assert_allclose(page_side, run[name].sel(step=measured).values, rtol=5e-3, err_msg=name)
     assert ("accuracy" in run) == labels

@@ -93,9 +93,13 @@ def test_it_tells_every_loss_and_every_gauge_and_is_a_result(trainer, told):
     np.testing.assert_allclose(curve["loss"][experiment.recorded_steps], swept.loss.values.ravel(), rtol=1e-4)
     rows = {row["step"]: row for row in told.of("gauges")}
     assert sorted(rows) == experiment.probed_steps
-    own = {"along": "along_gradient", "alignment": "ntk_alignment"}
-    for name in ("sharpness", "along", "accuracy", "test_loss", "alignment"):
-        probe = own.get(name, name)
+    for name, probe in {
+        "sharpness": "sharpness",
+        "along": "along_gradient",
+        "accuracy": "accuracy",
+        "test_loss": "test_loss",
+        "alignment": "ntk_alignment",
+    }.items():
         mine = [rows[step][name] for step in experiment.probed_steps]
         np.testing.assert_allclose(mine, swept[probe].sel(step=experiment.probed_steps).values.ravel(), rtol=1e-4)
     np.testing.assert_allclose(rows[60]["drift"], swept.drift[0, 0, 0, -1], rtol=1e-4)
@@ -177,12 +181,16 @@ def test_a_pause_holds_and_a_run_that_trains_can_be_stepped(trainer, told):
     assert told.states()[-1] == "stopped"
 
 
-def test_the_last_step_brings_the_last_loss_and_rewinding_is_the_same_run_again(trainer, told):
-    assert trainer.rewind() is None
+def test_the_last_step_brings_the_last_loss(trainer, told):
     trainer.start(experiment_of(SMALL), paused=True)
     trainer.step(60)
     until(lambda: told.states()[-1:] == ["finished"])
     assert len(told.curve(1)["loss"]) == 61
+
+
+def test_rewinding_is_the_same_run_again(trainer, told):
+    assert trainer.rewind() is None
+    trainer.start(experiment_of(SMALL)).done.wait(60)
     trainer.rewind()
     until(lambda: told.states(2) == ["paused"])
     assert told.of("run", 2)[0]["ask"] == SMALL and len(told.curve(2)["loss"]) == 0
@@ -238,16 +246,23 @@ def test_curves_are_throttled_but_nothing_is_left_out(told):
     trainer.close()
 
 
-@pytest.mark.parametrize("paused", [False, True])
-def test_closing_ends_the_thread_and_refuses_more(told, paused):
+def test_closing_ends_the_thread_and_refuses_more(told):
     trainer = TrainingThread(told.append)
-    trainer.start(experiment_of(ENDLESS), paused=paused)
-    until(lambda: told.states() == ["paused"] if paused else told.of("curve"))
+    trainer.start(experiment_of(ENDLESS))
+    until(lambda: told.of("curve"))
     trainer.close()
     trainer.close()
     assert not any(thread.name == "richness-lab" for thread in threading.enumerate())
     with pytest.raises(RuntimeError, match="closed"):
         trainer.start(experiment_of(SMALL))
+
+
+def test_a_paused_run_ends_with_the_trainer(told):
+    trainer = TrainingThread(told.append)
+    trainer.start(experiment_of(SMALL), paused=True)
+    until(lambda: told.states() == ["paused"])
+    trainer.close()
+    assert not any(thread.name == "richness-lab" for thread in threading.enumerate())
 
 
 def test_run_settings_are_an_experiment_and_back():
@@ -315,12 +330,24 @@ def test_showing_it_starts_the_first_run(make):
     assert 16 in ready["limits"]["width"] and 8 in ready["limits"]["batch_size"] and 60 in ready["limits"]["steps"]
     assert heard[heard.index(ready) + 1]["kind"] == "run"
     assert len(heard.curve(1)["loss"]) == 61
-    lab, heard = make()  # a view may come before the first run
+
+
+def test_a_view_may_come_before_the_first_run(make):
+    lab, heard = make()
     say(lab, "shown")
     until(lambda: heard.states()[-1:] == ["finished"])
 
 
-def test_moving_a_slider_starts_another_run_or_changes_the_one_on_its_way(make):
+def test_moving_a_slider_starts_another_run(make):
+    lab, heard = make(steps=10_000_000)
+    lab.train()
+    until(lambda: heard.of("curve", 1))
+    lab._sliders["gamma"].value = 100.0
+    until(lambda: heard.of("curve", 2))
+    assert heard.of("run", 2)[0]["ask"]["gamma"] == pytest.approx(100.0)
+
+
+def test_a_move_of_eta_may_change_the_run_on_its_way(make):
     lab, heard = make(steps=10_000_000)
     lab.train()
     until(lambda: heard.of("curve", 1))
@@ -329,7 +356,6 @@ def test_moving_a_slider_starts_another_run_or_changes_the_one_on_its_way(make):
     until(lambda: heard.curve(1)["eta"][-1:] == pytest.approx([1e-3]))
     lab._sliders["gamma"].value = 100.0  # γ cannot change on the way
     until(lambda: heard.of("curve", 2))
-    assert heard.of("run", 2)[0]["ask"]["gamma"] == pytest.approx(100.0)
     say(lab, "eta_mode", mode="anew")
     lab.eta = 0.2
     until(lambda: heard.of("run", 3))
@@ -449,15 +475,11 @@ def test_a_number_may_be_typed_and_one_that_cannot_be_trained_is_not_kept(make):
     assert lab.gamma == lab._numbers["gamma"].value == 12.34 and len(heard.of("run")) == 1
 
 
-def test_the_measured_runs_of_this_network_come_along_and_those_of_another_are_refused(make, runs):
+def test_the_measured_runs_of_this_network_come_along(make, runs):
     lab, _ = make(task="digits", precomputed=runs)
     assert set(lab._view.setup["runs"]) == {"mlp3_mse_digits"} and lab._view.setup["sliders"] is False
     assert lab._view.setup["presets"][0]["name"] == "catapult"
     json.dumps(lab._view.setup, allow_nan=False)
-    with pytest.raises(ValueError, match=r"expected measured runs with depth 4.*got depth 3"):
-        make(depth=4, precomputed=runs)
-    with pytest.raises(ResultError, match="no_such_runs"):
-        make(precomputed="no_such_runs")
 
 
 def test_the_books_own_runs_are_taken_only_where_they_are_the_same(make, runs, monkeypatch):
@@ -465,6 +487,16 @@ def test_the_books_own_runs_are_taken_only_where_they_are_the_same(make, runs, m
     same, _ = make(task="digits", width=64, batch_size=64, steps=1000)
     other, _ = make(task="digits", width=32)
     assert same._view.setup["runs"] and not other._view.setup["runs"]
+
+
+def test_measured_runs_of_another_network_are_refused(make, runs):
+    with pytest.raises(ValueError, match=r"expected measured runs with depth 4.*got depth 3"):
+        make(depth=4, precomputed=runs)
+
+
+def test_a_name_that_was_never_measured_is_refused(make):
+    with pytest.raises(ResultError, match="no_such_runs"):
+        make(precomputed="no_such_runs")
 
 
 def test_on_a_built_page_nothing_is_trained_by_python(make, monkeypatch):

@@ -35,11 +35,17 @@ def packed(runs):
 # -- numbers
 
 
-def test_decades_are_whole_and_few_even_ticks_round_and_log_ticks_stand_in_narrow_ranges_too(node):
+def test_decades_are_whole_and_few(node):
     assert node("return numbers.decades(-2.2, 1.1, 9)") == [-2, -1, 0, 1]
     assert len(node("return numbers.decades(-9, 5, 5)")) <= 5
+
+
+def test_even_ticks_are_round(node):
     assert node("return numbers.evenly(0, 1000, 4)") == [0, 500, 1000]
     assert node("return numbers.evenly(0, 1, 4)") == [0, 0.5, 1]
+
+
+def test_log_ticks_stand_in_narrow_ranges_too(node):
     for low, high in ((-1.2, -0.8), (-3.0, -1.9), (-5.0, 2.0)):
         ticks = node("return numbers.logTicks(args.low, args.high, 6)", low=low, high=high)
         assert len(ticks) >= 2
@@ -94,9 +100,12 @@ def test_nearest_is_the_same_on_both_sides(node, runs, packed, gamma, eta):
     assert got["off"] == pytest.approx(np.log10(eta / float(runs.eta[e])), abs=1e-5)
 
 
-def test_another_format_is_refused_and_a_large_result_thinned_to_its_limit(node, runs, packed):
+def test_another_format_is_refused(node, packed):
     body = "try { runs.openRuns(args.packed) } catch (e) { return e.message }"
     assert "format 9" in node(body, packed=packed | {"version": 9})
+
+
+def test_a_large_result_is_thinned_to_its_limit(runs):
     small = pack.pack_runs(runs, limit=9_000)
     assert len(json.dumps(small, separators=(",", ":"))) <= 9_000
     assert (small["step"][0], small["step"][-1]) == (0, 1000)
@@ -167,9 +176,12 @@ def drawn(node, key="loss", **args: Any) -> str:
     return node(RUN + FILL + args.pop("more", "") + f"return panels.panel('{key}', {VIEW});", **args)
 
 
-def test_a_path_breaks_where_numbers_end_and_a_long_one_is_thinned_to_pixels_and_keeps_its_spikes(node):
+def test_a_path_breaks_where_numbers_end(node):
     body = "const y = [5, NaN, 6, 7]; return panels.thinCurve(4, (i) => 10 * i, (i) => y[i]);"
     assert node(body) == "M0.0 5.0M20.0 6.0L30.0 7.0"
+
+
+def test_a_long_curve_is_thinned_to_pixels_and_keeps_its_spikes(node):
     body = """const y = (i) => (i === 5123 ? 1000 : i % 7);
     return panels.thinCurve(10000, (i) => 300 * i / 10000, y);"""
     path = node(body)
@@ -203,11 +215,15 @@ def test_the_stability_line_moves_with_eta(node):
     assert after.count("V") == 1
 
 
-def test_a_divergence_says_where_and_an_infinite_loss_stays_in_the_frame(node):
+def test_a_divergence_says_where(node):
     assert "diverged at step 3" in drawn(node, more="run.died = 3;")
     assert "diverged" not in drawn(node)
+
+
+def test_an_infinite_loss_stays_in_the_frame(node):
     svg = drawn(node, loss=[0.1, 1e10, 1e30, 1e300], more="run.died = 4;")
-    assert "NaN" not in svg and "10³⁰" not in svg
+    assert "NaN" not in svg
+    assert "10³⁰" not in svg
 
 
 def test_a_panel_without_runs_and_a_run_without_points_draw(node):
@@ -284,11 +300,14 @@ def test_theorys_shape_is_placed_through_what_was_measured(node):
     [
         {"settings": ASK, "axis": "t", "scale": "log", "plane": "straight", "changes": []},
         {
-            "settings": ASK | {"gamma": 1.25e-4, "eta": 3e5, "loss": "cross_entropy", "seed": 2**32 - 1}, "axis": "tau",
-            "scale": "linear", "plane": "raw", "changes": [{"step": 120, "eta": 0.5}, {"step": 300, "eta": 1e-7}],
+            "settings": ASK | {"gamma": 1.25e-4, "eta": 3e5, "loss": "cross_entropy", "seed": 2**32 - 1},
+            "axis": "tau",
+            "scale": "linear",
+            "plane": "raw",
+            "changes": [{"step": 120, "eta": 0.5}, {"step": 300, "eta": 1e-7}],
         },
     ],
-)  # fmt: skip
+)
 def test_a_link_restores_the_whole_state(node, state):
     query = node("return address.writeAddress(2, args.state)", state=state)
     assert dict(parse_qsl(query[1:]))["gamma"] == str(node("return args.g", g=state["settings"]["gamma"]))
@@ -302,7 +321,7 @@ BAD = [
     ("eta=NaN", "eta must be"),
     ("eta=", "eta must be"),
     ("gamma=1e999", "gamma must be"),
-    ("depth=5", "depth = 5 cannot be had here (2, 3, 4)"),
+    ("depth=5", "depth = 5 cannot be had here (from 2 to 4)"),
     ("depth=3.5", "depth must be a whole number"),
     ("seed=-1", "seed must be a whole number"),
     ("task=cifar", "task “cifar” is not known here"),
@@ -322,9 +341,12 @@ def test_a_bad_link_keeps_the_defaults_and_says_why(node):
         assert got["settings"] == ASK | {"steps": 300}
 
 
-def test_steps_are_free_up_to_the_largest_on_offer_and_a_query_of_somebody_else_is_not_ours(node):
+def test_steps_are_free_up_to_the_largest_on_offer(node):
     body = "return args.q.map((q) => address.readAddress(q, 1, args.ask, { steps: [300, 3000] }).problems.length);"
     assert node(body, q=["?lab=1&steps=1234", "?lab=1&steps=3001"], ask=ASK) == [0, 1]
+
+
+def test_a_query_of_somebody_else_is_not_ours(node):
     assert node("return address.readAddress('?highlight=gamma', 1, {})") is None
 
 

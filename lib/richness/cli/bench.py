@@ -25,7 +25,7 @@ def bench(words: Sequence[str]) -> int:
     report = json.loads(measured.stdout)
     text = json.dumps(report, ensure_ascii=False, indent=1)
     if place:
-        place.write_text(text + "\n")
+        place.write_text(text + "\n", encoding="utf-8")
     print(text if options.json else _tabulate_rows(report["rows"]))
     broken = [f"{row['name']}: {row['failed']}" for row in report["rows"] if row["failed"]]
     if broken:
