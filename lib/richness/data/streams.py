@@ -364,8 +364,8 @@ def register_task(
         held_out: real samples that never enter the stream, inputs (M, D) and labels (M,); fresh ones serve where there are
             none.
         about: one sentence for captions.
-        version: stands for the source of ``draw`` in the hash of a recipe that names the task. Give one, and change it, where
-            the samples depend on more than that function's text.
+        version: stands for ``draw``, and all that it reaches, in the hash of a recipe that names the task; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: the name is taken, or samples of another shape, not finite, or different at a second draw.
@@ -378,7 +378,7 @@ def register_task(
         _check(made)
     except ValueError as error:
         raise ValueError(f"task {name!r}: {error}") from error
-    TASKS.add(name, made, draw, version)
+    TASKS.add(name, made, draw, version, *[held_out] * (held_out is not None))
 
 
 def _check(made: Task) -> None:

@@ -51,8 +51,8 @@ def register_network(name: str, build: Build, *, version: str | None = None) -> 
         name: a new name, a Python identifier. The same function may be registered again, edited or not.
         build: a function (inputs, outputs, width, depth, activation) -> :class:`Network`. It is called with the task's inputs
             and outputs and the experiment's width, depth and activation; raise ValueError for what it cannot be.
-        version: stands for the source of ``build`` in the hash of a recipe that names it. Give one, and change it, where the
-            network depends on more than that function's text.
+        version: stands for ``build``, and all that it reaches, in the hash of a recipe that names the network; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: the name is taken, or no identifier. (What ``build`` returns is tried when an experiment names it.)
@@ -67,15 +67,17 @@ def register_network(name: str, build: Build, *, version: str | None = None) -> 
 
 
 @lru_cache(maxsize=64)
-def _built(build: Build, activation: Activation | None, name: str, *described: Any) -> Architecture:
-    """The network, remembered for as long as the functions behind its name and its activation's stay the same."""
+def _built(
+    build: Build, activation: Activation | None, prints: tuple[str | None, ...], name: str, *described: Any
+) -> Architecture:
+    """The network, remembered for as long as what stands behind its name and its activation's stays the same."""
     try:
         network = build(*described)
     except TypeError as error:
         raise ValueError(
             f"network {name!r}: its function must take (inputs, outputs, width, depth, activation): {error}"
         ) from error
-    if isinstance(network, MLP):
+    if type(network) is MLP:  # a subclass may do anything, and engines that know MLPs would not see it
         return network
     if not isinstance(network, Network):
         raise ValueError(
@@ -99,7 +101,8 @@ def build(name: str, inputs: int, outputs: int, width: int, depth: int, activati
         ValueError: no such network, or one that cannot be of this size or does not fit the task; the message says why.
     """
     behind = NETWORKS[NETWORKS.known(name)], ACTIVATIONS.get(activation)
-    return _built(*behind, name, inputs, outputs, width, depth, activation)
+    prints = NETWORKS.fingerprint(name), ACTIVATIONS.fingerprint(activation)
+    return _built(*behind, prints, name, inputs, outputs, width, depth, activation)
 
 
 __all__ = [

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from threading import RLock
 from typing import Any, Protocol
 
 import torch
@@ -20,9 +22,12 @@ from torch.func import vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from richness import rng
+from richness.fingerprint import reaches
 from richness.networks.parameterization import hidden_scale, readout_scale
 
 LARGE = 2**22  # parameters of a network beyond which it is tried as shapes alone
+
+_LOCK = RLock()  # held while a reader's module runs
 
 Weights = Mapping[str, Tensor]  # of one network, by name, multiplied by their scales
 
@@ -202,10 +207,16 @@ class Network:
         stacked = {
             p.name: (torch.cat([w, w]) if lone else w) * p.scale for p, w in zip(self.parameters, weights, strict=True)
         }
-        out = vmap(function, in_dims=(0, None))(stacked, x)
+        with _LOCK if self.one_at_a_time else nullcontext():
+            out = vmap(function, in_dims=(0, None))(stacked, x)
         if not lone:
             return out
         return out[:1] if isinstance(out, Tensor) else [h[:1] for h in out]
+
+    @cached_property
+    def one_at_a_time(self) -> bool:
+        """Whether `apply` holds a torch module: ``functional_call`` swaps its weights, and threads would tear it."""
+        return reaches((self.apply, self.layers), torch.nn.Module)
 
     @cached_property
     def units(self) -> int:

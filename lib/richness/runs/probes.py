@@ -432,8 +432,8 @@ def register_probe(
             call it at once.
         dims: names of those axes; each gets a coordinate that counts from 1.
         about, units: of the variable. needs: as in :class:`Probe`.
-        version: stands for the source of ``measure`` in the hash of a recipe that names the probe. Give one, and change it,
-            where the values depend on more than that function's text.
+        version: stands for ``measure``, and all that it reaches, in the hash of a recipe that names the probe; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: a name or a dimension that is taken.
