@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from richness.networks.wrapper import Centred, maximal_update_
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
+    from richness.runs.loops import Loop
+    from richness.runs.plane import plane
     from richness.runs.probes import register_probe
     from richness.runs.recipes import load_or_run, recipe
     from richness.runs.results import load, read, save
@@ -38,6 +40,8 @@ _HOME = {
     "Experiment": "richness.runs.experiment",
     "recipe": "richness.runs.recipes",
     "sweep": "richness.runs.sweep",
+    "Loop": "richness.runs.loops",
+    "plane": "richness.runs.plane",
     "search": "richness.runs.search",
     "train": "richness.runs.training",
     "live": "richness.runs.live",
@@ -71,6 +75,7 @@ __all__ = [
     "Centred",
     "Experiment",
     "Lab",
+    "Loop",
     "advise",
     "check_coordinates",
     "ledger",
@@ -78,6 +83,7 @@ __all__ = [
     "load",
     "load_or_run",
     "maximal_update_",
+    "plane",
     "read",
     "recipe",
     "register_activation",

@@ -1,8 +1,8 @@
 r"""From a portrait to its boundaries, and from a boundary to an exponent with an interval.
 
-What counts as converged, learned or stable is decided in `richness.runs.outcomes`, and can be had from here. Every threshold
-is an argument, ``eta_max(runs, below=0.7)``, and what comes out says in ``attrs["definition"]`` and ``attrs["threshold"]`` which
-was used.
+What counts as converged, learned or stable is decided in `richness.runs.outcomes`, and can be had from here. Every
+threshold is an argument, ``eta_max(runs, below=0.7)``, and what comes out says in ``attrs["definition"]`` and
+``attrs["threshold"]`` which was used.
 
 Five boundaries, each an η at every γ and seed:
 

@@ -36,8 +36,9 @@ import xarray as xr
 
 from richness.data.streams import remember_batches
 from richness.runs.bracketing import Grid, Line, Seen, Target, bracket, next_places
-from richness.runs.execution import run_cells
+from richness.runs.execution import count_steps, run_cells
 from richness.runs.experiment import Experiment
+from richness.runs.loops import Loop
 from richness.runs.outcomes import APPROACHES
 from richness.runs.progress import Progress, progress_bar
 from richness.runs.results import STATUS, with_coordinates
@@ -132,8 +133,9 @@ def search(
     """Find the boundaries of the γ–η plane, running few of its cells.
 
     Args:
-        experiment: its networks, task, γ, seeds, steps and budgets. Of its η only the smallest and the largest count: the
-            search stays between them, and within its band. η_crit alone needs no more than 60 steps.
+        experiment: its networks, task, γ, seeds, steps and budgets; a reader's :class:`~richness.runs.loops.Loop` too. Of its
+            η only the smallest and the largest count: the search stays between them, and within its band. η_crit alone needs
+            no more than 60 steps.
         boundaries: which of ``eta_max``, ``eta_min`` (at every budget) and ``eta_crit`` are looked for.
         per_decade: η of the full grid in a decade: a boundary is placed between two of them.
         guard: cells before a boundary that must have been run and show nothing; see `richness.runs.search`.
@@ -155,6 +157,8 @@ def search(
         ResultError: as for `richness.sweep`.
     """
     asked, own = _checked(experiment, boundaries, per_decade, guard), _checked_thresholds(boundaries, thresholds)
+    if isinstance(experiment, Loop) and not experiment.steps:
+        experiment = count_steps(experiment, executor, store)
     targets = [
         Target(boundary, budget, own.get(boundary))
         for boundary in asked

@@ -19,6 +19,7 @@ import numpy as np
 
 from richness.runs.engines import engine_for
 from richness.runs.experiment import Experiment
+from richness.runs.loops import Loop
 from richness.runs.results import SCHEMA, ResultError, read_sealed, write_sealed
 from richness.runs.shards import Arrays, Cell, Shard
 
@@ -31,7 +32,8 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     Its name is a hash of all that a cell's numbers depend on besides γ, η and the seed: so a wider grid of the same networks
     goes on from what is there. The kind of device and the engine are among it, since the last bits are their own.
     """
-    fields = experiment.model_dump(mode="json", exclude=GRID)
+    of_loop = {"loop"} if isinstance(experiment, Loop) else None  # the rest says what its reader knows of it
+    fields = experiment.model_dump(mode="json", include=of_loop, exclude=GRID)
     device, engine = experiment.device.partition(":")[0], engine_for(experiment).__name__
     fields |= {"device": device, "engine": engine, "schema": SCHEMA, "registered": experiment.registered}
     return Path(store) / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
