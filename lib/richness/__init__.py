@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from richness.networks import (
         register_activation,
         register_loss,
+        register_module,
         register_network,
         register_optimizer,
         register_schedule,
@@ -55,6 +56,7 @@ _HOME = {
     "check_coordinates": "richness.analysis.coordinates",
     # a reader's own
     "register_network": "richness.networks",
+    "register_module": "richness.networks",
     "register_activation": "richness.networks",
     "register_loss": "richness.networks",
     "register_optimizer": "richness.networks",
@@ -88,6 +90,7 @@ __all__ = [
     "recipe",
     "register_activation",
     "register_loss",
+    "register_module",
     "register_network",
     "register_optimizer",
     "register_probe",

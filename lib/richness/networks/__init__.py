@@ -1,8 +1,10 @@
 """Each network as a function of stacked parameters and inputs; each loss with its constants. Knows no data, no grid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
+
+from torch import nn
 
 from richness.networks.cnn import cnn
 from richness.networks.general import (
@@ -18,6 +20,7 @@ from richness.networks.general import (
 )
 from richness.networks.losses import LOSSES, register_loss
 from richness.networks.mlp import ACTIVATIONS, MLP, Activation, register_activation
+from richness.networks.modules import FromModule
 from richness.networks.optimizers import OPTIMIZERS, SCHEDULES, register_optimizer, register_schedule
 from richness.networks.resnet import resnet
 from richness.networks.scalings import random_features, residual, residual_two, residual_unscaled, standard
@@ -64,6 +67,42 @@ def register_network(name: str, build: Build, *, version: str | None = None) -> 
             f"{type(build).__name__}: hand over the function itself, not what it returns"
         )
     NETWORKS.add(name, build, build, version)
+
+
+def register_module(
+    name: str,
+    make: Callable[..., nn.Module],
+    *,
+    rules: Mapping[str, str] | None = None,
+    factors: int | None = None,
+    version: str | None = None,
+) -> None:
+    """Add an architecture that is written as a ``torch.nn.Module``; ``Experiment(network=name)`` then trains it like any other.
+
+    Every parameter gets a rule of the maximal-update parameterisation (:mod:`richness.networks.rules`), and
+    ``print(experiment.architecture)`` shows the table. Weights are drawn anew from N(0, 1). Batch norms go by the batch, at
+    every step and for every probe. The module is called with inputs (batch, D), and answers with (batch, K); it is mapped over
+    networks by ``torch.func.vmap``: no branches on values.
+
+    Args:
+        name: a new name, a Python identifier. The same function may be registered again, edited or not.
+        make: a function of any of ``inputs``, ``outputs``, ``width``, ``depth`` and ``activation``, by name, to a module.
+        rules: name of a parameter -> its rule, for what has none, or is to have another.
+        factors: where norms undo the size of some weights, how many of those on one path still make f̃ large; see
+            :class:`Network`.
+        version: stands for ``make``, and all that it reaches, in the hash of a recipe that names the network; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
+
+    Raises:
+        ValueError: the name is taken, or no identifier. (The module is tried when an experiment names it.)
+        TypeError: ``make`` is not a function.
+    """
+    if not callable(make) or isinstance(make, nn.Module):
+        raise TypeError(
+            f"register_module takes a function that makes a module, got {type(make).__name__}: hand over the function itself, "
+            "not what it returns"
+        )
+    NETWORKS.add(name, FromModule(make, rules, factors), make, version, rules, factors)
 
 
 @lru_cache(maxsize=64)
@@ -125,6 +164,7 @@ __all__ = [
     "readout_weight",
     "register_activation",
     "register_loss",
+    "register_module",
     "register_network",
     "register_optimizer",
     "register_schedule",

@@ -93,6 +93,7 @@ class Parameter:
         scale: forward multiplier; ``apply`` sees scale × raw weight.
         fan_in: summands that its layer adds up for one unit.
         zero: starts at 0 instead, as biases do.
+        rule: what it is, in a word; see :mod:`richness.networks.rules`.
         std: standard deviation of the draw, 1 in this book's parameterisation. Others put a multiplier here instead of into
             ``scale``, and so change what a step of SGD does.
     """
@@ -103,27 +104,28 @@ class Parameter:
     fan_in: int
     zero: bool = False
     std: float = 1.0
+    rule: str = ""
 
 
 def hidden_weight(name: str, *shape: int) -> Parameter:
     """Of an input or hidden layer, (units, fan_in) or, for a convolution, (channels, channels below, *kernel): 1/√fan_in."""
     fan_in = math.prod(shape[1:])
-    return Parameter(name, shape, hidden_scale(fan_in), fan_in)
+    return Parameter(name, shape, hidden_scale(fan_in), fan_in, rule="hidden")
 
 
 def readout_weight(name: str, outputs: int, fan_in: int) -> Parameter:
     """Of the readout, (outputs, fan_in): 1/fan_in."""
-    return Parameter(name, (outputs, fan_in), readout_scale(fan_in), fan_in)
+    return Parameter(name, (outputs, fan_in), readout_scale(fan_in), fan_in, rule="readout")
 
 
 def hidden_bias(name: str, units: int) -> Parameter:
     """Of an input or hidden layer, (units,), 0 at first. Its step N·η meets a gradient of order 1/N: it moves by order η."""
-    return Parameter(name, (units,), 1.0, 1, zero=True)
+    return Parameter(name, (units,), 1.0, 1, zero=True, rule="hidden_bias")
 
 
 def readout_bias(name: str, outputs: int, width: int) -> Parameter:
     """Of the readout, (outputs,), 0 at first; 1/√N, so that the step N·η moves it by order η too."""
-    return Parameter(name, (outputs,), hidden_scale(width), 1, zero=True)
+    return Parameter(name, (outputs,), hidden_scale(width), 1, zero=True, rule="readout_bias")
 
 
 def embedding(name: str, places: int, units: int) -> Parameter:
@@ -131,7 +133,7 @@ def embedding(name: str, places: int, units: int) -> Parameter:
 
     One entry meets a gradient of order 1/N, as a bias does: its step N·η moves it by order η.
     """
-    return Parameter(name, (places, units), 1.0, 1)
+    return Parameter(name, (places, units), 1.0, 1, rule="embedding")
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,15 @@ class Network:
         """The power of the weights' common size with which f̃ grows. With large γ, f of order one asks for f̃ of order γ; so
         2/degree is what the exponent of the largest η on the rich side is to be compared with."""
         return self.depth if self.factors is None else self.factors
+
+    def __str__(self) -> str:
+        """A table of its parameters."""
+        rows = [("parameter", "shape", "rule", "multiplier", "fan_in", "begins")]
+        for p in self.parameters:
+            begins = ("as it is" if p.rule == "offset" else "0") if p.zero else f"N(0, {p.std**2:g})"
+            rows.append((p.name, "×".join(map(str, p.shape)), p.rule, f"{p.scale:.4g}", str(p.fan_in), begins))
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, row, wide)).rstrip() for row in rows)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
