@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from richness.analysis.coordinates import check_coordinates
     from richness.analysis.ledger import ledger
-    from richness.data import register_task, task
+    from richness.data import register_data, register_task, task
     from richness.lab import Lab
     from richness.measure import sharpness
     from richness.networks import (
@@ -61,6 +61,7 @@ _HOME = {
     "register_loss": "richness.networks",
     "register_optimizer": "richness.networks",
     "register_schedule": "richness.networks",
+    "register_data": "richness.data",
     "register_task": "richness.data",
     "register_probe": "richness.runs.probes",
     # what came out
@@ -89,6 +90,7 @@ __all__ = [
     "read",
     "recipe",
     "register_activation",
+    "register_data",
     "register_loss",
     "register_module",
     "register_network",

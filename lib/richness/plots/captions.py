@@ -62,7 +62,10 @@ def _conditions(runs: xr.Dataset) -> list[str]:
 
 
 def _samples(made: dict[str, Any]) -> str:
-    return "the same samples" if made.get("task") in TASKS and TASKS[made["task"]].fixed else "fresh samples"
+    known = TASKS[made["task"]] if made.get("task") in TASKS else None
+    if known is not None and known.epoch:
+        return f"samples of {known.epoch:,}, in epochs,"
+    return "the same samples" if known is not None and known.fixed else "fresh samples"
 
 
 def _schedule(made: dict[str, Any]) -> str:
