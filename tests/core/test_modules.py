@@ -17,6 +17,11 @@ from richness.runs.training import train
 pytestmark = pytest.mark.usefixtures("tidy_registries")
 
 
+def single(width, outputs):
+    """A batch norm that has one number a sample and unit: it takes no lone sample."""
+    return nn.Sequential(nn.Linear(64, width, bias=False), nn.BatchNorm1d(width), nn.Tanh(), nn.Linear(width, outputs))
+
+
 def normed(width, outputs):
     """Convolutions and batch norms, with a step that changes its inputs in place."""
     return nn.Sequential(
@@ -44,7 +49,7 @@ class Attention(nn.Module):
         return self.readout(self.norm(h).mean(1))
 
 
-MAKES = {"normed": (normed, None), "attention": (Attention, {"mark": "offset"})}
+MAKES = {"single": (single, None), "normed": (normed, None), "attention": (Attention, {"mark": "offset"})}
 FIELDS = {"width": 8, "steps": 12, "dtype": "float64", "batch_size": 16}
 
 
@@ -91,8 +96,12 @@ def test_threads_change_nothing(small, named):
 
 
 def test_curvature_can_be_had(small, named):
-    runs = sweep(small(network=named, **FIELDS | {"steps": 2}, probes=["sharpness", "ntk_alignment"]))
-    assert runs.sharpness.notnull().all() and (runs.sharpness > 0).all() and runs.ntk_alignment.notnull().all()
+    probes = ["sharpness", *["ntk_alignment"] * (named == "attention")]
+    runs = sweep(small(network=named, **FIELDS | {"steps": 2}, probes=probes))
+    assert all(runs[probe].notnull().all() for probe in probes) and (runs.sharpness > 0).all()
+    if named != "attention":
+        with pytest.raises(ValueError, match=f"kernel_change is of samples one by one, and '{named}' has batch norms"):
+            small(network=named, probes=["kernel_change"])
 
 
 def test_every_parameter_stands_in_the_table(small):
@@ -116,6 +125,8 @@ def test_the_coordinate_check_passes_where_nothing_depends_on_the_batch():
     richness.register_module("normed", normed)
     failed = richness.check_coordinates("normed", widths=(32, 64, 128), seeds=(0, 1)).failed
     assert [row.axis for row in failed] == ["batch"], failed
+    richness.register_module("single", single)
+    assert "batch" in {row.axis for row in richness.check_coordinates("single", widths=(16, 32), seeds=(0,)).failed}
 
 
 def test_an_edited_module_or_another_rule_is_another_recipe(small):

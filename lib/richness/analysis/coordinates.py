@@ -156,11 +156,11 @@ def _experiment(shared: dict[str, Any], width: int, gamma: float, eta: float) ->
 
 
 def _alone(experiment: Experiment, seed: int) -> Row:
-    """Whether f̃ of a sample is the same alone as among others."""
+    """Whether f̃ of a sample is the same beside one other as among many: batch norms take no lone sample."""
     trainer = Trainer(experiment, seed, [(1.0, 1.0)])
     x = trainer.task.probe(SAMPLES)[0].to(trainer.dtype)
-    together, alone = (trainer.network.forward(trainer.start, inputs) for inputs in (x, x[:1]))
-    found = float((together[:, :1] - alone).abs().max() / together.abs().max())
+    together, alone = (trainer.network.forward(trainer.start, inputs) for inputs in (x, x[:2]))
+    found = float((together[:, :2] - alone).abs().max() / together.abs().max())
     why = (
         "what the network says of a sample depends on those beside it, as with batch normalisation or a random draw: f̃ at "
         "step 0 is then another on every batch, and subtracting it centres nothing; normalise each sample by itself"

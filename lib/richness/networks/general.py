@@ -149,6 +149,7 @@ class Network:
             are none to look at.
         factors: how many of the weights on one path make f̃ large when they grow; None for all L of them. Weights before a norm
             do not: the norm undoes their size.
+        by_batch: whether what it says of a sample depends on those beside it, as with batch norms.
     """
 
     inputs: int
@@ -159,6 +160,7 @@ class Network:
     apply: Callable[[Weights, Tensor], Tensor]
     layers: Callable[[Weights, Tensor], Sequence[Tensor]] | None = None
     factors: int | None = None
+    by_batch: bool = False
 
     @property
     def degree(self) -> int:
@@ -234,14 +236,14 @@ class Network:
         """Numbers that one network keeps of one sample, about: its hidden layers and outputs."""
         if self.layers is None:
             return self.width * (self.depth - 1) + self.outputs
-        return sum(h[0].numel() for h in self.hidden(*self._blank(cells=1, batch=1))) + self.outputs
+        return sum(h[0].numel() for h in self.hidden(*self._blank(cells=1, batch=2))) // 2 + self.outputs
 
     @cached_property
     def products(self) -> int:
         """Multiplications of one forward pass of one sample, as torch counts them."""
         with FlopCounterMode(display=False) as counter:
-            self.forward(*self._blank(cells=2, batch=1))
-        return counter.get_total_flops() // 4
+            self.forward(*self._blank(cells=2, batch=2))  # batch norms take no lone sample
+        return counter.get_total_flops() // 8
 
     def _blank(self, cells: int, batch: int) -> tuple[list[Tensor], Tensor]:
         """Weights and inputs of these shapes; large ones are shapes alone, on torch's ``meta`` device."""

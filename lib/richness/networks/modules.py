@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, replace_all_batch_norm_modules_
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from richness.networks.general import Network, Parameter, Weights
 from richness.networks.premise import check_repeatable, refuse_dropout
@@ -49,7 +50,8 @@ class FromModule:
         roles = assign_rules(module, self.rules, width)
         parameters = tuple(_parameter(role) for role in roles if role.rule != "frozen")
         apply = _apply(module, {role.name: role.tensor.detach() for role in roles if role.rule in ("offset", "frozen")})
-        return Network(inputs, outputs, width, depth, parameters, apply, factors=self.factors)
+        by_batch = any(isinstance(part, _BatchNorm) for part in module.modules())
+        return Network(inputs, outputs, width, depth, parameters, apply, factors=self.factors, by_batch=by_batch)
 
     def _made(self, sizes: dict[str, Any]) -> nn.Module:
         asked = inspect.signature(self.make).parameters.values()

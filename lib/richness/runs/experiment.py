@@ -113,6 +113,11 @@ class Experiment(Description):
         needs = PROBES[probe].needs
         if "classes" in needs and not self.source.classification:
             raise ValueError(f"{probe} needs classes, and task {self.task!r} has real targets: leave that probe out")
+        if "alone" in needs and isinstance(network, Network) and network.by_batch:
+            raise ValueError(
+                f"{probe} is of samples one by one, and {self.network!r} has batch norms, by which what it says of one depends "
+                "on those beside it: leave that probe out, or use layer or group norms"
+            )
         if "hidden" in needs and isinstance(network, Network) and network.layers is None:
             raise ValueError(
                 f"{probe} needs a network that shows its hidden layers, and {self.network!r} does not: give "
