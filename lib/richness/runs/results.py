@@ -29,6 +29,7 @@ from richness.networks.parameterization import DTYPE_REASON, dtype_for
 from richness.runs import places
 from richness.runs.description import Measurement
 from richness.runs.experiment import REGISTRIES, Experiment
+from richness.runs.loops import read_recipe
 from richness.runs.places import SCALES
 
 SCHEMA = 1
@@ -146,13 +147,14 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
             "richness.runs.results.recipe_fields"
         )
     registered = json.loads(runs.attrs.get("registered", "{}"))
-    missing = [key for key in registered if key.split(" ")[1] not in REGISTRIES[key.split(" ")[0]]]
+    named = {key: key.split(" ") for key in registered}  # a loop is only needed to be run again
+    missing = [key for key, (kind, name) in named.items() if kind != "loop" and name not in REGISTRIES[kind]]
     if missing:
         raise ResultError(
             f"this result was made with {', '.join(missing)} of a reader's own: register the same again with "
             f"richness.register_{missing[0].split(' ')[0]}, then read it"
         )
-    return Experiment.model_validate_json(runs.attrs["recipe"])
+    return read_recipe(runs.attrs["recipe"])
 
 
 def provenance(description: Experiment | Measurement, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from richness.runs.engines import engine_for
 from richness.runs.experiment import Experiment
+from richness.runs.loops import Loop
 from richness.runs.results import SCHEMA, ResultError, read_sealed, write_sealed
 from richness.runs.shards import Arrays, Cell, Shard
 
@@ -32,7 +33,8 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     goes on from what is there. The kind of device and the engine are among it, with the compiler and the processor of one that
     was compiled here, since the last bits are their own: chaos makes percents of them.
     """
-    fields = experiment.model_dump(mode="json", exclude=GRID)
+    of_loop = {"loop"} if isinstance(experiment, Loop) else None  # the rest says what its reader knows of it
+    fields = experiment.model_dump(mode="json", include=of_loop, exclude=GRID)
     device, engine = experiment.device.partition(":")[0], engine_for(experiment)
     build = engine.build()
     fields |= {"device": device, "engine": engine.__name__, "build": build.identity if build else ""}
