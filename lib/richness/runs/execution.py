@@ -58,7 +58,7 @@ def run_cells(
     wanted = dict.fromkeys(cells)
     folder = storage.folder_of(store, experiment) if store is not None else None
     if folder is not None:
-        yield from storage.read_cells(folder, wanted)
+        yield from storage.read_cells(folder, experiment, wanted)
     todo = work.cut_shards(experiment, wanted, workers_of(executor))
     trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)
     try:

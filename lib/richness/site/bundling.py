@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from richness.runs.results import write_whole
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_binary, node_package
 
 BUNDLE = LABORATORY / "lab.bundle.js"
@@ -32,5 +33,5 @@ def write_bundle() -> Path:
     Raises:
         SiteError: as :func:`bundle_laboratory`.
     """
-    BUNDLE.write_bytes(bundle_laboratory())
+    write_whole(BUNDLE, bundle_laboratory())
     return BUNDLE
