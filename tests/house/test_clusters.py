@@ -298,4 +298,4 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(richness, tiny, tmp_path
 def test_without_dask_the_extra_is_named(richness, tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     answer = richness(*tiny, "--scheduler", "tcp://127.0.0.1:8786", "--out", tmp_path / "a.nc")
-    assert answer.code == 1 and 'pip install "richness[cluster]"' in answer.err and "Traceback" not in answer.err
+    assert answer.code == 1 and "'dask[distributed]>=" in answer.err and "Traceback" not in answer.err

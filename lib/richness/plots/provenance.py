@@ -64,8 +64,8 @@ def _line(runs: xr.Dataset) -> str:
     commit = attrs["git_commit"].removeprefix("version ")[:10] + (" with changes" if attrs["git_dirty"] else "")
     told = [
         f"<code>{escape(attrs['recipe_name'] or 'unnamed')}</code>, {escape(attrs['scale'] or 'no scale')}",
-        f"recipe {attrs['recipe_hash'][:12]}, data {data_hash(runs)[:12]}",
-        f"seeds {', '.join(map(str, json.loads(attrs['seeds'])))}",
+        f"recipe {escape(attrs['recipe_hash'][:12])}, data {data_hash(runs)[:12]}",
+        f"seeds {escape(', '.join(map(str, json.loads(attrs['seeds']))))}",
         f"commit {escape(commit)}",
         f"{escape(str(attrs['device']))}, {escape(str(attrs['dtype']))}, {attrs['wall_seconds']:.0f} s",
         f"<code>{escape(command(runs))}</code>",

@@ -60,7 +60,7 @@ def run_cells(
     wanted = dict.fromkeys(cells)
     folder = storage.folder_of(store, experiment) if store is not None else None
     if folder is not None:
-        for shard, arrays in storage.read_cells(folder, wanted):
+        for shard, arrays in storage.read_cells(folder, experiment, wanted):
             yield shard, work.complete(experiment, arrays)
     todo = work.cut_shards(experiment, wanted, workers_of(executor))
     trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)

@@ -6,6 +6,7 @@ is refused by name, and any NetCDF reader still opens it (HDF5 ignores what foll
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import io
@@ -27,6 +28,7 @@ import xarray as xr
 
 from richness.networks.parameterization import DTYPE_REASON, dtype_for
 from richness.runs import places
+from richness.runs.attributes import check_attributes
 from richness.runs.description import Measurement
 from richness.runs.experiment import REGISTRIES, Experiment
 from richness.runs.loops import read_recipe
@@ -75,6 +77,28 @@ def write_whole(path: Path, content: bytes) -> None:
             f"cannot write {path}: {error.strerror or error}. Free some space or choose another place; "
             "what was finished before is kept"
         ) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file, on disk when this returns: all of it or nothing.
+
+    Raises:
+        ResultError: the file cannot be written or the disk is full; what was in it before stays.
+    """
+    added = f"{line}\n".encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(added) < len(added):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise ResultError(f"cannot write {path}: {error.strerror or error}. What it held before is kept") from error
 
 
 def read_sealed(path: Path) -> bytes:
@@ -289,18 +313,22 @@ def read(path: str | Path) -> xr.Dataset:
     try:
         with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
             runs = file.load()
-    except Exception as error:
-        raise ResultError(f"{path} is not a result file of this project: {error}") from error
-    schema = int(runs.attrs.get("schema", -1))
-    if schema != SCHEMA:
-        raise ResultError(
-            f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
-            "make it again with `richness precompute`, or use the version of richness that wrote it"
-        )
-    for array in runs.variables.values():
-        array.encoding = {}
-    runs.encoding = {}
-    return with_coordinates(runs)
+        schema = int(runs.attrs.get("schema", -1))
+        if schema != SCHEMA:
+            raise ResultError(
+                f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
+                "make it again with `richness precompute`, or use the version of richness that wrote it"
+            )
+        for array in runs.variables.values():
+            array.encoding = {}
+        runs.encoding = {}
+        check_attributes(runs.attrs)
+        return with_coordinates(runs)
+    except ResultError:
+        raise
+    except Exception as error:  # whatever a stranger's file makes of the readers: it is none of ours
+        why = " ".join(str(error).split())
+        raise ResultError(f"{path} is not a result file of this project: {type(error).__name__}: {why}") from error
 
 
 def scales_of(name: str) -> list[str]:

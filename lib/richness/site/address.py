@@ -105,7 +105,10 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
 
     Raises:
         BadAddress: if ``url`` is not of the form ``https://host/owner/name``.
+        ResultError: a file cannot be written; each is the old one or the new one, whole.
     """
+    from richness.runs.results import write_whole
+
     address = _checked(url)
     root = root or repository()
     changed = []
@@ -114,10 +117,10 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
     before = config.read_text(encoding="utf-8")
     after = _CONFIG_LINE.sub(lambda found: found.group(1) + address, before)
     if after != before:
-        config.write_text(after, encoding="utf-8")
+        write_whole(config, after.encode())
         changed.append(config)
     for place in differences(root):
-        place.path.write_text(place.should_hold, encoding="utf-8")
+        write_whole(place.path, place.should_hold.encode())
         changed.append(place.path)
     return changed
 
