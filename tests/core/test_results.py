@@ -116,6 +116,7 @@ JUNK = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:12])
 def test_whatever_the_attributes_say_a_file_is_read_or_refused_by_name(runs, tmp_path, junk):
     """KeyError, TypeError, IndexError and ValidationError used to come out; and HTML in `seeds` went into the page."""
