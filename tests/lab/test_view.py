@@ -7,10 +7,12 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from richness import cli
 from richness.analysis import boundaries
@@ -329,16 +331,51 @@ BAD = [
     ("change=5:0", "change must read step:eta"),
     ("change=9:1,3:1", "change must read step:eta"),
     ("gama=3", "“gama” is no parameter"),
+    ("gamma=1e300", "gamma must be a positive number such as 0.1 (1e-9 to 1e9)"),
+    ("eta=1e-300", "eta must be"),
+    ("change=5:1e300", "change must read step:eta"),
+    ("gamma=1&gamma=2", "“gamma” is given twice"),
+    ("steps=300&axis=t&axis=tau", "“axis” is given twice"),
+    ("constructor=1", "“constructor” is no parameter"),
+    ("__proto__=1", "“__proto__” is no parameter"),
+    ("toString=x&utm_source=mail&gclid=3", "“toString” is no parameter"),
+    (f"loss={'x' * 3000}&gamma=1", "loss “xxxx"),
 ]
 
 
 def test_a_bad_link_keeps_the_defaults_and_says_why(node):
-    body = """const choices = { depth: [2, 3, 4], task: ['digits8'], steps: [300, 1000] };
-    return args.queries.map((q) => address.readAddress(`?lab=1&${q}&steps=300`, 1, args.ask, choices));"""
+    body = """const choices = { depth: [2, 3, 4], task: ['digits8'], steps: [300, 1000], loss: ['mse'] };
+    return args.queries.map((q) => address.readAddress(`?lab=1&${q}${q.includes("steps=") ? "" : "&steps=300"}`, 1, args.ask, choices));"""
     for got, (query, said) in zip(node(body, queries=[query for query, _ in BAD], ask=ASK), BAD, strict=True):
         assert len(got["problems"]) == 1, query
-        assert said in got["problems"][0]
-        assert got["settings"] == ASK | {"steps": 300}
+        assert said in got["problems"][0] and len(got["problems"][0]) < 200
+        assert got["settings"] == ASK | {"steps": 300} | ({"gamma": 1} if query.endswith("&gamma=1") else {})
+
+
+@pytest.mark.parametrize("query", ["gamma=3&utm_source=mail&fbclid=Iw", "gamma=3&session=a&session=b&constructor=1"])
+def test_what_others_hang_onto_a_short_link_is_passed_over(node, query):
+    got = node("return address.readAddress(args.q, 1, args.ask)", q=f"?{query}", ask=ASK)
+    assert got["settings"] == ASK | {"gamma": 3} and got["problems"] == []
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    queries=st.lists(
+        st.dictionaries(
+            st.sampled_from(["gamma", "eta", "steps", "axis", "change", "__proto__", "valueOf", "lab"]) | st.text(max_size=9),
+            st.sampled_from(["1e9", "1e-9", "1e18", "1e-18", "__proto__", "5:2", "1e300", "-0", "0x10"]) | st.text(max_size=9),
+        ).map(lambda query: f"?lab=1&{urlencode(query)}"),
+        min_size=20, max_size=20,
+    )
+)  # fmt: skip
+def test_no_link_whatever_gives_what_cannot_be_drawn(node, queries):
+    body = """return args.queries.map((q) => {
+      const state = address.readAddress(q, 1, args.ask);
+      if (!state) return "";
+      const { settings } = state, s = plane.planeScales({ depth: 3, optimizer: 'sgd', runs: null, boundary: null, straight: true, width: 300 });
+      return JSON.stringify([plane.planePoint(s, settings.gamma, settings.eta), numbers.natural(settings.gamma, 3)]);
+    });"""
+    assert [got for got in node(body, queries=queries, ask=ASK) if "null" in got] == []
 
 
 def test_steps_are_free_up_to_the_largest_on_offer(node):
