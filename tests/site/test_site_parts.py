@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import altair as alt
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from richness.plots.figure import ROWS_SHOWN, figure, picture
-from richness.site import access, docstrings, icons, pages, styles
+from richness.site import access, docstrings, formulas, icons, pages, styles
 from richness.site.__main__ import main
 from richness.site.extension import digest, drop_unused_data
 from richness.site.serving import background
@@ -174,6 +175,31 @@ def test_icons_are_cut_out_by_name_alias_and_glyph(tmp_path: Path) -> None:
         script, 'html{--pst-icon-x:"\\f185"}.t:after{content:var(--pst-icon-x)}', ['class="fa-home"']
     )
     assert ".fa-home{--icon:url(" in css and ".t:after{" in css and "fa-sun" not in css
+
+
+ARITY = {"msub": 2, "msup": 2, "msubsup": 3, "munder": 2, "mover": 2, "munderover": 3, "mfrac": 2, "mroot": 2}
+
+
+def misshapen(html: str) -> list[str]:
+    """The elements of a page's MathML that have more children than MathML gives them, or fewer."""
+    trees = [ET.fromstring(math) for math in re.findall(r"<math.*?</math>", html, re.DOTALL)]
+    named = [(node.tag.rpartition("}")[2], node) for tree in trees for node in tree.iter()]
+    return [ET.tostring(node, "unicode") for tag, node in named if len(node) != ARITY.get(tag, len(node))]
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [r"\lambda_{\max}", r"\eta_{\max}^2", r"\max_x f(x)", r"\frac{\max}{\min}", r"\sqrt[\min]{2}", r"\overset{\max}{=}"],
+)
+def test_operators_in_small_print_are_one_node_of_mathml(tex: str) -> None:
+    for display in (True, False):
+        html = formulas.typesetter()(tex, display)["html"]
+        assert "<math" in html and misshapen(html) == []
+
+
+@pytest.mark.site
+def test_the_books_mathml_is_valid(site: Path) -> None:
+    assert [bad for page in site.rglob("*.html") for bad in misshapen(page.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(
