@@ -21,7 +21,7 @@ from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
 
 LAB = Path(__file__).parents[2] / "lib/richness/lab"
-PURE = ("numbers", "runs", "plane", "panels", "address", "kernel", "rng")  # modules that touch no page
+PURE = ("numbers", "runs", "plane", "panels", "address", "fetching", "kernel", "rng")  # modules that touch no page
 POLICY = "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src blob: 'self'; img-src 'self' data:"
 MANIFEST = {
     "bytes": 3_920_000,

@@ -32,6 +32,7 @@ def test_a_page_carries_its_policy_ahead_of_its_scripts_and_once() -> None:
     assert html.count("Content-Security-Policy") == 1 and EXAMPLE_HASH in html
     assert html.index("Content-Security-Policy") < html.index("<script>")
     assert add_policy("<meta http-equiv='Refresh'>") == "<meta http-equiv='Refresh'>"
+    assert "; base-uri 'none'; form-action 'self'" in html
 
 
 @pytest.mark.site

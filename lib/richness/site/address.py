@@ -25,7 +25,9 @@ __all__ = [
     "colab_cell",
     "differences",
     "expected_minutes",
+    "known_address",
     "set_address",
+    "website_address",
 ]
 
 PLACEHOLDER = "https://github.com/OWNER/"
@@ -107,6 +109,24 @@ def address_of(root: Path | None = None) -> str:
     if not found:
         raise BadAddress(f"{config} has no 'repository:' with a 'url:' below it; add one: the address stands there.")
     return found.group(2).strip("\"'")
+
+
+def known_address() -> str:
+    """The address in ``_config.yml`` of the book that is being built; "" while it is the placeholder, or there is no book."""
+    try:
+        address = address_of()
+    except (SiteError, BadAddress):
+        return ""
+    return "" if address.startswith(PLACEHOLDER) else address
+
+
+def website_address(repository: str) -> str:
+    """Where GitHub Pages puts a repository's website, with a slash at its end; "" where the repository is not on GitHub."""
+    found = re.fullmatch(r"https://github\.com/([^/]+)/([^/]+)", repository)
+    if not found:
+        return ""
+    owner, name = found[1].lower(), found[2]
+    return f"https://{owner}.github.io/" + ("" if name.lower() == f"{owner}.github.io" else f"{name}/")
 
 
 def set_address(url: str, root: Path | None = None) -> list[Path]:

@@ -19,6 +19,8 @@ _DIRECTIVES = (
     "font-src 'self'",
     "worker-src blob: 'self'",
     "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'self'",
 )
 _SCRIPT = re.compile(r"<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script>", re.DOTALL | re.IGNORECASE)
 _EXECUTED = re.compile(r'\btype="(?:text/javascript|module)?"', re.IGNORECASE)
@@ -52,7 +54,7 @@ def add_policy(html: str) -> str:
     """The page with its own policy in its head, ahead of every script, so that a plain file server is enough."""
     html = _META.sub("", html)
     head = re.search(r"<meta charset=[^>]*>", html)
-    if head is None:  # Jupyter Book's index.html, a bare redirect
+    if head is None:  # Sphinx's bare redirect, until the root's page takes its place
         return html
     meta = f'\n    <meta http-equiv="Content-Security-Policy" content="{policy([html])}">'
     return html[: head.end()] + meta + html[head.end() :]

@@ -10,8 +10,7 @@ from typing import Any
 from richness.lab import pack
 from richness.lab.html import STORED
 from richness.runs.results import ResultError, load
-from richness.site.address import PLACEHOLDER, BadAddress, address_of
-from richness.site.places import SiteError
+from richness.site.address import known_address
 
 
 def spread_setup(data: str, chapter: str, store: Callable[[bytes, str], str]) -> str:
@@ -50,12 +49,9 @@ def _pack_stored(name: str) -> bytes | None:
 
 @cache
 def colab_address(chapter: str) -> str | None:
-    """Where a chapter opens in Colab; None while the repository has no address yet."""
-    try:
-        address = address_of()
-    except (SiteError, BadAddress):
-        return None
-    if address.startswith(PLACEHOLDER) or not address.startswith("https://github.com/"):
+    """Where a chapter opens in Colab; None while the repository has no address yet, or is not on GitHub."""
+    address = known_address()
+    if not address.startswith("https://github.com/"):
         return None
     opened = address.replace("https://github.com/", "https://colab.research.google.com/github/")
     return f"{opened}/blob/main/chapters/{chapter}.ipynb"

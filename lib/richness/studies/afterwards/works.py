@@ -139,7 +139,7 @@ class WorksTable:
             for one in self.works
         )
         return (
-            '<div class="richness-table" tabindex="0" role="group" aria-label="What came after, scrolls sideways">'
+            '<div class="richness-table richness-glance" tabindex="0" role="group" aria-label="What came after">'
             f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
         )
 
