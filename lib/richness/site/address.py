@@ -57,18 +57,22 @@ else:
     import subprocess
     import sys
 
-    if ADDRESS.startswith("{placeholder}"):
+    here = importlib.util.find_spec("richness") is not None
+    if not here and ADDRESS.startswith("{placeholder}"):
         print("This copy does not know its own repository yet: set ADDRESS above to where you found it, and run again.")
-    elif importlib.util.find_spec("richness") is None:
+    elif not here:
         kept = [name + "==" + importlib.metadata.version(name) for name in ("torch", "numpy")]
         pathlib.Path("/tmp/kept.txt").write_text("\\n".join(kept))
         pip = [sys.executable, "-m", "pip", "install", "-q", "-c", "/tmp/kept.txt"]
         wheel = ADDRESS + "/releases/download/v{version}/richness-{version}-py3-none-any.whl"
-        if subprocess.run([*pip, "richness @ " + wheel]).returncode:
-            subprocess.run([*pip, "richness @ git+" + ADDRESS], check=True)
+        asked = ["richness @ " + wheel, "richness @ git+" + ADDRESS]
+        here = any(subprocess.run([*pip, one]).returncode == 0 for one in asked)
+        if not here:
+            print("Not ready: pip could not install the package; its message is above. Is ADDRESS right, and public?")
     google.colab.output.enable_custom_widget_manager()
-    gpu = "on the GPU" if shutil.which("nvidia-smi") else "on two cores (Runtime, Change runtime type: a GPU is faster)"
-    print("Ready. This chapter takes about {minutes}; what is not stored is computed " + gpu + ".")"""
+    if here:
+        gpu = "on the GPU" if shutil.which("nvidia-smi") else "on two cores (Runtime, Change runtime type: a GPU is faster)"
+        print("Ready. This chapter takes about {minutes}; what is not stored is computed " + gpu + ".")"""
 
 
 class BadAddress(ValueError):

@@ -12,10 +12,11 @@ from urllib.parse import quote, urljoin, urlsplit
 from docutils import nodes
 from markdown_it import MarkdownIt
 
+from richness.site.pages import BOOK, FEED
 from richness.site.places import site_pages
 from richness.site.policy import add_policy
 
-CARD, FEED = "_book/card.png", "changes.xml"
+CARD = f"{BOOK}/card.png"
 ABOUT = (
     "An interactive companion to the ICLR 2025 paper on SGD across the feature learning strength: every figure can be moved, "
     "every claim is measured, every number can be rerun."
@@ -94,7 +95,7 @@ def _page(title: str, head: str, body: str) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8" />\n<title>{title}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1" />\n'
-        f'<meta name="color-scheme" content="light dark" />{head}\n</head>\n'
+        f'<meta name="color-scheme" content="light dark" />\n<link rel="icon" href="data:," />{head}\n</head>\n'
         f"<body>\n<main>\n<article>\n<h1>{title}</h1>\n{body}\n</article>\n</main>\n</body>\n</html>\n"
     )
 

@@ -16,6 +16,7 @@ from richness.site.policy import add_policy
 
 FIGURES = "_figures"
 BOOK = "_book"
+FEED = "changes.xml"
 
 _THIRD_PARTIES = [
     re.compile(r"\s*<script[^>]*fontawesome\.js[^>]*></script>\n?", re.IGNORECASE),
@@ -117,6 +118,8 @@ def add_scripts(html: str, site: Path, root: str) -> str:
     tags = []
     if f"{BOOK}/favicon.svg" not in html:
         tags.append(f'<link rel="icon" type="image/svg+xml" href="{root}{BOOK}/favicon.svg">')
+    if "application/atom+xml" not in html:
+        tags.append(f'<link rel="alternate" type="application/atom+xml" title="Changes" href="{root}{FEED}">')
     if f"{BOOK}/page.js" not in html and "</head>" in html:
         tags.append(f'<script defer src="{root}{BOOK}/{add_version(site, "page.js")}"></script>')
     if '"richness-figure"' in html and f"{BOOK}/figures.js" not in html:
