@@ -13,7 +13,7 @@ from visits import SITE, built_pages
 from richness.site.policy import policy
 from richness.site.serving import background
 from richness.site.weighing import ALIVE, DRAWN
-from richness.site.weighing import seen as fetched
+from richness.site.weighing import watch_page as fetched
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()

@@ -33,7 +33,7 @@ def draw_card(path: Path) -> None:
 def card_chart() -> alt.Chart:
     """The first seed's late loss over initial loss at every cell that was run: dark learned, grey diverged."""
     cells = plane_cells()
-    edges = {}
+    edges: dict[str, pd.Series] = {}
     for name in ("gamma", "eta"):
         half = _half_step(cells[name])
         edges |= {f"{name}_low": cells[name] / half, f"{name}_high": cells[name] * half}
