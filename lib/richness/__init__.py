@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from richness.analysis.coordinates import check_coordinates
     from richness.analysis.ledger import ledger
-    from richness.data import register_task, task
+    from richness.data import register_data, register_task, task
     from richness.lab import Lab
     from richness.measure import sharpness
     from richness.networks import (
         register_activation,
         register_loss,
+        register_module,
         register_network,
         register_optimizer,
         register_schedule,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from richness.networks.wrapper import Centred, maximal_update_
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
+    from richness.runs.loops import Loop
+    from richness.runs.plane import plane
     from richness.runs.probes import register_probe
     from richness.runs.recipes import load_or_run, recipe
     from richness.runs.results import load, read, save
@@ -38,6 +41,8 @@ _HOME = {
     "Experiment": "richness.runs.experiment",
     "recipe": "richness.runs.recipes",
     "sweep": "richness.runs.sweep",
+    "Loop": "richness.runs.loops",
+    "plane": "richness.runs.plane",
     "search": "richness.runs.search",
     "train": "richness.runs.training",
     "live": "richness.runs.live",
@@ -51,10 +56,12 @@ _HOME = {
     "check_coordinates": "richness.analysis.coordinates",
     # a reader's own
     "register_network": "richness.networks",
+    "register_module": "richness.networks",
     "register_activation": "richness.networks",
     "register_loss": "richness.networks",
     "register_optimizer": "richness.networks",
     "register_schedule": "richness.networks",
+    "register_data": "richness.data",
     "register_task": "richness.data",
     "register_probe": "richness.runs.probes",
     # what came out
@@ -71,6 +78,7 @@ __all__ = [
     "Centred",
     "Experiment",
     "Lab",
+    "Loop",
     "advise",
     "check_coordinates",
     "ledger",
@@ -78,10 +86,13 @@ __all__ = [
     "load",
     "load_or_run",
     "maximal_update_",
+    "plane",
     "read",
     "recipe",
     "register_activation",
+    "register_data",
     "register_loss",
+    "register_module",
     "register_network",
     "register_optimizer",
     "register_probe",

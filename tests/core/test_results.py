@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 
@@ -47,37 +48,27 @@ def test_every_cell_tells_its_outcome(runs):
 
 
 def test_late_loss_and_peak_loss_use_every_step():
-    runs = sweep(
-        Experiment(
-            task="staircase", width=4, steps=70, gammas=[1.0], etas=[0.1, 0.2], record_points=500, dtype="float64"
-        )
-    )
-    every = runs.loss.isel(gamma=0, seed=0)
+    fields = {"task": "staircase", "width": 4, "steps": 70, "record_points": 500, "dtype": "float64"}
+    runs = sweep(Experiment(gammas=[1.0], etas=[0.1, 0.2], **fields)).isel(gamma=0, seed=0)
     assert runs.sizes["step"] == 71
-    np.testing.assert_allclose(runs.late_loss.isel(gamma=0, seed=0), every.isel(step=slice(64, 71)).mean("step"))
-    np.testing.assert_allclose(runs.peak_loss.isel(gamma=0, seed=0), every.isel(step=slice(0, 60)).max("step"))
+    np.testing.assert_allclose(runs.late_loss, runs.loss.isel(step=slice(64, 71)).mean("step"))
+    np.testing.assert_allclose(runs.peak_loss, runs.loss.isel(step=slice(0, 60)).max("step"))
 
 
-def test_a_stored_and_a_live_result_are_one(runs, tmp_path):
-    stored = read(save(runs, tmp_path / "r.nc"))
+def test_a_stored_and_a_live_result_are_one_and_any_netcdf_reader_opens_the_file(runs, tmp_path):
+    path = save(runs, tmp_path / "r.nc")
+    stored = read(path)
     xr.testing.assert_identical(runs, stored)
     assert stored.loss.dtype == runs.loss.dtype
+    with xr.open_dataset(path, engine="h5netcdf") as plain:
+        assert plain.loss.shape == runs.loss.shape
 
 
 def test_provenance_is_complete(runs):
     attrs = runs.attrs
-    for key in (
-        "git_commit",
-        "git_dirty",
-        "device",
-        "dtype",
-        "packages",
-        "date",
-        "wall_seconds",
-        "cpu_seconds",
-        "seeds",
-    ):
-        assert key in attrs, key
+    assert set(
+        ["git_commit", "git_dirty", "device", "dtype", "packages", "date", "wall_seconds", "cpu_seconds", "seeds"]
+    ) <= set(attrs)
     assert attrs["schema"] == results.SCHEMA and attrs["recipe_name"] == "test" and attrs["scale"] == "smoke"
     experiment = results.recipe_of(runs)
     assert experiment.hash == attrs["recipe_hash"] and experiment.gammas == tuple(runs.gamma.values)
@@ -86,12 +77,6 @@ def test_provenance_is_complete(runs):
     if root and (root / ".git").exists():
         head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
         assert len(head) == 40 and len(attrs["git_commit"]) == 40
-
-
-def test_any_netcdf_reader_opens_the_file(runs, tmp_path):
-    path = save(runs, tmp_path / "r.nc")
-    with xr.open_dataset(path, engine="h5netcdf") as plain:
-        assert plain.loss.shape == runs.loss.shape
 
 
 def test_half_written_cut_and_flipped_files_are_refused_by_name(runs, tmp_path):
@@ -114,7 +99,59 @@ def test_another_schema_is_refused_by_number(runs, tmp_path):
         read(path)
 
 
-def test_writing_never_leaves_a_part(runs, tmp_path, monkeypatch):
+JUNK = [
+    "",
+    "no JSON",
+    "7",
+    "[]",
+    "null",
+    '{"a": []}',
+    '["<img src=x>"]',
+    "[" * 50_000,
+    7,
+    -1.5,
+    np.nan,
+    np.zeros(3),
+    "x" * 1000,
+]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:12])
+def test_whatever_the_attributes_say_a_file_is_read_or_refused_by_name(runs, tmp_path, junk):
+    """KeyError, TypeError, IndexError and ValidationError used to come out; and HTML in `seeds` went into the page."""
+    refused = 0
+    for name in (*runs.attrs, "kind"):
+        path = save(runs.assign_attrs({name: junk}), tmp_path / "odd.nc")
+        try:
+            read(path)
+        except ResultError as error:
+            assert "odd.nc" in str(error) and len(str(error)) < 3000
+            refused += 1
+    assert refused >= 8
+
+
+def test_without_an_attribute_or_a_coordinate_a_file_is_refused_by_name(runs, tmp_path):
+    needed = set(runs.attrs) - {"registered", "engine", "probe_seconds", "probe_share", "Conventions", "title"}
+    for name in needed:
+        attrs = {key: value for key, value in runs.attrs.items() if key != name}
+        with pytest.raises(ResultError, match=r"odd\.nc"):
+            read(save(runs.drop_attrs().assign_attrs(attrs), tmp_path / "odd.nc"))
+    for name in ("gamma", "eta", "step"):
+        with pytest.raises(ResultError, match=r"odd\.nc"):
+            read(save(runs.drop_vars(name).rename({name: f"other_{name}"}), tmp_path / "odd.nc"))
+
+
+def test_sealed_junk_is_refused_by_name(tmp_path):
+    """A seal only says that a file is as it was written: anyone can seal anything."""
+    other = io.BytesIO()
+    xr.Dataset({"x": ("y", [1.0, 2.0])}).to_netcdf(other, engine="h5netcdf")
+    for content in (b"", b"\x89HDF\r\n\x1a\n", b"CDF\x01" + bytes(100), bytes(10_000), other.getvalue()):
+        results.write_sealed(tmp_path / "junk.nc", content)
+        with pytest.raises(ResultError, match=r"junk\.nc is not a result|junk\.nc has schema"):
+            read(tmp_path / "junk.nc")
+
+
+def test_writing_never_leaves_a_part_and_a_folder_is_no_place_for_a_result(runs, tmp_path, monkeypatch):
     path = save(runs, tmp_path / "r.nc")
     before = path.read_bytes()
 
@@ -125,9 +162,6 @@ def test_writing_never_leaves_a_part(runs, tmp_path, monkeypatch):
     with pytest.raises(ResultError, match="No space left"):
         save(runs, path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_is_no_place_for_a_result(runs, tmp_path):
     with pytest.raises(ResultError, match="is a folder"):
         save(runs, tmp_path)
 
@@ -140,16 +174,12 @@ def test_rounding_keeps_what_matters():
     assert (out[:3].view(np.int32) & ((1 << 9) - 1) == 0).all()
 
 
-def test_load_names_what_is_missing(monkeypatch, tmp_path):
+def test_load_names_what_is_missing_and_takes_the_largest_scale_there_is(runs, monkeypatch, tmp_path):
     monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path)
     with pytest.raises(ResultError, match="richness precompute nothing"):
         richness.load("nothing")
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
         richness.load("nothing", "huge")
-
-
-def test_load_takes_the_largest_scale_there_is(runs, monkeypatch, tmp_path):
-    monkeypatch.setattr(places, "precomputed_folder", lambda: tmp_path)
     for scale in ("laptop", "paper"):
         save(runs.assign_attrs(scale=scale), places.precomputed_path("x", scale))
     assert richness.load("x").attrs["scale"] == "paper"

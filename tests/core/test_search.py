@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from alike import equal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,10 +117,8 @@ def same(found: xr.Dataset, every: list[xr.Dataset]) -> None:
             assert mine.attrs[count] == sum(find(one).attrs[count] for one in every), (mine.name, count)
 
 
-def equal(a: xr.Dataset, b: xr.Dataset) -> bool:
-    return a.drop_attrs(deep=False).identical(b.drop_attrs(deep=False)) and all(
-        a.attrs[key] == b.attrs[key] for key in a.attrs if key not in NEVER_SAME
-    )
+def same_in_all(a: xr.Dataset, b: xr.Dataset) -> bool:
+    return equal(a, b) and all(a.attrs[key] == b.attrs[key] for key in a.attrs if key not in NEVER_SAME)
 
 
 # -- planted planes ----------------------------------------------------------------------------------------------------
@@ -265,9 +264,9 @@ def test_each_gamma_has_its_own_phase_whatever_the_others(plant):
 def test_a_search_is_a_function_of_its_recipe(plant):
     plant(fuzz=0.05)
     here = search(plane())
-    assert equal(here, search(plane()))
+    assert same_in_all(here, search(plane()))
     with ThreadPoolExecutor(3) as executor:
-        assert equal(here, search(plane(), executor=executor))
+        assert same_in_all(here, search(plane(), executor=executor))
     assert here.recipe_hash == search_module.identity(plane()) != search_module.identity(plane(), per_decade=13)
     assert search_module.identity(plane(), "eta_max") != search_module.identity(plane()) != plane().hash
 
@@ -288,7 +287,7 @@ def test_a_stopped_search_goes_on_from_its_store(plant, tmp_path, monkeypatch):
     with pytest.raises(ResultError, match="no more"):
         search(plane(), store=tmp_path)
     assert 0 < planted.trained < total
-    assert equal(whole, search(plane(), store=tmp_path))
+    assert same_in_all(whole, search(plane(), store=tmp_path))
     assert planted.trained == total  # nothing twice
 
 
@@ -327,6 +326,25 @@ def test_a_search_that_makes_no_sense_is_a_sentence(changes, asked, words):
 def test_no_gamma_below_zero():
     with pytest.raises(ValueError, match="greater than 0"):
         plane(gammas=[-1.0, 1.0])
+
+
+@pytest.mark.parametrize("thresholds", [{"eta_max": 0.35}, {"eta_max": 0.5, "eta_min": 0.4, "eta_crit": 2.0}])
+def test_a_search_keeps_to_the_thresholds_that_are_given(plant, thresholds):
+    """What it finds is what the full grid shows at the same thresholds."""
+    plant()
+    experiment = plane(gammas=[0.01, 0.1, 1.0, 10.0])
+    found = search(experiment, thresholds=thresholds)
+    assert json.loads(found.search)["thresholds"] == thresholds
+    assert found.recipe_hash not in (
+        search(experiment).recipe_hash,
+        search(experiment, thresholds={"eta_max": 0.6}).recipe_hash,
+    )
+    assert search(experiment, thresholds={"eta_max": 0.8}).recipe_hash == search(experiment).recipe_hash
+    for measure in FOUND:
+        below = {"below": thresholds[measure.__name__]} if measure.__name__ in thresholds else {}
+        assert (measure(found, **below).half_cell <= 0.5 / 12 + 1e-9).all()
+    with pytest.raises(ValueError, match=r"boundaries that are looked for .eta_max., got .'eta_min'."):
+        search(experiment, "eta_max", thresholds={"eta_min": 0.5})
 
 
 # -- the result --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ def bench(words: Sequence[str]) -> int:
     report = json.loads(measured.stdout)
     text = json.dumps(report, ensure_ascii=False, indent=1)
     if place:
-        place.write_text(text + "\n")
+        from richness.runs.results import write_whole
+
+        write_whole(place, f"{text}\n".encode())
     print(text if options.json else _tabulate_rows(report["rows"]))
     broken = [f"{row['name']}: {row['failed']}" for row in report["rows"] if row["failed"]]
     if broken:

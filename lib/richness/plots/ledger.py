@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from richness.plots.figure import scrolling_table
 from richness.plots.theme import power_of_ten
 
 _WORDS = {
@@ -41,15 +42,10 @@ class LedgerTable:
         return f"{len(self.rows)} rows for {len({row['id'] for row in self.rows})} claims: {', '.join(parts)}."
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in _HEADINGS)
         first = {row["id"]: place for place, row in reversed(list(enumerate(self.rows)))}
         body = "\n".join(_row(row, first[row["id"]] == place) for place, row in enumerate(self.rows))
-        return (
-            '<div class="richness-table richness-ledger" tabindex="0" role="group" '
-            'aria-label="The ledger">'
-            f"<table><caption>{escape(self.summary)}</caption><thead><tr>{head}</tr></thead>\n"
-            f"<tbody>\n{body}\n</tbody></table></div>"
-        )
+        caption = f"<caption>{escape(self.summary)}</caption>"
+        return scrolling_table(_HEADINGS, body, "The ledger", "richness-ledger", caption)
 
     def __repr__(self) -> str:
         return self.summary
@@ -154,13 +150,13 @@ def _measured_words(row: Mapping[str, Any], bare: bool = False) -> str:
 
 
 def _row(row: Mapping[str, Any], first: bool) -> str:
-    here = f' id="{str(row["id"]).lower()}"' if first else ""  # the overview leads to a claim's first row
+    here = f' id="{escape(str(row["id"]).lower())}"' if first else ""  # the overview leads to a claim's first row
     link = escape(name(row))
     if row.get("chapter"):
         link = f'<a href="{escape(str(row["chapter"]), quote=True)}.html#{anchor(row)}">{link}</a>'
     interval = row.get("interval")
     evidence = (
-        f"<td>{_value(interval[0])} to {_value(interval[1])}</td>"
+        f"<td>{escape(_value(interval[0]))} to {escape(_value(interval[1]))}</td>"
         if interval
         else f'<td class="richness-reason">{escape(str(row.get("reason") or "–"))}</td>'
     )
@@ -168,8 +164,8 @@ def _row(row: Mapping[str, Any], first: bool) -> str:
     return (
         f'<tr{here}><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
         f"<td>{badge(str(row['verdict']))}</td>"
-        f"<td>{escape(_value(row.get('predicted')))}</td><td>{_value(row.get('measured'))}</td>{evidence}"
-        f"<td>{used}</td><td>{row.get('seeds') or '–'}</td><td>{escape(str(row.get('scale') or '–'))}</td></tr>"
+        f"<td>{escape(_value(row.get('predicted')))}</td><td>{escape(_value(row.get('measured')))}</td>{evidence}"
+        f"<td>{used}</td><td>{escape(str(row.get('seeds') or '–'))}</td><td>{escape(str(row.get('scale') or '–'))}</td></tr>"
     )
 
 
@@ -204,16 +200,12 @@ class Overview:
 
     def _repr_html_(self) -> str:
         lines = "\n".join(
-            f'<tr><th scope="row"><a href="#{claim.lower()}">{claim}</a></th><td>'
+            f'<tr><th scope="row"><a href="#{escape(claim.lower())}">{escape(claim)}</a></th><td>'
             + " ".join(f"{n}&nbsp;×&nbsp;{badge(word)}" for word, n in counts.items())
             + "</td></tr>"
             for claim, counts in self._counts().items()
         )
-        return (
-            '<div class="richness-table richness-glance" tabindex="0" role="group" aria-label="Verdicts by claim">'
-            '<table><thead><tr><th scope="col">claim</th><th scope="col">parts by verdict</th></tr></thead>\n'
-            f"<tbody>\n{lines}\n</tbody></table></div>"
-        )
+        return scrolling_table(("claim", "parts by verdict"), lines, "Verdicts by claim", "richness-glance")
 
 
 def overview(rows: Iterable[Mapping[str, Any]]) -> Overview:

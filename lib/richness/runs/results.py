@@ -6,6 +6,7 @@ is refused by name, and any NetCDF reader still opens it (HDF5 ignores what foll
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import io
@@ -18,6 +19,7 @@ import sys
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,10 @@ import xarray as xr
 
 from richness.networks.parameterization import DTYPE_REASON, dtype_for
 from richness.runs import places
+from richness.runs.attributes import check_attributes
 from richness.runs.description import Measurement
 from richness.runs.experiment import REGISTRIES, Experiment
+from richness.runs.loops import read_recipe
 from richness.runs.places import SCALES
 
 SCHEMA = 1
@@ -73,6 +77,28 @@ def write_whole(path: Path, content: bytes) -> None:
             f"cannot write {path}: {error.strerror or error}. Free some space or choose another place; "
             "what was finished before is kept"
         ) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file, on disk when this returns: all of it or nothing.
+
+    Raises:
+        ResultError: the file cannot be written or the disk is full; what was in it before stays.
+    """
+    added = f"{line}\n".encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(added) < len(added):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise ResultError(f"cannot write {path}: {error.strerror or error}. What it held before is kept") from error
 
 
 def read_sealed(path: Path) -> bytes:
@@ -145,13 +171,14 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
             "richness.runs.results.recipe_fields"
         )
     registered = json.loads(runs.attrs.get("registered", "{}"))
-    missing = [key for key in registered if key.split(" ")[1] not in REGISTRIES[key.split(" ")[0]]]
+    named = {key: key.split(" ") for key in registered}  # a loop is only needed to be run again
+    missing = [key for key, (kind, name) in named.items() if kind != "loop" and name not in REGISTRIES[kind]]
     if missing:
         raise ResultError(
             f"this result was made with {', '.join(missing)} of a reader's own: register the same again with "
             f"richness.register_{missing[0].split(' ')[0]}, then read it"
         )
-    return Experiment.model_validate_json(runs.attrs["recipe"])
+    return read_recipe(runs.attrs["recipe"])
 
 
 def provenance(description: Experiment | Measurement, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
@@ -179,12 +206,27 @@ def provenance(description: Experiment | Measurement, name: str, scale: str, wal
 
 
 def device_name(device: str) -> str:
-    """The device in words: processor and system, or the GPU's name where there is one."""
+    """The device in words: architecture, system and processor, or the GPU's name where there is one."""
     if device.startswith("cuda"):
         import torch
 
         return f"{device}: {torch.cuda.get_device_name(device)}" if torch.cuda.is_available() else device
-    return f"{device}: {platform.machine()} {platform.system()}"
+    return f"{device}: {platform.machine()} {platform.system()}, {processor_name()}"
+
+
+@cache
+def processor_name() -> str:
+    """The processor's model, with family, model and stepping where the system gives them: names of virtual ones are bare."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    lines = [line.partition(":") for line in text.split("\n\n")[0].splitlines()]
+    said = {key.strip(): value.strip() for key, _, value in lines}
+    name = said.get("model name", platform.machine())
+    wide = "AVX-512" if "avx512f" in said.get("flags", "") else "AVX2" if "avx2" in said.get("flags", "") else ""
+    parts = [f"{key} {said[key]}" for key in ("cpu family", "model", "stepping") if key in said] + [wide]
+    return f"{name} ({', '.join(part for part in parts if part)})"
 
 
 def device_here(device: str) -> str:
@@ -271,18 +313,22 @@ def read(path: str | Path) -> xr.Dataset:
     try:
         with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
             runs = file.load()
-    except Exception as error:
-        raise ResultError(f"{path} is not a result file of this project: {error}") from error
-    schema = int(runs.attrs.get("schema", -1))
-    if schema != SCHEMA:
-        raise ResultError(
-            f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
-            "make it again with `richness precompute`, or use the version of richness that wrote it"
-        )
-    for array in runs.variables.values():
-        array.encoding = {}
-    runs.encoding = {}
-    return with_coordinates(runs)
+        schema = int(runs.attrs.get("schema", -1))
+        if schema != SCHEMA:
+            raise ResultError(
+                f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
+                "make it again with `richness precompute`, or use the version of richness that wrote it"
+            )
+        for array in runs.variables.values():
+            array.encoding = {}
+        runs.encoding = {}
+        check_attributes(runs.attrs)
+        return with_coordinates(runs)
+    except ResultError:
+        raise
+    except Exception as error:  # whatever a stranger's file makes of the readers: it is none of ours
+        why = " ".join(str(error).split())
+        raise ResultError(f"{path} is not a result file of this project: {type(error).__name__}: {why}") from error
 
 
 def scales_of(name: str) -> list[str]:

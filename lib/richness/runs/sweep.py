@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from richness.runs.engines import engine_for
-from richness.runs.execution import run_cells
+from richness.runs.engines import engine_for, passed_over
+from richness.runs.execution import count_steps, run_cells
 from richness.runs.experiment import Experiment
+from richness.runs.loops import Loop
 from richness.runs.probes import PROBES
 from richness.runs.progress import Progress, progress_bar
 from richness.runs.results import STATUS, narrow_to_float32, provenance, round_mantissa, with_coordinates
@@ -31,7 +32,7 @@ def sweep(
     """Train every cell of an experiment.
 
     Args:
-        experiment: what to run.
+        experiment: what to run; a reader's :class:`~richness.runs.loops.Loop` too.
         executor: any ``concurrent.futures.Executor``; in this process if None. See :func:`~richness.runs.execution.run_cells`.
         store: a folder where finished cells are kept; running the same experiment again, or one whose grid shares cells
             with it, goes on from them.
@@ -44,6 +45,8 @@ def sweep(
     Raises:
         ResultError: the store cannot be written, or the executor or its workers were lost; finished cells are kept.
     """
+    if isinstance(experiment, Loop) and not experiment.steps:
+        experiment = count_steps(experiment, executor, store)
     tell = progress_bar() if progress is True else progress or None
     cells = cells_of(experiment)
     state = Progress(total=len(cells) * experiment.steps, all_cells=len(cells))
@@ -142,7 +145,10 @@ def assemble(
     coordinates |= {dim: (dim, np.arange(1, size + 1)) for dim, size in sizes.items()}
     runs = xr.Dataset(data, coordinates, provenance(experiment, name, scale, *seconds))
     runs.attrs["device"] = "; ".join(sorted(devices))  # the workers', which this process need not have
-    runs.attrs["engine"] = engine_for(experiment).__name__.lower()
+    of_loop = isinstance(experiment, Loop)
+    runs.attrs["engine"] = "loop" if of_loop else engine_for(experiment).__name__.lower()
+    if reason := "" if of_loop else passed_over(experiment):
+        runs.attrs["engine_reason"] = reason
     if experiment.kept_probes:
         each, share = cost / max(measurements, 1), cost / max(seconds[1], 1e-9)
         for key, values in (("probe_seconds", each), ("probe_share", share)):

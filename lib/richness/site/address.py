@@ -16,20 +16,6 @@ import yaml
 
 from richness.site.places import SiteError, repository
 
-__all__ = [
-    "CELL_TAGS",
-    "PLACEHOLDER",
-    "BadAddress",
-    "address_of",
-    "chapters",
-    "colab_cell",
-    "differences",
-    "expected_minutes",
-    "known_address",
-    "set_address",
-    "website_address",
-]
-
 PLACEHOLDER = "https://github.com/OWNER/"
 CELL_TAGS = ["colab", "remove-cell"]
 _CELL_MARK = "# On Google Colab only"
@@ -141,7 +127,10 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
 
     Raises:
         BadAddress: if ``url`` is not of the form ``https://host/owner/name``.
+        ResultError: a file cannot be written; each is the old one or the new one, whole.
     """
+    from richness.runs.results import write_whole
+
     address = _checked(url)
     root = root or repository()
     changed = []
@@ -150,10 +139,10 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
     before = config.read_text(encoding="utf-8")
     after = _CONFIG_LINE.sub(lambda found: found.group(1) + address, before)
     if after != before:
-        config.write_text(after, encoding="utf-8")
+        write_whole(config, after.encode())
         changed.append(config)
     for place in differences(root):
-        place.path.write_text(place.should_hold, encoding="utf-8")
+        write_whole(place.path, place.should_hold.encode())
         changed.append(place.path)
     return changed
 
@@ -179,11 +168,16 @@ def chapters(root: Path | None = None) -> list[Path]:
 
 def launch_links(address: str, root: Path) -> str:
     """The README's links to the chapters on Colab; none while the address is the placeholder."""
-    if address.startswith(PLACEHOLDER) or not address.startswith("https://github.com/"):
-        return ""
-    opened = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    links = [f"[{path.stem}]({opened}/blob/main/chapters/{path.name})" for path in chapters(root)]
+    links = [f"[{path.stem}]({link})" for path in chapters(root) if (link := colab_link(address, path.name))]
     return "Open a chapter on Google Colab: " + " · ".join(links) + "\n" if links else ""
+
+
+def colab_link(address: str, notebook: str) -> str | None:
+    """Where a chapter opens on Colab; None while the address is the placeholder, or not one of GitHub's."""
+    if address.startswith(PLACEHOLDER) or not address.startswith("https://github.com/"):
+        return None
+    opened = address.replace("https://github.com/", "https://colab.research.google.com/github/")
+    return f"{opened}/blob/main/chapters/{notebook}"
 
 
 def _checked(url: str) -> str:

@@ -24,10 +24,10 @@ from richness.runs.results import device_here
 from richness.site.address import chapters as all_chapters
 from richness.site.places import repository
 
-__all__ = ["FIELDS", "BadParameter", "ParameterSet", "defaults", "pairs", "read_set", "values_for"]
-
 # A chapter's parameter that is an experiment's grid of one value.
 FIELDS = {"seed": "seeds", "gamma": "gammas", "eta": "etas", "probe": "probes", "budget": "budgets"}
+
+LONGEST = 2**17  # bytes of a set's file
 
 
 class BadParameter(ValueError):
@@ -70,8 +70,8 @@ def read_set(name: str) -> ParameterSet:
     """
     path = _set_file(name)
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = yaml.load(_text_of(path), Loader=_Text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise BadParameter(f"--parameters: {path} is no readable YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(found, dict):
         raise BadParameter(f"--parameters: expected keys such as 'scale: smoke' in {path}, got {found!r}.")
@@ -110,8 +110,26 @@ def _set_file(name: str) -> Path:
     return known[name]
 
 
+def _text_of(path: Path) -> str:
+    """The text of a set's file, which is short."""
+    with open(path, "rb") as file:
+        read = file.read(LONGEST + 1)
+    if len(read) > LONGEST:
+        raise BadParameter(f"--parameters: expected a set of parameters, got {path}, which has over {LONGEST} bytes.")
+    return read.decode()
+
+
 class _Text(yaml.BaseLoader):
-    """YAML whose every scalar is the text that was written; a key that stands twice is an error."""
+    """YAML whose every scalar is the text that was written; a key that stands twice is an error, and so is an alias: a few
+    lines of them can stand for any number of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, f"expected a value, got the alias *{event.anchor}; write the value itself", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 def _mapping(loader: _Text, node: yaml.MappingNode) -> dict[Hashable, Any]:

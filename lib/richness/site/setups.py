@@ -10,7 +10,8 @@ from typing import Any
 from richness.lab import pack
 from richness.lab.html import STORED
 from richness.runs.results import ResultError, load
-from richness.site.address import known_address
+from richness.site.address import BadAddress, address_of, colab_link
+from richness.site.places import SiteError
 
 
 def spread_setup(data: str, chapter: str, store: Callable[[bytes, str], str]) -> str:
@@ -49,9 +50,8 @@ def _pack_stored(name: str) -> bytes | None:
 
 @cache
 def colab_address(chapter: str) -> str | None:
-    """Where a chapter opens in Colab; None while the repository has no address yet, or is not on GitHub."""
-    address = known_address()
-    if not address.startswith("https://github.com/"):
+    """Where a chapter opens in Colab; None while the repository has no address yet."""
+    try:
+        return colab_link(address_of(), f"{chapter}.ipynb")
+    except (SiteError, BadAddress):
         return None
-    opened = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    return f"{opened}/blob/main/chapters/{chapter}.ipynb"

@@ -9,10 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis.exponents import find_prediction, fit_exponents
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import conditions, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn
 from richness.plots.plane import (
     NAMES,
     SPREAD,
@@ -39,7 +38,7 @@ def compare_scales(results: Sequence[xr.Dataset], *, caption: str | None = None,
     rows = over_natural(join_rows(_rows(runs) for runs in results))
     title = (caption or "The boundaries at each scale.").rstrip()
     if rows.empty:
-        return say_nothing_drawn("No boundary was seen at any scale.", results[0], title, label)
+        return parts.say_nothing_drawn("No boundary was seen at any scale.", results[0], title, label)
     scales = {scale: scale for scale in rows.scale}
     gammas, etas = theme.span(rows.gamma, 1.3), theme.span([*rows.low, *rows.high], 2)
     lines = Lines("scale", scales, ("circle", "square", "diamond"), gammas, etas)
@@ -74,9 +73,9 @@ def _exponents(runs: xr.Dataset) -> list[dict[str, Any]]:
 def _summary(table: pd.DataFrame, scales: Sequence[str]) -> str:
     if table.empty:
         return f"The boundaries at {' and '.join(scales)} scale."
-    parts = []
+    clauses = []
     for (name, side), rows in table.groupby(["boundary", "side"], sort=False):
         said = ", ".join(f"{row.slope:.2f} at {row.scale} scale" for row in rows.itertuples() if row.slope == row.slope)
         if said:
-            parts.append(f"{name}, {side} side: {said} (predicted {rows.predicted.iloc[0]:.2f})")
-    return f"Exponents: {'; '.join(parts) or 'none was seen'}."
+            clauses.append(f"{name}, {side} side: {said} (predicted {rows.predicted.iloc[0]:.2f})")
+    return f"Exponents: {'; '.join(clauses) or 'none was seen'}."
