@@ -127,7 +127,7 @@ def _processor() -> str:
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor() or platform.machine()
-    lines = [line.partition(":") for line in path.read_text().split("\n\n")[0].splitlines()]
+    lines = [line.partition(":") for line in path.read_text(encoding="utf-8").split("\n\n")[0].splitlines()]
     said = {key.strip(): value.strip() for key, _, value in lines}
     name = said.get("model name", platform.machine())
     wide = "AVX-512" if "avx512f" in said.get("flags", "") else "AVX2" if "avx2" in said.get("flags", "") else ""
@@ -147,7 +147,7 @@ def _git() -> tuple[str, bool]:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(ROOT), *words], capture_output=True, encoding="utf-8", check=True
         ).stdout.strip()
 
     try:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from richness.cli.errors import Usage, explain_error, suggest
+from richness.cli.terminal import prepare_streams
 
 __all__ = ["COMMANDS", "main"]
 
@@ -42,10 +43,13 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors become one sentence on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    prepare_streams()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"richness: note: {message}", file=sys.stderr)
-            return _dispatch(arguments)
+            code = _dispatch(arguments)
+            sys.stdout.flush()  # what cannot be written is said here, not by Python's shutdown
+            return code
     except KeyboardInterrupt as stop:
         _tell_how_to_go_on(stop, arguments)
         return 130

@@ -80,6 +80,6 @@ def status(words: Sequence[str]) -> int:
     from richness.site.status import status as read_status
 
     if logs:
-        record(map(Path, logs))
+        record(Path(log).expanduser() for log in logs)
     print(format_table(read_status().rows(), ("chapter", *SCALES, COLAB), widest=80))
     return 0

@@ -18,7 +18,7 @@ def adopt(words: Sequence[str]) -> int:
 
     from richness.site.adopting import adopt as adopt_result
 
-    print(adopt_result(Path(options.file), force=options.force))
+    print(adopt_result(Path(options.file).expanduser(), force=options.force))
     return 0
 
 
@@ -29,5 +29,5 @@ def cite(words: Sequence[str]) -> int:
 
     from richness.site.citations import bibtex
 
-    print(bibtex([Path(name) for name in files]))
+    print(bibtex([Path(name).expanduser() for name in files]))
     return 0

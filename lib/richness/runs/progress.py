@@ -58,7 +58,7 @@ class SeedsDone(Progress):
 
 def progress_bar(name: str = "") -> Callable[[Progress], None]:
     """A bar of cell·steps for a terminal or a notebook, to be given to :func:`sweep`."""
-    bar = tqdm(desc=name or None, unit=" cell·steps", unit_scale=True, smoothing=0)
+    bar = tqdm(desc=name or None, unit=" cell-steps", unit_scale=True, smoothing=0)
 
     def draw(state: Progress) -> None:
         bar.total, bar.initial = state.total, state.kept

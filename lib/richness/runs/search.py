@@ -206,8 +206,9 @@ def _checked(experiment: Experiment, boundaries: Sequence[str], per_decade: int,
         raise ValueError(
             f"boundaries to search for are {', '.join(APPROACHES)}, got {', '.join(map(str, unknown)) or 'none'}"
         )
-    if per_decade < 1 or guard < 0:
-        raise ValueError(f"a search needs per_decade ≥ 1 and guard ≥ 0, got {per_decade} and {guard}")
+    whole = isinstance(per_decade, int) and isinstance(guard, int)
+    if not whole or per_decade < 1 or guard < 0:
+        raise ValueError(f"a search needs whole numbers per_decade ≥ 1 and guard ≥ 0, got {per_decade!r} and {guard!r}")
     if len(experiment.etas) < 2:
         raise ValueError(
             f"a search goes from the smallest to the largest η of the experiment, and it has only {experiment.etas[0]:g}: "

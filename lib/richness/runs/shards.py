@@ -55,7 +55,13 @@ class Shard:
 
 
 def cells_of(experiment: Experiment) -> list[Cell]:
-    """Every cell of an experiment's grid that is run."""
+    """Every cell of an experiment's grid that is run.
+
+    Raises:
+        ValueError: none is, since the band leaves out every η of the grid.
+    """
+    if not experiment.cells():
+        raise ValueError(experiment.explain_empty_band())
     grid = [(experiment.gammas[i], experiment.etas[j]) for i, j in experiment.cells()]
     return [(seed, gamma, eta) for seed in experiment.seeds for gamma, eta in grid]
 

@@ -34,7 +34,7 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     fields = experiment.model_dump(mode="json", exclude=GRID)
     device, engine = experiment.device.partition(":")[0], engine_for(experiment).__name__
     fields |= {"device": device, "engine": engine, "schema": SCHEMA, "registered": experiment.registered}
-    return Path(store) / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(store).expanduser() / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_shard(folder: Path, shard: Shard, arrays: Arrays) -> None:

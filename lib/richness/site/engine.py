@@ -50,6 +50,10 @@ def start(caches: Path) -> Export:
     command = [sys.executable, "-m", "richness.lab.export", str(caches), str(runtime)]
     with log.open("w", encoding="utf-8") as complaints:  # not a pipe, which would fill while nobody reads it
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=complaints, text=True, env={"OMP_NUM_THREADS": "1", **os.environ}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            encoding="utf-8",
+            env={"OMP_NUM_THREADS": "1", **os.environ},
         )
     return Export(process, log)

@@ -94,8 +94,8 @@ def rerun(
         raise BadParameter(f"there is no notebook in {repository() / 'chapters'}; run this in a whole clone.")
     chosen = read_set(parameter_set) if parameter_set else ParameterSet()
     jobs = _jobs(paths, scale, device, pairs(parameters), chosen, explicit=bool(chapters))
-    folder = _folder(out, paths)
-    record = log or folder / "log.jsonl"
+    folder = _folder(out.expanduser(), paths)
+    record = log.expanduser() if log else folder / "log.jsonl"
     reports = []
     with _own_kernel():
         for job in jobs:
@@ -121,7 +121,7 @@ def _said(report: Report) -> str:
 def _find(name: str) -> Path:
     """The notebook that a path or a stem means."""
     if name.endswith(".ipynb") or os.sep in name:
-        path = Path(name)
+        path = Path(name).expanduser()
         if not path.is_file() or path.suffix != ".ipynb":
             raise BadParameter(
                 f"expected a notebook (.ipynb) or a chapter's stem, got {name!r}, which is no such file."
@@ -212,6 +212,7 @@ def _execute(job: Job, output: Path, cell_seconds: int) -> Report:
     """Runs the chapter beside its place, then moves it there: what stood before stays until then."""
     import papermill
 
+    output = output.resolve()  # a link is written through
     part = output.with_name(f".{output.name}")
     part.unlink(missing_ok=True)
     started = time.monotonic()

@@ -96,7 +96,7 @@ def read_set(name: str) -> ParameterSet:
 
 def _set_file(name: str) -> Path:
     if name.endswith((".yml", ".yaml")) or "/" in name:
-        path = Path(name)
+        path = Path(name).expanduser()
         if not path.is_file():
             raise BadParameter(f"--parameters: expected a YAML file, got {name!r}, which is no such file.")
         return path

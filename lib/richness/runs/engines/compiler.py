@@ -44,8 +44,8 @@ def _load() -> ctypes.CDLL | str:
 def _kept() -> Path:
     """The built kernel's file, named by what it was built from and by its own checksum: half a library crashes its reader."""
     compiler = _compiler()
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    identity = _short_hash("\n".join([SOURCE.read_text(), version, *FLAGS, _processor()]).encode())
+    version = subprocess.run([compiler, "--version"], capture_output=True, encoding="utf-8").stdout
+    identity = _short_hash("\n".join([SOURCE.read_text(encoding="utf-8"), version, *FLAGS, _processor()]).encode())
     for folder in (_cache(), Path(tempfile.gettempdir()) / f"richness-{getpass.getuser()}"):
         try:
             for found in folder.glob(f"kernel-{identity}-*.so"):
@@ -54,7 +54,9 @@ def _kept() -> Path:
                 found.unlink()
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             part = folder / f".kernel-{identity}.{os.getpid()}"
-            run = subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(part)], capture_output=True, text=True)
+            run = subprocess.run(
+                [compiler, *FLAGS, str(SOURCE), "-o", str(part)], capture_output=True, encoding="utf-8"
+            )
             if run.returncode:
                 raise Missing(f"{compiler} could not build the kernel: {run.stderr.strip()[-300:]}")
             whole = folder / f"kernel-{identity}-{_short_hash(part.read_bytes())}.so"
@@ -84,7 +86,7 @@ def _cache() -> Path:
 def _processor() -> str:
     """What ``-march=native`` depends on: a cache may be shared between machines."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         lines = {line for line in text.splitlines() if line.startswith(("model name", "flags", "Features", "CPU part"))}
         return "\n".join(sorted(lines))
     except OSError:
