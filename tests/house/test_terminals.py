@@ -44,9 +44,9 @@ def test_every_command_speaks_in_every_encoding(words, encoding, monkeypatch):
 @pytest.mark.parametrize("words", [["advise"], ["advise", "--json"], ["ledger"], ["ledger", "--json"]], ids=" ".join)
 def test_so_does_what_takes_longer(words, monkeypatch):
     code, out, _ = speak(words, "ascii", monkeypatch)
-    assert code == 0 and "?" not in out.replace("?)", "")
+    assert code == 0 and "?" not in out
     if "--json" in words:
-        assert json.dumps(json.loads(out), ensure_ascii=False) and "\\u" in out
+        assert json.loads(out)
     elif words == ["advise"]:
         assert out.startswith("eta between")
 
