@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from richness.analysis.boundaries import boundaries
     from richness.analysis.coordinates import check_coordinates
     from richness.analysis.ledger import ledger
     from richness.data import register_task, task
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from richness.runs.sweep import sweep
     from richness.runs.training import train
     from richness.studies.adviser.analysis import advise
+    from richness.studies.portrait.figures import compare, portrait
 
 __version__ = "0.1.0"
 
@@ -58,6 +60,9 @@ _HOME = {
     "register_task": "richness.data",
     "register_probe": "richness.runs.probes",
     # what came out
+    "boundaries": "richness.analysis.boundaries",
+    "portrait": "richness.studies.portrait.figures",
+    "compare": "richness.studies.portrait.figures",
     "ledger": "richness.analysis.ledger",
     "advise": "richness.studies.adviser.analysis",
     # for a PyTorch model of your own
@@ -72,12 +77,15 @@ __all__ = [
     "Experiment",
     "Lab",
     "advise",
+    "boundaries",
     "check_coordinates",
+    "compare",
     "ledger",
     "live",
     "load",
     "load_or_run",
     "maximal_update_",
+    "portrait",
     "read",
     "recipe",
     "register_activation",

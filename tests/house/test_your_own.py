@@ -13,7 +13,7 @@ from richness.runs.probes import PROBES
 PAGE = Path(__file__).parents[2] / "chapters" / "your-own.md"
 EXAMPLES = dict(
     zip(
-        ("network", "task", "optimizer", "probe"),
+        ("network", "task", "optimizer", "probe", "results"),
         re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S),
         strict=True,
     )
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("tidy_registries")
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_the_example_runs_as_printed(kind):
+def test_the_example_runs_as_printed(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where its store goes
     text = EXAMPLES[kind]
     assert len([line for line in text.splitlines() if line.strip()]) <= 20
     namespace = {"__name__": "__main__"}

@@ -159,6 +159,7 @@ def _pack(
         "definition": definition,
         "units": "1 (η; lr_raw is width times it)",
         "censored": int(censored.sum()),
+        "censored_at": runs.gamma.values[censored.reshape(len(censored), -1).any(axis=1)].tolist(),
         "absent": int((np.isnan(position) & ~censored).sum()),
     }
     return xr.DataArray(10.0**position, coords=coords, dims=dims, name=name, attrs=attrs)
@@ -174,8 +175,8 @@ def eta_max(runs: xr.Dataset) -> xr.DataArray:
     The topmost, as when η comes down from above until the first run that converges: catapults that land belong inside.
 
     Returns:
-        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``censored`` (nothing was run
-        above it) and ``absent`` (nothing converged at all at that γ and seed).
+        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``censored`` (at how many γ and seeds
+        nothing was run above it; ``censored_at`` lists the γ) and ``absent`` (nothing converged at all).
     """
     return _first(runs, "eta_max", f"largest η with status ok and late loss < {CONVERGED_BELOW} × initial loss")
 

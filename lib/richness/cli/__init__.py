@@ -26,6 +26,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 COMMANDS = {
     "sweep": ("train", "one sweep over the γ–η plane, resumable"),
     "search": ("train", "the boundaries of the plane without the plane, resumable"),
+    "show": ("results", "a result: what it is, what became of its runs, its boundaries"),
     "precompute": ("precompute", "fills precomputed/ with what is stale"),
     "rerun": ("notebooks", "executes chapters at a scale, parameters checked"),
     "status": ("notebooks", "when each chapter last ran, from the logs of reruns"),

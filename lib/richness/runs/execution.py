@@ -67,10 +67,16 @@ def run_cells(
                 storage.write_shard(folder, shard, arrays)
             yield shard, arrays
     except _Stopped as stop:
-        kept = "nothing is kept, since no store was named"
-        if folder is not None:
-            kept = f"finished shards are kept in {folder}: run the same command again to go on from them"
-        raise ResultError(f"{stop}; {kept}") from stop.__cause__
+        raise ResultError(f"{stop}; {_explain_kept(folder)}") from stop.__cause__
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"Stopped by hand: {_explain_kept(folder)}.")
+        raise
+
+
+def _explain_kept(folder: Path | None) -> str:
+    if folder is None:
+        return "nothing is kept, since no store was named (store='runs/store' keeps what is finished)"
+    return f"finished shards are kept in {folder}: run the same command again to go on from them"
 
 
 def workers_of(executor: Executor | None) -> int:

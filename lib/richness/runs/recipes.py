@@ -67,7 +67,7 @@ def load_or_run(
     name: str,
     scale: str = "laptop",
     seed: Seed = 0,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     device: str | None = None,
     **changes: Any,
 ) -> xr.Dataset:

@@ -39,7 +39,7 @@ from richness.runs.bracketing import Grid, Line, Seen, Target, bracket, next_pla
 from richness.runs.execution import run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.outcomes import APPROACHES
-from richness.runs.progress import Progress, progress_bar
+from richness.runs.progress import Progress, teller
 from richness.runs.results import STATUS, with_coordinates
 from richness.runs.shards import Arrays, Shard
 from richness.runs.sweep import assemble
@@ -159,7 +159,7 @@ def search(
     state = _State(experiment, targets, per_decade, guard)
     if not any(map(len, state.grids)):
         raise ValueError("no η to search: the experiment's band leaves none between its smallest and its largest")
-    meter = _Meter(experiment, progress_bar() if progress is True else progress or None)
+    meter = _Meter(experiment, teller(progress))
     done: list[tuple[Shard, Arrays]] = []
     stages = list(state.stages(experiment.seeds))
     expected: dict[Unit, dict[Target, float]] = {}

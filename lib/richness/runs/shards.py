@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from richness.networks.parameterization import dtype_for
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
 from richness.runs.probes import PROBES
 from richness.runs.results import device_name
-from richness.runs.training import History, train
+from richness.runs.training import History, cores, train
 
 Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
 Arrays = dict[str, np.ndarray]
@@ -29,6 +29,7 @@ class Limit(NamedTuple):
 
 
 LIMITS = {"cpu": Limit(512, 2e13), "mps": Limit(256, 5e13), "cuda": Limit(1024, 5e14)}
+SAMPLE_CELLS, SAMPLE_STEPS = 16, 40  # that are timed to tell what a sweep costs
 STREAM = 16  # a shard costs as much as so many more cells: it draws its own stream of samples
 
 
@@ -101,6 +102,23 @@ def operations(experiment: Experiment) -> float:
     for probe in experiment.kept_probes:
         samples += PROBES[probe].work * experiment.probe_samples * len(experiment.probed_steps)
     return 6.0 * experiment.architecture.products * samples
+
+
+def estimate_seconds(experiment: Experiment, cells: Sequence[Cell]) -> float:
+    """How long cells would train in this process, about: a few of them are timed over a few steps, without probes."""
+    if not cells:
+        return 0.0
+    short = Experiment.model_validate(
+        experiment.model_dump()
+        | {"steps": min(experiment.steps, SAMPLE_STEPS), "probes": (), "budgets": (), "warmup": 0}
+    )
+    seed, *some = cells[0][0], *((gamma, eta) for _, gamma, eta in cells[:: max(1, len(cells) // SAMPLE_CELLS)])
+    alike = [cell for cell in some if dtype_for(cell[0], short.dtype) == dtype_for(some[0][0], short.dtype)]
+    for _ in range(2):  # the first time, the kernel is compiled
+        begun = time.perf_counter()
+        train(short, seed, alike, threads=cores())
+        spent = time.perf_counter() - begun
+    return spent * operations(experiment) / operations(short) * len(cells) / len(alike)
 
 
 def run_shard(

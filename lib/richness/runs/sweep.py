@@ -14,7 +14,7 @@ from richness.runs.engines import engine_for
 from richness.runs.execution import run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES
-from richness.runs.progress import Progress, progress_bar
+from richness.runs.progress import Progress, teller
 from richness.runs.results import STATUS, narrow_to_float32, provenance, round_mantissa, with_coordinates
 from richness.runs.shards import Arrays, Shard, cells_of, cost_of
 
@@ -35,16 +35,18 @@ def sweep(
         executor: any ``concurrent.futures.Executor``; in this process if None. See :func:`~richness.runs.execution.run_cells`.
         store: a folder where finished cells are kept; running the same experiment again, or one whose grid shares cells
             with it, goes on from them.
-        progress: called with a :class:`Progress` as cells advance; True draws a bar.
+        progress: called with a :class:`Progress` as cells advance; True draws a bar, None does on a terminal and in a
+            notebook, False never.
         name, scale: of the recipe, for the provenance.
 
     Returns:
         Dataset with dims gamma, eta, seed, step: see :func:`assemble`.
 
     Raises:
+        TypeError: no experiment, or a progress that cannot be told.
         ResultError: the store cannot be written, or the executor or its workers were lost; finished cells are kept.
     """
-    tell = progress_bar() if progress is True else progress or None
+    tell = teller(progress)
     cells = cells_of(experiment)
     state = Progress(total=len(cells) * experiment.steps, all_cells=len(cells))
 
