@@ -120,7 +120,7 @@ def slurm(request, shell, monkeypatch) -> Iterator[Path]:
         yield request.getfixturevalue("stand_ins")
         return
     if os.geteuid() or not all(map(shutil.which, SLURM)):
-        pytest.skip("needs Debian's slurm-wlm, and root to start it")
+        pytest.skip("optional: needs Debian's slurm-wlm, and root to start it")
     with _one_node(shell, monkeypatch):
         yield shell
 

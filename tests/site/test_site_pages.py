@@ -11,7 +11,7 @@ from visits import SITE, built_pages
 
 from richness.site.serving import background
 from richness.site.weighing import ALIVE, DRAWN
-from richness.site.weighing import seen as fetched
+from richness.site.weighing import watch_page
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()
@@ -59,7 +59,7 @@ def test_a_page_without_javascript_is_whole(visit: Any, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_the_first_view_is_light(chromium: Any, site: Path, name: str) -> None:
     with background(site) as address:
-        view = fetched(chromium, site, address, name)
+        view = watch_page(chromium, site, address, name)
     for files, limit in ((view.drawn, DRAWN), (view.alive, ALIVE)):
         assert sum(files.values()) <= 1000 * limit, f"{name} weighs {sum(files.values()) / 1000:.0f} kB: {files}"
     specifications = re.findall(r'richness-spec" data-src="[./]*([^"]+)"', (site / name).read_text(encoding="utf-8"))

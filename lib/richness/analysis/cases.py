@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.analysis.ledger import Claim, round_for_row, verdict
+from richness.analysis.ledger import Claim, mean_columns, round_for_row, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds
 
 NOTHING = "fewer than two seeds, or no finite number"
@@ -44,10 +44,7 @@ class Setting:
 
 
 def case_rows(
-    claim: Claim,
-    runs: xr.Dataset | str,
-    measure: Callable[[xr.Dataset], Iterable[Setting]],
-    untested: str = "",
+    claim: Claim, runs: xr.Dataset | str, measure: Callable[[xr.Dataset], Iterable[Setting]], untested: str = ""
 ) -> list[dict[str, Any]]:
     """The rows of one part of a claim, one a setting.
 
@@ -59,7 +56,7 @@ def case_rows(
     """
     if isinstance(runs, str):
         return [claim.row(reason=runs)]
-    scale = str(runs.attrs.get("scale", ""))
+    scale = scale_of(runs)
     try:
         settings = list(measure(runs))
     except ValueError as why:
@@ -74,10 +71,9 @@ def case_rows(
 def _numbers(found: Mean, untested: str) -> dict[str, Any]:
     if found.seeds < 2:
         return {"reason": NOTHING}
-    known = {"measured": round_for_row(found.value), "seeds": found.seeds}
     if untested:
-        return known | {"reason": untested}
-    return known | {"interval": [round_for_row(end) for end in found.interval], "reason": ""}
+        return {"measured": round_for_row(found.value), "seeds": found.seeds, "reason": untested}
+    return mean_columns(found, NOTHING)
 
 
 def judge_seeds(words: str, values: Iterable[float], criterion: Callable[[Mean], bool]) -> Setting:

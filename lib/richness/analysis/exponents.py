@@ -11,7 +11,7 @@ import xarray as xr
 
 from richness.analysis import boundaries, theory
 from richness.analysis.boundaries import Fit, Window
-from richness.analysis.ledger import NARROW, WITHIN, Claim, round_for_row, verdict
+from richness.analysis.ledger import Claim, is_near, round_for_row, scale_of, verdict
 from richness.analysis.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
 from richness.runs.experiment import degree
@@ -74,21 +74,17 @@ class Exponent:
     @property
     def holds(self) -> bool:
         """Within `WITHIN` of the prediction, or the prediction in an interval no wider than `NARROW`."""
-        if self.fit is None:
-            return False
-        return abs(self.fit.slope - self.predicted) <= WITHIN or (
-            self.fit.holds(self.predicted) and self.fit.width <= NARROW
-        )
+        return self.fit is not None and is_near(self.fit.slope, self.fit.interval, self.predicted)
 
 
 def fit_exponent(
     claim: str,
     part: str,
     predicted: float,
-    boundary: xr.DataArray,
+    boundary: Any,
     window: Window,
     model: Callable[[np.ndarray], np.ndarray] | None = None,
-    fit: Callable[[xr.DataArray, Window], Fit] = boundaries.fit,
+    fit: Callable[[Any, Window], Fit] = boundaries.fit,
 ) -> Exponent:
     """Fit one exponent in one window.
 
@@ -253,6 +249,5 @@ def source_rows(sources: Iterable[BoundarySource], once: Callable[[str], xr.Data
         if isinstance(runs, str):
             found.append(source.claim.row(reason=runs))
         else:
-            scale = str(runs.attrs.get("scale", ""))
-            found += exponent_rows(source.claim, fit_exponents(runs, source.boundary, source.side), scale)
+            found += exponent_rows(source.claim, fit_exponents(runs, source.boundary, source.side), scale_of(runs))
     return found

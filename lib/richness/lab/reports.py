@@ -30,24 +30,22 @@ GAUGES = {
 }
 
 
+def _report(kind: str, training: Training, **values: Any) -> Report:
+    return {"kind": kind, "number": training.number, **values}
+
+
 def report_start(training: Training) -> Report:
     """That it has begun: its settings, its lr_raw, and the sharpness up to which its step is stable (NaN: no such line)."""
     experiment = training.experiment
     lr = float(experiment.lr_raw(experiment.etas[0]))
     # Adam's line is one for the preconditioned Hessian: the sharpness shown here has none.
     line = stability_line(lr, experiment.optimizer, experiment.momentum) if experiment.optimizer != "adam" else math.nan
-    return {"kind": "run", "number": training.number, "ask": settings_of(experiment), "lr": lr, "line": line}
+    return _report("run", training, ask=settings_of(experiment), lr=lr, line=line)
 
 
 def report_state(training: Training) -> Report:
     """Where it stands."""
-    return {
-        "kind": "state",
-        "number": training.number,
-        "state": training.state,
-        "step": training.step,
-        "message": training.message,
-    }
+    return _report("state", training, state=training.state, step=training.step, message=training.message)
 
 
 def report_curve(training: Training, first: int) -> Report:
@@ -55,14 +53,9 @@ def report_curve(training: Training, first: int) -> Report:
     assert training.live is not None
     record = training.live.record
     last = len(record.losses)
-    return {
-        "kind": "curve",
-        "number": training.number,
-        "from": first,
-        "step": np.arange(first, last, dtype=np.int32),
-        "loss": np.array(record.losses[first:last], dtype=np.float64),
-        "eta": np.array(record.etas[first:last], dtype=np.float64),
-    }
+    step = np.arange(first, last, dtype=np.int32)
+    loss, eta = (np.array(values[first:last], dtype=np.float64) for values in (record.losses, record.etas))
+    return _report("curve", training, **{"from": first, "step": step, "loss": loss, "eta": eta})
 
 
 def report_gauges(training: Training, step: int) -> Report:
@@ -70,28 +63,16 @@ def report_gauges(training: Training, step: int) -> Report:
     assert training.live is not None
     values = training.live.record.gauges[step]
     row = {name: _finite_or_none(values.get(probe)) for name, probe in GAUGES.items()}
-    return {
-        "kind": "gauges",
-        "number": training.number,
-        "step": step,
-        **row,
-        "drift": np.array(values.get("drift", [])),
-    }
+    return _report("gauges", training, step=step, **row, drift=np.array(values.get("drift", [])))
 
 
 def report_samples(training: Training) -> Report:
     """Some samples of the next batch, as one row of numbers, with their labels and what the network makes of them."""
     assert training.live is not None
     shown = training.live.samples(SAMPLES)
-    return {
-        "kind": "samples",
-        "number": training.number,
-        "step": training.step,
-        "side": SIDES.get(training.experiment.task, 0),
-        "inputs": shown.inputs.ravel(),
-        "labels": shown.labels.tolist(),
-        "guesses": shown.guesses.tolist(),
-    }
+    side, inputs = SIDES.get(training.experiment.task, 0), shown.inputs.ravel()
+    said = {"side": side, "inputs": inputs, "labels": shown.labels.tolist(), "guesses": shown.guesses.tolist()}
+    return _report("samples", training, step=training.step, **said)
 
 
 def pack_report(report: Mapping[str, Any]) -> tuple[Report, list[bytes]]:

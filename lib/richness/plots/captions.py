@@ -92,6 +92,18 @@ def last_step(runs: xr.Dataset) -> int:
     return int(runs["step"].values[-1])
 
 
+def choose_seed(runs: xr.Dataset, seed: int | None) -> int:
+    """That seed, or the first.
+
+    Raises:
+        ValueError: it was not run.
+    """
+    seeds = [int(s) for s in runs["seed"].values]
+    if seed is not None and seed not in seeds:
+        raise ValueError(f"expected one of the seeds that were run, {seeds}; got {seed}")
+    return seeds[0] if seed is None else int(seed)
+
+
 def depth(runs: xr.Dataset) -> int:
     """L, the number of weight layers, from the recipe.
 

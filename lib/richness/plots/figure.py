@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from html import escape
@@ -167,16 +167,13 @@ class Figure:
     def _table(self) -> str:
         frame = self.table
         shown = frame.head(ROWS_SHOWN)
-        head = "".join(f'<th scope="col">{escape(str(column))}</th>' for column in frame.columns)
         rows = "\n".join(_row(values) for values in shown.itertuples(index=False))
         csv = base64.b64encode(frame.to_csv(index=False).encode()).decode()
         rest = f"The first {len(shown):,} of {len(frame):,} rows; all of them: " if len(frame) > len(shown) else ""
         link = f'<a download="{self.identity}.csv" href="data:text/csv;charset=utf-8;base64,{csv}">CSV file</a>'
         return (
             '<details class="richness-numbers"><summary>The numbers as a table</summary>\n'
-            f'<div class="richness-table" tabindex="0" role="group" aria-label="Table of the numbers">'
-            f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>\n"
-            f"<p>{rest}{link}</p></details>"
+            f"{scrolling_table(frame.columns, rows, 'Table of the numbers')}\n<p>{rest}{link}</p></details>"
         )
 
 
@@ -206,6 +203,15 @@ def _results(given: Any) -> Iterator[xr.Dataset]:
 def in_book() -> bool:
     """Whether figures are made for a page (``RICHNESS_BOOK=1``) and not for a reader at a notebook."""
     return os.environ.get("RICHNESS_BOOK") == "1"
+
+
+def scrolling_table(headings: Iterable[Any], rows: str, label: str, kind: str = "", caption: str = "") -> str:
+    """An HTML table that scrolls sideways, by the keyboard too: ``rows`` are its ``<tr>``, ``kind`` a class of its own."""
+    head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in headings)
+    return (
+        f'<div class="{f"richness-table {kind}".strip()}" tabindex="0" role="group" aria-label="{escape(label)}">'
+        f"<table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
+    )
 
 
 def _row(values: Any) -> str:

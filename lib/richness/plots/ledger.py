@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from richness.plots.figure import scrolling_table
 from richness.plots.theme import power_of_ten
 
 _WORDS = {
@@ -41,15 +42,10 @@ class LedgerTable:
         return f"{len(self.rows)} rows for {len({row['id'] for row in self.rows})} claims: {', '.join(parts)}."
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in _HEADINGS)
         first = {row["id"]: place for place, row in reversed(list(enumerate(self.rows)))}
         body = "\n".join(_row(row, first[row["id"]] == place) for place, row in enumerate(self.rows))
-        return (
-            '<div class="richness-table richness-ledger" tabindex="0" role="group" '
-            'aria-label="The ledger">'
-            f"<table><caption>{escape(self.summary)}</caption><thead><tr>{head}</tr></thead>\n"
-            f"<tbody>\n{body}\n</tbody></table></div>"
-        )
+        caption = f"<caption>{escape(self.summary)}</caption>"
+        return scrolling_table(_HEADINGS, body, "The ledger", "richness-ledger", caption)
 
     def __repr__(self) -> str:
         return self.summary
@@ -209,11 +205,7 @@ class Overview:
             + "</td></tr>"
             for claim, counts in self._counts().items()
         )
-        return (
-            '<div class="richness-table richness-glance" tabindex="0" role="group" aria-label="Verdicts by claim">'
-            '<table><thead><tr><th scope="col">claim</th><th scope="col">parts by verdict</th></tr></thead>\n'
-            f"<tbody>\n{lines}\n</tbody></table></div>"
-        )
+        return scrolling_table(("claim", "parts by verdict"), lines, "Verdicts by claim", "richness-glance")
 
 
 def overview(rows: Iterable[Mapping[str, Any]]) -> Overview:

@@ -49,13 +49,8 @@ def chart_of(table: pd.DataFrame | Sequence[dict[str, Any]], digits: int = 4) ->
 
 
 def chart_named(name: str) -> alt.Chart:
-    """A chart of rows that the figure holds once, under a name: see `hold_rows`."""
+    """A chart of rows that the figure holds once, under a name: see `join_panels`."""
     return alt.Chart(alt.NamedData(name=name))
-
-
-def hold_rows(chart: Any, **tables: pd.DataFrame) -> Any:
-    """The finished figure with the tables that its charts name."""
-    return chart.properties(datasets={name: records(table) for name, table in tables.items()})
 
 
 def only_chosen(data: alt.Chart, *names: str) -> alt.Chart:
@@ -80,26 +75,22 @@ def spread_of(values: np.ndarray, name: str, axis: int = -1) -> dict[str, np.nda
 
 def log_x(ends: tuple[float, float], title: str | None) -> Channel:
     """The horizontal logarithmic axis from one end to the other: a function of the field."""
-    scale, axis = theme.log_scale(*ends), theme.log_axis(title, *ends)
-    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=axis)
+    return x_on(theme.log_scale(*ends), theme.log_axis(title, *ends))
 
 
 def log_y(ends: tuple[float, float], title: str | None = None, every: int | None = None) -> Channel:
     """The vertical logarithmic axis, which a panel's title names: a function of the field."""
-    scale, axis = theme.log_scale(*ends), theme.log_axis(title, *ends, every=every)
-    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
+    return y_on(theme.log_scale(*ends), theme.log_axis(title, *ends, every=every))
 
 
 def linear_x(ends: tuple[float, float], title: str | None, **axis: Any) -> Channel:
     """The horizontal linear axis, exactly from one end to the other: a function of the field."""
-    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
-    return lambda field: alt.X(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))
+    return x_on(alt.Scale(domain=list(ends), nice=False, zero=False), alt.Axis(title=title, **axis))
 
 
 def linear_y(ends: tuple[float, float], title: str | None = None, **axis: Any) -> Channel:
     """The vertical linear axis, exactly from one end to the other: a function of the field."""
-    scale = alt.Scale(domain=list(ends), nice=False, zero=False)
-    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(title=title, **axis))
+    return y_on(alt.Scale(domain=list(ends), nice=False, zero=False), alt.Axis(title=title, **axis))
 
 
 def x_on(scale: alt.Scale, axis: alt.Axis) -> Channel:

@@ -14,24 +14,8 @@ import xarray as xr
 from richness.analysis import boundaries
 from richness.analysis.exponents import find_prediction
 from richness.analysis.theory import predicted_exponent
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, last_step, natural, recipe, theory_depth
-from richness.plots.parts import (
-    DASHES,
-    Channel,
-    chart_of,
-    gamma_x,
-    intervals,
-    log_x,
-    log_y,
-    panel,
-    points,
-    radio,
-    shape_legend,
-    shapes,
-    theory_line,
-    tooltip,
-)
 
 HEIGHT = 300
 NAMES = {"eta_works": "η_works", "eta_max": "η_max", "eta_crit": "η_crit", "eta_star": "η*", "eta_min": "η_min"}
@@ -70,9 +54,8 @@ def boundary_rows(boundary: xr.DataArray, scale: Callable[[Any], Any], name: str
     for gamma, here in zip(boundary["gamma"].values.astype(float), values, strict=True):
         seen = here[np.isfinite(here)]
         if seen.size:
-            eta = float(np.exp(np.mean(np.log(seen))))
-            spread = [float(seen.min()), float(seen.max()), int(seen.size)]
-            rows.append([name, gamma, np.log10(gamma), eta, *spread, float(scale(gamma))])
+            numbers = [float(np.exp(np.mean(np.log(seen)))), float(seen.min()), float(seen.max()), int(seen.size)]
+            rows.append([name, gamma, np.log10(gamma), *numbers, float(scale(gamma))])
     columns = ["boundary", "gamma", "log_gamma", "eta", "low", "high", "seeds", "natural"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -184,10 +167,12 @@ def view_param(view: str) -> alt.Parameter:
     """The control that turns the plane between raw log η and straightened."""
     if view not in VIEWS:
         raise ValueError(f"view is one of {', '.join(VIEWS)}; got {view!r}")
-    return radio("view", VIEWS, "plane", ["raw log η", "straightened"], start=view)
+    return parts.radio("view", VIEWS, "plane", ["raw log η", "straightened"], start=view)
 
 
-def view_y(raw: tuple[float, float], straight: tuple[float, float], zoom: tuple[str, str] | None = None) -> Channel:
+def view_y(
+    raw: tuple[float, float], straight: tuple[float, float], zoom: tuple[str, str] | None = None
+) -> parts.Channel:
     """The axis of η or of η over natural η, as the control ``view`` says: a function of the field.
 
     Args:
@@ -198,7 +183,7 @@ def view_y(raw: tuple[float, float], straight: tuple[float, float], zoom: tuple[
     domain = [alt.ExprRef(f"{STRAIGHTENED} ? {s} : {theme.significant(r)}") for s, r in ends]
     scale = alt.Scale(type="log", domain=domain, nice=False)
     axis = theme.log_axis(None, min(straight[0], raw[0]), max(straight[1], raw[1]), every=1)
-    return lambda field: alt.Y(f"{field}:Q", scale=scale, axis=axis)
+    return parts.y_on(scale, axis)
 
 
 def place_on_view(chart: Any, *fields: str) -> Any:
@@ -231,7 +216,7 @@ class Plane:
         )
 
     def x(self, field: str = "gamma") -> alt.X:
-        return log_x(self.gamma, "γ, richness")(field)
+        return parts.log_x(self.gamma, "γ, richness")(field)
 
     def y(self, field: str) -> alt.Y:
         return view_y(self.eta, self.straight, self.zoom)(field)
@@ -239,7 +224,7 @@ class Plane:
     def draw(self, *layers: Any) -> alt.LayerChart:
         """The layers as one panel with the plane's title; its rows are held once, under the name that `CELLS` refers to."""
         words = f"{STRAIGHTENED} ? 'η ÷ natural η(γ), learning rate straightened' : 'η, learning rate'"
-        return panel(*layers, title=alt.TitleParams(text=alt.ExprRef(words)), height=HEIGHT)
+        return parts.panel(*layers, title=alt.TitleParams(text=alt.ExprRef(words)), height=HEIGHT)
 
     def with_rows(self, chart: Any, *controls: Any) -> Any:
         """The whole chart, with its controls and the rows of its plane."""
@@ -263,7 +248,7 @@ def draw_cells(plane: Plane, data: alt.Chart, diverged: str, told: Mapping[str, 
         y2="eta_high_y:Q",
         color=alt.condition(diverged, alt.value(theme.DIVERGED_FILL), late),
         fillOpacity=alt.condition(diverged, alt.value(0.25), alt.value(1)),
-        **({"tooltip": tooltip(told)} if told else {}),
+        **({"tooltip": parts.tooltip(told)} if told else {}),
     )
 
 
@@ -302,7 +287,7 @@ def cell_layers(plane: Plane, told: bool = True) -> list[alt.Chart]:
 def draw_theory(plane: Plane, data: alt.Chart) -> list[alt.Chart]:
     """Theory's lines, dashed, on a halo that shows them on any cell, by day and night."""
     halo = {"stroke": "#808080", "strokeWidth": 3.4, "opacity": 0.7}
-    dashed = {"stroke": theme.TEXT, "strokeWidth": 1.4, "strokeDash": DASHES}
+    dashed = {"stroke": theme.TEXT, "strokeWidth": 1.4, "strokeDash": parts.DASHES}
     lines = place_on_view(data, "eta")
     return [
         lines.mark_line(clip=True, **style).encode(x=plane.x(), y=plane.y("eta_y"), detail="line:N")
@@ -313,7 +298,7 @@ def draw_theory(plane: Plane, data: alt.Chart) -> list[alt.Chart]:
 def boundary_shapes(rows: pd.DataFrame, fill: str) -> alt.Shape:
     """The symbols of the boundaries that there are, by their names in words."""
     drawn = [name for name in NAMES if name in set(rows.boundary)]
-    return shapes("boundary", [NAMES[n] for n in drawn], shape_legend(fill), [SHAPES[n] for n in drawn])
+    return parts.shapes("boundary", [NAMES[n] for n in drawn], parts.shape_legend(fill), [SHAPES[n] for n in drawn])
 
 
 _BOUNDARY_TOLD = {"boundary:N": "boundary", "gamma": "γ", "eta": "η, mean over seeds"}
@@ -325,17 +310,19 @@ def draw_boundaries(
     """Measured boundaries as points at ``eta``, in the one colour that no cell has."""
     marks = place_on_view(data, "eta").mark_point(size=32, filled=False, strokeWidth=0.7, clip=True)
     ink = {"fill": alt.value(theme.MEASURED), "stroke": alt.value("white")}
-    said = tooltip(_BOUNDARY_TOLD | dict(told or {}))
+    said = parts.tooltip(_BOUNDARY_TOLD | dict(told or {}))
     return marks.encode(x=plane.x(), y=plane.y("eta_y"), shape=shape, tooltip=said, **ink)
 
 
 def boundary_layers(plane: Plane, rows: pd.DataFrame, lines: pd.DataFrame) -> list[alt.Chart]:
     """Measured boundaries as points with intervals over seeds, theory's slopes dashed."""
-    layers = [] if lines.empty else draw_theory(plane, chart_of(lines))
+    layers = [] if lines.empty else draw_theory(plane, parts.chart_of(lines))
     if rows.empty:
         return layers
-    bars = place_on_view(chart_of(rows), "low", "high").mark_rule(strokeWidth=1.2, color=theme.MEASURED, clip=True)
-    named = chart_of(rows.assign(boundary=rows.boundary.map(NAMES)))
+    bars = place_on_view(parts.chart_of(rows), "low", "high").mark_rule(
+        strokeWidth=1.2, color=theme.MEASURED, clip=True
+    )
+    named = parts.chart_of(rows.assign(boundary=rows.boundary.map(NAMES)))
     seeds = {"low": "lowest seed", "high": "highest seed"}
     return [
         *layers,
@@ -359,16 +346,16 @@ class Lines:
 
     def draw(self, rows: pd.DataFrame, theory: pd.DataFrame, title: str) -> alt.LayerChart:
         """A point with its bar for each row of ``rows``; ``theory`` (line, gamma, eta, natural) dashed."""
-        x, y = gamma_x(self.gammas, 1.0), log_y(self.etas)
+        x, y = parts.gamma_x(self.gammas, 1.0), parts.log_y(self.etas)
         shown = rows.assign(line=rows[self.field].map(self.words))
         straight = theory.assign(eta=theory.eta / theory.natural)[["line", "gamma", "eta"]] if len(theory) else theory
         bars = shown[shown.high > 1.001 * shown.low][["gamma", "low", "high"]]
-        shape = shapes("line", list(self.words.values()), shape_legend(theme.MIDDLE), self.symbols)
-        told = tooltip({"line:N": " ", "gamma": "γ", "eta": "value"})
-        marks = chart_of(shown[["line", "gamma", "log_gamma", "eta"]], 3)
-        return panel(
-            None if theory.empty else theory_line(chart_of(straight), x, y("eta"), detail="line:N"),
-            intervals(chart_of(bars, 3), x, y, "low", "high"),
-            points(marks, x, y("eta"), 30, shape=shape, tooltip=told),
+        shape = parts.shapes("line", list(self.words.values()), parts.shape_legend(theme.MIDDLE), self.symbols)
+        told = parts.tooltip({"line:N": " ", "gamma": "γ", "eta": "value"})
+        marks = parts.chart_of(shown[["line", "gamma", "log_gamma", "eta"]], 3)
+        return parts.panel(
+            None if theory.empty else parts.theory_line(parts.chart_of(straight), x, y("eta"), detail="line:N"),
+            parts.intervals(parts.chart_of(bars, 3), x, y, "low", "high"),
+            parts.points(marks, x, y("eta"), 30, shape=shape, tooltip=told),
             title=title,
         )

@@ -168,6 +168,11 @@ def significant(value: float, digits: int = 4) -> float | None:
     return float(f"{number:.{digits}g}") if math.isfinite(number) else None
 
 
+def two_decimals(value: float) -> str:
+    """An exponent for a sentence, with a true minus sign."""
+    return f"{value:.2f}".replace("-", "−")
+
+
 def power_of_ten(value: float) -> str:
     """A number for a sentence: 10⁻⁴ where it is a power of ten, 3.2 where it is handy, 3.2·10⁻⁷ elsewhere."""
     if not math.isfinite(value):

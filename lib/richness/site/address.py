@@ -16,18 +16,6 @@ import yaml
 
 from richness.site.places import SiteError, repository
 
-__all__ = [
-    "CELL_TAGS",
-    "PLACEHOLDER",
-    "BadAddress",
-    "address_of",
-    "chapters",
-    "colab_cell",
-    "differences",
-    "expected_minutes",
-    "set_address",
-]
-
 PLACEHOLDER = "https://github.com/OWNER/"
 CELL_TAGS = ["colab", "remove-cell"]
 _CELL_MARK = "# On Google Colab only"
@@ -155,11 +143,16 @@ def chapters(root: Path | None = None) -> list[Path]:
 
 def launch_links(address: str, root: Path) -> str:
     """The README's links to the chapters on Colab; none while the address is the placeholder."""
-    if address.startswith(PLACEHOLDER) or not address.startswith("https://github.com/"):
-        return ""
-    opened = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    links = [f"[{path.stem}]({opened}/blob/main/chapters/{path.name})" for path in chapters(root)]
+    links = [f"[{path.stem}]({link})" for path in chapters(root) if (link := colab_link(address, path.name))]
     return "Open a chapter on Google Colab: " + " · ".join(links) + "\n" if links else ""
+
+
+def colab_link(address: str, notebook: str) -> str | None:
+    """Where a chapter opens on Colab; None while the address is the placeholder, or not one of GitHub's."""
+    if address.startswith(PLACEHOLDER) or not address.startswith("https://github.com/"):
+        return None
+    opened = address.replace("https://github.com/", "https://colab.research.google.com/github/")
+    return f"{opened}/blob/main/chapters/{notebook}"
 
 
 def _checked(url: str) -> str:

@@ -20,8 +20,6 @@ from richness.runs.outcomes import APPROACHES
 from richness.runs.places import SCALES
 from richness.site.parameters import first_line
 
-__all__ = ["NotAdopted", "adopt", "disagreements"]
-
 WIDE = 3.0  # standard errors of a boundary, besides the half cells that it is known to
 TOUCH = 1e-6  # decades: neighbouring cells touch, up to rounding
 FEW = 5  # γ from which on the mean shift of a boundary is looked at too: it shows what no γ shows alone

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from richness.runs import places, results
 
-__all__ = ["PAPER", "USES", "bibtex", "entries", "keys_for"]
-
 PAPER = "atanasov2025optimization"
 # What a result used -> the entries of references.bib. Every result draws its numbers from the counter-based generator.
 USES: dict[str, tuple[str, ...]] = {

@@ -16,11 +16,11 @@ from sphinx.util import logging
 
 from richness.registry import study_modules
 from richness.site import docstrings, engine, executing, formulas, icons, pages, styles
+from richness.site.address import PLACEHOLDER
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_package
 
 logger = logging.getLogger(__name__)
 
-PLACEHOLDER = "https://github.com/OWNER/"
 _SKIPPED = {"__pycache__", ".ipynb_checkpoints", "site"}
 
 

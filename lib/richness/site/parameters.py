@@ -24,8 +24,6 @@ from richness.runs.results import device_here
 from richness.site.address import chapters as all_chapters
 from richness.site.places import repository
 
-__all__ = ["FIELDS", "BadParameter", "ParameterSet", "defaults", "pairs", "read_set", "values_for"]
-
 # A chapter's parameter that is an experiment's grid of one value.
 FIELDS = {"seed": "seeds", "gamma": "gammas", "eta": "etas", "probe": "probes", "budget": "budgets"}
 

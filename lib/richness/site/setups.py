@@ -10,7 +10,7 @@ from typing import Any
 from richness.lab import pack
 from richness.lab.html import STORED
 from richness.runs.results import ResultError, load
-from richness.site.address import PLACEHOLDER, BadAddress, address_of
+from richness.site.address import BadAddress, address_of, colab_link
 from richness.site.places import SiteError
 
 
@@ -52,10 +52,6 @@ def _pack_stored(name: str) -> bytes | None:
 def colab_address(chapter: str) -> str | None:
     """Where a chapter opens in Colab; None while the repository has no address yet."""
     try:
-        address = address_of()
+        return colab_link(address_of(), f"{chapter}.ipynb")
     except (SiteError, BadAddress):
         return None
-    if address.startswith(PLACEHOLDER) or not address.startswith("https://github.com/"):
-        return None
-    opened = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    return f"{opened}/blob/main/chapters/{chapter}.ipynb"

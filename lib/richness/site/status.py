@@ -16,8 +16,6 @@ from typing import Any
 from richness.runs.places import SCALES, precomputed_folder
 from richness.runs.results import write_whole
 
-__all__ = ["Status", "read", "record", "status"]
-
 COLAB = "Colab's image"  # as the log's lines name it
 KEPT = ("chapter", "date", "seconds", "scale", "machine", "device", "commit", "set")
 
@@ -120,19 +118,16 @@ class Status:
         return "\n".join(": ".join([row.pop("chapter"), "; ".join(map(" ".join, row.items()))]) for row in self.rows())
 
     def _repr_html_(self) -> str:
+        from richness.plots.figure import scrolling_table  # and Altair with it: only where it is shown
+
         names = ["chapter", *SCALES, COLAB]
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
         body = "\n".join(
             f'<tr><th scope="row"><a href="{escape(row["chapter"])}.html">{escape(row["chapter"])}</a></th>'
             + "".join(f"<td>{escape(row[name])}</td>" for name in names[1:])
             + "</tr>"
             for row in self.rows()
         )
-        return (
-            '<div class="richness-status richness-table" tabindex="0" role="group" '
-            'aria-label="Last green runs, scrolls sideways">'
-            f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
-        )
+        return scrolling_table(names, body, "Last green runs, scrolls sideways", "richness-status")
 
 
 def status(path: Path | None = None) -> Status:

@@ -12,7 +12,6 @@ from richness.analysis.theory.exponents import predicted_exponent, slope
 from richness.analysis.theory.one_weight import (
     CONVERGED_WITHIN,
     ESCAPE_LEVEL,
-    LOSSES,
     Simulation,
     critical_eta,
     escape_time,
@@ -29,6 +28,7 @@ from richness.analysis.theory.one_weight import (
     transverse_sharpness,
     triangle_tip,
 )
+from richness.analysis.theory.scan import LOSSES
 
 __all__ = [
     "CONVERGED_WITHIN",

@@ -27,17 +27,6 @@ from numpy.typing import ArrayLike
 
 from richness.analysis.theory.scan import check_positive, find_largest_good
 
-__all__ = [
-    "BALANCED",
-    "UNBALANCED",
-    "Trajectory",
-    "convergent_eta",
-    "initial_sharpness",
-    "simulate",
-    "stable_eta",
-    "window",
-]
-
 Start = tuple[float, float]
 
 #: (u₀, v₀) of the two starts that the book shows.

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 
 from richness.analysis.theory.scan import check_model, check_positive
 
-__all__ = ["predicted_exponent", "slope"]
-
 
 def slope(function: Callable[[np.ndarray], Any], gammas: ArrayLike) -> float:
     """Theory's least-squares slope of log10 function(γ) against log10 γ, at exactly the γ given.

@@ -30,29 +30,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from richness.analysis.theory.scan import LOSSES, check_model, check_positive, find_largest_good
+from richness.analysis.theory.scan import check_model, check_positive, find_largest_good
 from richness.networks.parameterization import natural_eta
-
-__all__ = [
-    "CONVERGED_WITHIN",
-    "ESCAPE_LEVEL",
-    "LOSSES",
-    "Simulation",
-    "critical_eta",
-    "escape_time",
-    "escape_time_asymptote",
-    "initial_sharpness",
-    "loss_value",
-    "minimal_eta",
-    "minimum",
-    "minimum_sharpness",
-    "output",
-    "simulate",
-    "simulated_boundary",
-    "simulated_escape_time",
-    "transverse_sharpness",
-    "triangle_tip",
-]
 
 #: The output f at which the plateau counts as left: half way to the target (MSE: a quarter of the initial loss).
 ESCAPE_LEVEL = 0.5

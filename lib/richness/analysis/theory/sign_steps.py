@@ -22,8 +22,6 @@ from numpy.typing import ArrayLike
 
 from richness.analysis.theory.scan import check_model, check_positive, find_largest_good
 
-__all__ = ["largest_eta", "minimal_eta", "simulate", "simulated_band"]
-
 #: How far from the target f counts as there: half way from the start, as in `one_weight`.
 LEVEL = 0.5
 

@@ -33,19 +33,6 @@ from scipy.optimize import root
 
 from richness.analysis.theory.scan import check_model, check_positive, find_largest_good
 
-__all__ = [
-    "OVERLAP",
-    "Loss",
-    "convergent_eta",
-    "critical_eta",
-    "degree",
-    "escape_time",
-    "floor",
-    "minimum",
-    "population_loss",
-    "simulate",
-]
-
 #: m = ⟨u₀, a⟩ at the start: that of a random direction in about eleven dimensions.
 OVERLAP = 0.3
 

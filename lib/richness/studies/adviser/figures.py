@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from richness.networks.parameterization import natural_eta
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import LOSS_NAMES
 from richness.plots.figure import Figure, figure, in_book, with_sources
-from richness.plots.parts import chart_of, gamma_x, menu, panel, tooltip
 from richness.plots.plane import place_on_view, view_param, view_y
 from richness.studies.adviser import analysis
 from richness.studies.adviser.analysis import ENDS, Rule
@@ -88,14 +87,14 @@ _MENUS = {"loss": "loss", "optimizer": "optimiser", "depth": "depth L", "steps":
 
 def _advice_chart(rows: pd.DataFrame) -> Any:
     straight = theme.span([*(rows.low / rows.natural), *(rows.high / rows.natural)], 1.5)
-    x, y = gamma_x(rows.gamma), view_y(theme.span([*rows.low, *rows.high], 1.5), straight)
+    x, y = parts.gamma_x(rows.gamma), view_y(theme.span([*rows.low, *rows.high], 1.5), straight)
     chosen = " && ".join(f"datum.{name} == picked_{name}" for name in _MENUS)
-    data = place_on_view(chart_of(rows, 3).transform_filter(chosen), *ENDS)
+    data = place_on_view(parts.chart_of(rows, 3).transform_filter(chosen), *ENDS)
     here = data.transform_filter("abs(datum.log_gamma - at) < 0.01")
     low, high, best = (f"format(datum.{end}, '.3~g')" for end in ("low", "high", "best"))
     read = here.transform_calculate(words=f"'η from ' + {low} + ' to ' + {high} + ', best near ' + {best}")
     text = read.mark_text(align="left", baseline="top", fontSize=13, fontWeight="bold")
-    chart = panel(
+    chart = parts.panel(
         data.mark_area(color=theme.MIDDLE, opacity=0.3, clip=True).encode(x=x, y=y("low_y"), y2="high_y:Q"),
         data.mark_line(stroke=theme.TEXT, strokeWidth=1.4, clip=True).encode(x=x, y=y("best_y")),
         here.mark_rule(strokeWidth=3).encode(x=x, y=y("low_y"), y2="high_y:Q", color=theme.gamma_colour()),
@@ -112,12 +111,9 @@ def _advice_controls(rows: pd.DataFrame) -> list[alt.Parameter]:
     for name, title in _MENUS.items():
         options = rows[name].drop_duplicates().tolist()
         start = next((value for value in (3, 1000) if value in options), options[0])
-        menus.append(menu(f"picked_{name}", options, title, start=start))
+        menus.append(parts.menu(f"picked_{name}", options, title, start=start))
     low, high = float(rows.log_gamma.min()), float(rows.log_gamma.max())
-    return [
-        *menus,
-        alt.param(name="at", value=1.0, bind=alt.binding_range(min=low, max=high, step=0.5, name="log10 γ ")),
-    ]
+    return [*menus, parts.slider("at", low, high, 0.5, "log10 γ", 1.0)]
 
 
 def _advice_summary(table: pd.DataFrame) -> str:
@@ -228,10 +224,10 @@ def _judged_chart(named: pd.DataFrame) -> Any:
     ink = alt.condition("datum.ratio < 1.7", alt.value("white"), alt.value("black"))
     told: dict[str, Any] = {"low": "advised from", "high": "to", "best": "best found"}
     told |= {"cells": ("η in the range", ""), "good": ("of them good", "")}
-    data = chart_of(rows, 3)
+    data = parts.chart_of(rows, 3)
     rects = data.mark_rect(strokeWidth=2).encode(color=alt.Color("ratio:Q", scale=scale, legend=None), stroke=edge)
     words = data.mark_text(fontSize=10).encode(x=x, y=y, text="shown:N", color=ink)
-    chart = alt.layer(rects.encode(x=x, y=y, tooltip=tooltip(told)), words)
+    chart = alt.layer(rects.encode(x=x, y=y, tooltip=parts.tooltip(told)), words)
     return chart.properties(width={"step": 30}, height={"step": 20})
 
 

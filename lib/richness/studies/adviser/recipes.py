@@ -97,15 +97,8 @@ def other_batch(scale: str, **setting: Any) -> Experiment:
 
 
 def _experiment(scale: str, loss: str = "mse", optimizer: str = "sgd", **fields: Any) -> Experiment:
-    band = BANDS[loss, optimizer]
-    shared = {
-        "loss": loss,
-        "optimizer": optimizer,
-        "task": "digits8",
-        "etas": eta_axis(1e-6, 1e6, 1),
-        "band": band,
-    } | fields
-    shared |= {"record_points": 8, "probe_points": 2}
+    shared: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "task": "digits8", "band": BANDS[loss, optimizer]}
+    shared |= {"etas": eta_axis(1e-6, 1e6, 1)} | fields | {"record_points": 8, "probe_points": 2}
     if scale == "smoke":
         shared |= {"width": 16, "batch_size": 16, "steps": 50, "etas": eta_axis(1e-6, 1e6, 1, at_least=2)}
     elif scale == "paper":

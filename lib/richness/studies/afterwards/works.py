@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from richness.networks.parameterization import natural_eta
+from richness.plots.figure import scrolling_table
 from richness.runs.description import canonical
 
 PAGE = "02-phase-portrait"  # where the laboratory is that the links open
@@ -131,17 +132,14 @@ class WorksTable:
         return "\n".join(f"arXiv {one.arxiv}: {one.line} {one.look} {one.run_settings}" for one in self.works)
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in ("work", "in the laboratory", "setting"))
         rows = "\n".join(
             f'<tr><th scope="row">{escape(one.line)}<br><small><a href="https://arxiv.org/abs/{one.arxiv}">arXiv '
             f'{one.arxiv}</a></small></th><td>{escape(one.look)}</td><td><a href="{escape(one.link)}">'
             f"{escape(_setting(one.run_settings))}</a></td></tr>"
             for one in self.works
         )
-        return (
-            '<div class="richness-table" tabindex="0" role="group" aria-label="What came after, scrolls sideways">'
-            f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
-        )
+        headings = ("work", "in the laboratory", "setting")
+        return scrolling_table(headings, rows, "What came after, scrolls sideways")
 
 
 def _setting(run: dict[str, Any]) -> str:

@@ -12,9 +12,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import log_x, tooltip
 from richness.plots.provenance import Provenance
 from richness.runs import places, results
 
@@ -111,11 +110,7 @@ def _ratios(rows: Sequence[Mapping[str, Any]], title: str, log: bool) -> Any:
     frame = pd.DataFrame([_mark(row) for row in rows])
     low, high = theme.span([*frame["low"], *frame["high"], *frame["target"].dropna()], 1.3)
     scale = theme.log_scale(min(low, 0.8), high) if log else alt.Scale(domain=[0, max(1.0, high)], nice=False)
-    axis = alt.Axis(title=title, format="~g", tickCount=5)
-
-    def across(field: str) -> alt.X:
-        return alt.X(f"{field}:Q", scale=scale, axis=axis)
-
+    across = parts.x_on(scale, alt.Axis(title=title, format="~g", tickCount=5))
     ink: dict[str, Any] = {"color": theme.MEASURED, "yOffset": 8}
     base = alt.Chart(frame).encode(y=alt.Y("label:N", sort=None, axis=None, scale=alt.Scale(paddingInner=0.1)))
     aim = base.mark_tick(color=theme.TEXT, strokeDash=[3, 2], thickness=1.5, size=16, yOffset=8)
@@ -123,7 +118,7 @@ def _ratios(rows: Sequence[Mapping[str, Any]], title: str, log: bool) -> Any:
         base.mark_text(align="left", dx=2, dy=-8).encode(x=alt.value(0), text="label:N"),
         base.mark_rule(strokeWidth=2, **ink).encode(x=across("low"), x2="high"),
         base.mark_point(**ink).encode(
-            x=across("ratio"), tooltip=tooltip({"label:N": "work", "peer:N": "peer", "ratio": (title, "")})
+            x=across("ratio"), tooltip=parts.tooltip({"label:N": "work", "peer:N": "peer", "ratio": (title, "")})
         ),
         aim.encode(x=across("target")),
     ).properties(width=theme.PLANE, height=alt.Step(_ROW))
@@ -139,7 +134,7 @@ def _cost_panel(row: Mapping[str, Any], highest: float) -> alt.Chart:
     ends = theme.span([point[over] for point in row["points"]], 1.2)
     y = alt.Y("cost:Q", scale=alt.Scale(domain=[0, highest], nice=False), title="processor µs a cell·step")
     line = alt.Chart(pd.DataFrame(row["points"])).mark_line(color=theme.MEASURED, point={"color": theme.MEASURED})
-    return line.encode(x=log_x(ends, over)(over), y=y).properties(width=theme.PLANE, height=180)
+    return line.encode(x=parts.log_x(ends, over)(over), y=y).properties(width=theme.PLANE, height=180)
 
 
 def _over(row: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ results: a *large* eigenvalue is above `LARGE` of λ_max, and a *gap* is a fall 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -29,27 +29,6 @@ from richness.data import TASKS
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_fields
 from richness.studies.curvature.recipes import SHARES, final_sharpness_name, spectra_name
-
-__all__ = [
-    "CLAIMS",
-    "GAP",
-    "LARGE",
-    "READINGS",
-    "SOURCES",
-    "TAU",
-    "SharpnessFit",
-    "count_above",
-    "count_large",
-    "count_outputs",
-    "find_widest_gap",
-    "fit_exponents",
-    "read_sharpness",
-    "rows",
-    "select_gamma",
-    "sides_of",
-    "stability_ratio",
-    "step_share",
-]
 
 CHAPTER = "05-curvature"
 
@@ -108,13 +87,9 @@ def read_sharpness(runs: xr.Dataset, reading: str) -> xr.DataArray:
         value = _at(runs.step.values, curves, np.where(gammas < 1 - 1e-9, np.nan, TAU * gammas / etas))
     else:
         value = curves[..., -1]
-    return xr.DataArray(
-        10.0**value,
-        coords={"gamma": runs.gamma.values, "seed": runs.seed.values},
-        dims=("gamma", "seed"),
-        name="sharpness",
-        attrs={"long_name": f"λ_max, {reading}", "units": "1/lr_raw"},
-    )
+    coords = {"gamma": runs.gamma.values, "seed": runs.seed.values}
+    attrs = {"long_name": f"λ_max, {reading}", "units": "1/lr_raw"}
+    return xr.DataArray(10.0**value, coords, ("gamma", "seed"), "sharpness", attrs)
 
 
 def _between(grid: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -154,15 +129,11 @@ def fit_exponents(runs: xr.Dataset, reading: str, part: str = "{side}") -> list[
     made = recipe_fields(runs)
     depth, loss = int(made["depth"]), str(made["loss"])
     values = read_sharpness(runs, reading)
-
-    def model(gamma: np.ndarray) -> np.ndarray:
-        return theory.minimum_sharpness(depth, gamma, loss)
-
+    model = partial(theory.minimum_sharpness, depth, loss=loss)
+    predicted = {side: theory.predicted_exponent("C11", depth, side) for side in sides_of(reading)}
     return [
-        fit_exponent(
-            "C11", part.format(side=side), theory.predicted_exponent("C11", depth, side), values, window, model
-        )
-        for side in sides_of(reading)
+        fit_exponent("C11", part.format(side=side), slope, values, window, model)
+        for side, slope in predicted.items()
         for window in _SIDES[side]
     ]
 
@@ -239,29 +210,18 @@ class SharpnessFit:
     side: str
 
 
-def _sources() -> list[SharpnessFit]:
+def _sources() -> Iterator[SharpnessFit]:
     settings: list[tuple[str, str, str, int, tuple[str, ...]]]
     settings = [(f"L={depth}", "", final_sharpness_name(depth), depth, READINGS) for depth in (2, 3, 4)]
     below = ("small step", "equal τ")
     settings.append(("digits", ", 28×28 digits", "phase_portrait_mlp3_mse", 3, below))
     settings.append(("teacher", ", Gaussian teacher", final_sharpness_name(task="teacher"), 3, below))
-    return [
-        SharpnessFit(
-            Claim(
-                "C11",
-                f"{side} {name} {reading}",
-                f"λ_max late in training, {side} side, {reading}, L = {depth}{where}: slope in γ",
-                theory.predicted_exponent("C11", depth, side),
-                CHAPTER,
-            ),
-            recipe,
-            reading,
-            side,
-        )
-        for name, where, recipe, depth, readings in settings
-        for reading in readings
-        for side in sides_of(reading)
-    ]
+    for name, where, recipe, depth, readings in settings:
+        for reading, side in [(one, side) for one in readings for side in sides_of(one)]:
+            sentence = f"λ_max late in training, {side} side, {reading}, L = {depth}{where}: slope in γ"
+            slope = theory.predicted_exponent("C11", depth, side)
+            claim = Claim("C11", f"{side} {name} {reading}", sentence, slope, CHAPTER)
+            yield SharpnessFit(claim, recipe, reading, side)
 
 
 SOURCES: tuple[SharpnessFit, ...] = tuple(_sources())
@@ -290,16 +250,10 @@ CLAIMS: tuple[Claim, ...] = (*(source.claim for source in SOURCES), *_C12.values
 def rows(load: Load) -> list[dict[str, Any]]:
     """The ledger's rows of C11 and C12."""
     once = cache(load)
-    return [
-        *(
-            row
-            for source in SOURCES
-            for row in result_rows(
-                once, [source.recipe], [source.claim], partial(_exponent_rows, source), ["sharpness"]
-            )
-        ),
-        *_outlier_rows({task: load_holding(once, spectra_name(task), ["top_eigenvalues"]) for task in _TASKS}),
-    ]
+    made = []
+    for source in SOURCES:
+        made += result_rows(once, [source.recipe], [source.claim], partial(_exponent_rows, source), ["sharpness"])
+    return made + _outlier_rows({task: load_holding(once, spectra_name(task), ["top_eigenvalues"]) for task in _TASKS})
 
 
 def _exponent_rows(source: SharpnessFit, runs: xr.Dataset) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from richness.networks.parameterization import natural_eta
@@ -76,20 +77,12 @@ def spectra_name(task: str = "digits8") -> str:
     return "spectra_mlp3_mse" + ("" if task == "digits8" else f"_{task}")
 
 
-def _final(**fields: Any) -> Callable[[str], Experiment]:
-    return lambda scale: final_sharpness(scale, **fields)
-
-
-def _spectra(task: str) -> Callable[[str], Experiment]:
-    return lambda scale: spectra(scale, task)
-
-
 _FINAL: list[dict[str, Any]] = [
     *({"depth": depth} for depth in DEPTHS),
     {"loss": "cross_entropy"},
     {"task": "teacher"},
 ]
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    **{final_sharpness_name(**fields): _final(**fields) for fields in _FINAL},
-    **{spectra_name(task): _spectra(task) for task in SPECTRUM_SHARES},
+    **{final_sharpness_name(**fields): partial(final_sharpness, **fields) for fields in _FINAL},
+    **{spectra_name(task): partial(spectra, task=task) for task in SPECTRUM_SHARES},
 }

@@ -27,23 +27,6 @@ from richness.analysis.ledger import WITHIN, Claim, Load, mean_columns, result_r
 from richness.analysis.stats import Mean, mean_over_seeds, percentile_interval, resample_counts
 from richness.runs.results import STATUS, recipe_fields
 
-__all__ = [
-    "CLAIMS",
-    "Collapse",
-    "alignment_rise",
-    "find_catapults",
-    "find_steps",
-    "fit_collapse",
-    "fit_eta_exponent",
-    "largest_eta",
-    "log_growth",
-    "measure_edge",
-    "plateau_length",
-    "rows",
-    "smooth_loss",
-    "stability_ratio",
-]
-
 CHAPTER = "04-dynamics"
 
 SMOOTHED = 5  # neighbouring records of the loss, log-spaced, whose geometric mean is taken
@@ -512,10 +495,7 @@ def _plateau_tau(runs: xr.Dataset) -> xr.DataArray:
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
-def _claim(id: str, part: str, sentence: str, predicted: float | str) -> Claim:
-    return Claim(id, part, sentence, predicted, CHAPTER)
-
-
+_claim = partial(Claim, chapter=CHAPTER)
 _BAND = f"from {CATAPULT_BAND[0]:.2g} to {CATAPULT_BAND[1]:g} (2, within a factor 1.5)"
 _ALIGNED = f"above {SILENT_SHARE:g} at γ = 30 and at γ = 1000, below it in the control at γ = 1"
 _LOGARITHM = f"above {LOG_GROWTH:g}; at L = 3 within ±{LOG_GROWTH:g}"
@@ -606,12 +586,12 @@ def _parts() -> list[_Part]:
     ]
 
 
-def _judge(id: str, part: str, recipes: Iterable[str], measure: Callable[..., list[_Case]], *probes: str) -> _Part:
+def _judge(id: str, part: str, recipes: Iterable[str], measure: Callable[..., Iterable[_Case]], *probes: str) -> _Part:
     """A claim's part that has a criterion instead of an exponent: a row a case, all with the part's one verdict."""
     claim = _of(id, part)
 
     def make(*results: xr.Dataset) -> list[dict[str, Any]]:
-        cases = measure(*results)
+        cases = list(measure(*results))
         together = verdict(case.holds for case in cases) if any(case.mean.seeds for case in cases) else "not-run"
         shared = {"scale": scale_of(results[0]), "verdict": together}
         return [
@@ -621,16 +601,15 @@ def _judge(id: str, part: str, recipes: Iterable[str], measure: Callable[..., li
     return _Part((claim,), tuple(recipes), make, probes)
 
 
-def _catapult_cases(runs: xr.Dataset) -> list[_Case]:
-    last, cases = find_catapults(runs)["last"], []
+def _catapult_cases(runs: xr.Dataset) -> Iterable[_Case]:
+    last = find_catapults(runs)["last"]
     for low, high in CATAPULT_WINDOWS:
         inside = last.sel(gamma=slice(low * (1 - 1e-6), high * (1 + 1e-6)))
         # geometric over the γ at which there is one; then over seeds
         logs = xr.DataArray(np.log(inside)).mean("gamma")
         mean = _exponential(mean_over_seeds(logs.values, lost="leave out"))
         seen = float(np.isfinite(inside).mean()) if inside.size else 0.0
-        cases.append(_Case(mean, (low, high), seen >= 0.5 and mean.within(*CATAPULT_BAND)))
-    return cases
+        yield _Case(mean, (low, high), seen >= 0.5 and mean.within(*CATAPULT_BAND))
 
 
 def _exponential(logs: Mean) -> Mean:
@@ -639,7 +618,7 @@ def _exponential(logs: Mean) -> Mean:
     return Mean(float(np.exp(logs.value)), (float(np.exp(low)), float(np.exp(high))), logs.seeds)
 
 
-def _alignment_cases(runs: xr.Dataset) -> list[_Case]:
+def _alignment_cases(runs: xr.Dataset) -> Iterable[_Case]:
     share = alignment_rise(runs)["share"].max("eta")  # a γ was run at one η
     means = {float(g): mean_over_seeds(share.sel(gamma=g).values, lost="leave out") for g in share.gamma.values}
     control, *rich = sorted(means)
@@ -675,25 +654,21 @@ def plateau_exponents(runs: xr.Dataset, stream: str = "digits8") -> tuple[list[E
     return in_gamma, in_eta
 
 
-def _step_cases(*results: xr.Dataset) -> list[_Case]:
-    cases = []
+def _step_cases(*results: xr.Dataset) -> Iterable[_Case]:
     for runs, (_, parts) in zip(results, STEPS.values(), strict=True):
         seen = step_times(runs)
         richest, eta = max(((row["gamma"], row["eta"]) for row in seen), default=(np.nan, np.nan))
         counts = [len(row["times"]) for row in seen if (row["gamma"], row["eta"]) == (richest, eta)]
         mean = mean_over_seeds(counts)
-        cases.append(_Case(mean, (richest, richest), mean.value == parts))
-    return cases
+        yield _Case(mean, (richest, richest), mean.value == parts)
 
 
-def _edge_cases(gammas: tuple[float, float], *results: xr.Dataset) -> list[_Case]:
-    cases = []
+def _edge_cases(gammas: tuple[float, float], *results: xr.Dataset) -> Iterable[_Case]:
     for runs, gamma in zip(results, gammas, strict=True):
         reached, eta = measure_edge(runs).sel(gamma=gamma), largest_eta(runs).sel(gamma=gamma)
         reached = reached.sel(eta=float(eta)) if np.isfinite(eta) else reached.isel(eta=-1)
         mean = mean_over_seeds(reached.settled.values, lost="leave out")
-        cases.append(_Case(mean, (gamma, gamma), mean.within(*EDGE) and float(reached.start.max()) < EDGE_START))
-    return cases
+        yield _Case(mean, (gamma, gamma), mean.within(*EDGE) and float(reached.start.max()) < EDGE_START)
 
 
 def _collapse_part(stream: str) -> _Part:
@@ -702,19 +677,16 @@ def _collapse_part(stream: str) -> _Part:
     def make(runs: xr.Dataset) -> list[dict[str, Any]]:
         made = []
         for claim, level in claims.items():
-            exponents = [_best_exponent(runs, claim.part, window, level) for window in RICH_WINDOWS]
-            made += exponent_rows(claim, exponents, scale_of(runs))
+            fit = partial(_fit_best_exponent, level=level)
+            windows = [fit_exponent("C10", claim.part, 1.0, runs, window, None, fit) for window in RICH_WINDOWS]
+            made += exponent_rows(claim, windows, scale_of(runs))
         return made
 
     return _Part(tuple(claims), (STREAMS[stream],), make)
 
 
-def _best_exponent(runs: xr.Dataset, part: str, window: Window, level: float) -> Exponent:
-    try:
-        found = fit_collapse(runs, window, level)
-    except ValueError as why:
-        return Exponent("C10", part, 1.0, float("nan"), window, None, str(why))
-    return Exponent("C10", part, 1.0, 1.0, window, found.fit)
+def _fit_best_exponent(runs: xr.Dataset, window: Window, level: float) -> Fit:
+    return fit_collapse(runs, window, level).fit
 
 
 def score_ratio(runs: xr.Dataset) -> float:
@@ -727,24 +699,19 @@ def score_ratio(runs: xr.Dataset) -> float:
     return found.at(1.0) / without if without > 0 else float("nan")
 
 
-def _score_cases(*results: xr.Dataset) -> list[_Case]:
-    cases = []
+def _score_cases(*results: xr.Dataset) -> Iterable[_Case]:
     for runs in results:
         one_by_one = (score_ratio(runs.isel(seed=[s])) for s in range(runs.sizes["seed"]))
         mean = mean_over_seeds(one_by_one, lost="leave out")
-        window = (float(runs.gamma[0]), float(runs.gamma[-1]))
-        cases.append(_Case(mean, window, mean.interval[1] < SCORE_BELOW))
-    return cases
+        yield _Case(mean, (float(runs.gamma[0]), float(runs.gamma[-1])), mean.interval[1] < SCORE_BELOW)
 
 
-def _growth_cases(two: xr.Dataset, three: xr.Dataset) -> list[_Case]:
-    cases = []
+def _growth_cases(two: xr.Dataset, three: xr.Dataset) -> Iterable[_Case]:
     for window in RICH_WINDOWS:
         try:
             shallow, deep = log_growth(two, window), log_growth(three, window)
         except ValueError as why:
-            cases.append(_Case(mean_over_seeds([]), window, False, str(why)))
+            yield _Case(mean_over_seeds([]), window, False, str(why))
             continue
         holds = shallow.interval[0] > LOG_GROWTH and abs(deep.slope) <= LOG_GROWTH
-        cases.append(_Case(Mean(shallow.slope, shallow.interval, shallow.seeds), shallow.window, holds))
-    return cases
+        yield _Case(Mean(shallow.slope, shallow.interval, shallow.seeds), shallow.window, holds)

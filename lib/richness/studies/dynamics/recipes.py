@@ -6,6 +6,7 @@ Runs to be looked at one by one carry every probe at many steps (`CLOSELY`); gri
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from richness.networks.parameterization import natural_eta
@@ -40,20 +41,14 @@ def _pairs(depth: int, *pairs: tuple[float, float]) -> dict[str, Any]:
     """The grids, and the band that leaves (almost) nothing of them but these (γ, η)."""
     gammas, etas = (sorted(set(values)) for values in zip(*pairs, strict=True))
     shares = [eta / natural_eta(gamma, depth) for gamma, eta in pairs]
-    return {
-        "depth": depth,
-        "gammas": canonical(gammas),
-        "etas": canonical(etas),
-        "band": (min(shares) * 0.99, max(shares) * 1.01),
-    }
+    band = min(shares) * 0.99, max(shares) * 1.01
+    return {"depth": depth, "gammas": canonical(gammas), "etas": canonical(etas), "band": band}
 
 
 def catapult_mlp3_mse(scale: str) -> Experiment:
     """η in fine steps around 2/(N λ₀), which at N = 64 lies at 37 to 48 times the natural η; float64."""
     coarse = scale == "smoke"
-    sizes = _sizes(
-        scale, width=64, batch_size=64, steps=1000, seeds=(0, 1, 2), record_points=24, probe_points=3
-    )  # fmt: skip
+    sizes = _sizes(scale, width=64, batch_size=64, steps=1000, seeds=(0, 1, 2), record_points=24, probe_points=3)
     etas = eta_axis(1e-3, 1e2, 1 if coarse else 4, at_least=4 if coarse else 20)
     return Experiment(
         **sizes, depth=3, task="digits8", dtype="float64", probes=("loss", "sharpness"),
@@ -118,20 +113,16 @@ def collapse(scale: str, depth: int, task: str = "digits8") -> Experiment:
     )  # fmt: skip
 
 
-def _recipe(make: Callable[..., Experiment], **fields: Any) -> Callable[[str], Experiment]:
-    return lambda scale: make(scale, **fields)
-
-
 RECIPES: dict[str, Callable[[str], Experiment]] = {
     "catapult_mlp3_mse": catapult_mlp3_mse,
     "catapult_runs_mlp3_mse": catapult_runs_mlp3_mse,
-    **{f"silent_alignment_mlp{depth}": _recipe(silent_alignment, depth=depth) for depth in ALIGNMENT_RATES},
+    **{f"silent_alignment_mlp{depth}": partial(silent_alignment, depth=depth) for depth in ALIGNMENT_RATES},
     "steps_teacher_mlp3": steps_teacher_mlp3,
     "steps_staircase_mlp3": steps_staircase_mlp3,
     "edge_of_stability_mlp3": edge_of_stability_mlp3,
     "edge_of_stability_mlp3_large_batch": edge_of_stability_mlp3_large_batch,
     "edge_of_stability_mlp3_staircase": edge_of_stability_mlp3_staircase,
-    "collapse_mlp3": _recipe(collapse, depth=3),
-    "collapse_mlp2": _recipe(collapse, depth=2),
-    "collapse_mlp3_teacher": _recipe(collapse, depth=3, task="teacher"),
+    "collapse_mlp3": partial(collapse, depth=3),
+    "collapse_mlp2": partial(collapse, depth=2),
+    "collapse_mlp3_teacher": partial(collapse, depth=3, task="teacher"),
 }

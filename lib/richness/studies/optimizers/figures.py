@@ -9,18 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.plots import theme
-from richness.plots.captions import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    conditions,
-    last_step,
-    natural,
-    natural_words,
-    setting,
-)
+from richness.plots import parts, theme
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, last_step, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import SYMBOLS, say_nothing_drawn
 from richness.plots.plane import (
     NAMES,
     SHAPES,
@@ -48,7 +39,7 @@ def all_boundaries(results: Sequence[xr.Dataset], *, caption: str | None = None,
     title = (caption or "The boundaries, apart.").rstrip()
     if every.empty:
         why = "No boundary was seen: nothing converged, or its neighbours were not run."
-        return say_nothing_drawn(why, results[0], title, label)
+        return parts.say_nothing_drawn(why, results[0], title, label)
     drawn = {name: words for name, words in NAMES.items() if name in set(every.boundary)}
     gammas, etas = theme.span(every.gamma, 1.3), theme.span([*every.low, *every.high], 2)
     lines = Lines("boundary", drawn, [SHAPES[name] for name in drawn], gammas, etas)
@@ -103,11 +94,11 @@ def ratios(
     rows = _all_ratios(base, others, names)
     title = (caption or "Boundaries compared.").rstrip()
     if rows.empty:
-        return say_nothing_drawn("The portraits have no γ at which both saw a boundary.", base, title, label)
+        return parts.say_nothing_drawn("The portraits have no γ at which both saw a boundary.", base, title, label)
     levels = {name: [1.0, *(expected or {}).get(name, ())] for name in names}
     gammas = theme.span(rows.gamma, 1.3)
     etas = theme.span([*rows.low, *rows.high, *(level for some in levels.values() for level in some)], 1.5)
-    lines = Lines("run", {words: words for words in others}, SYMBOLS, gammas, etas)
+    lines = Lines("run", {words: words for words in others}, parts.SYMBOLS, gammas, etas)
     panels = [
         lines.draw(here, _levels(levels[name], gammas), f"{NAMES[name]} ÷ that of the base")
         for name in names

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.ledger import Claim, Load, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import Claim, Load, load_or_reason, mean_columns, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds
 from richness.runs.results import STATUS, recipe_of
 
@@ -264,9 +264,8 @@ def _rows(claim: Claim, best: xr.Dataset | str) -> list[dict[str, Any]]:
     here = best.isel(budget=-1 if many else 0)
     gaps = {gamma: _compare_or_reason(here, gamma) for gamma in _LARGE}
     together = verdict((gap.value >= -MARGIN) == many for gap in gaps.values() if isinstance(gap, Mean))
-    known: dict[str, Any] = {"claim": f"{claim.sentence} (T = {int(here.budget):,})", "verdict": together}
-    known["scale"] = str(best.attrs.get("scale", ""))
-    return [claim.row(window=[REFERENCE, gamma], **known, **_numbers(gap)) for gamma, gap in gaps.items()]
+    known = {"claim": f"{claim.sentence} (T = {int(here.budget):,})", "verdict": together, "scale": scale_of(best)}
+    return [claim.row(window=[REFERENCE, gamma], **known, **_columns(gap)) for gamma, gap in gaps.items()]
 
 
 def _compare_or_reason(here: xr.Dataset, gamma: float) -> Mean | str:
@@ -276,10 +275,5 @@ def _compare_or_reason(here: xr.Dataset, gamma: float) -> Mean | str:
         return str(why)
 
 
-def _numbers(gap: Mean | str) -> dict[str, Any]:
-    if isinstance(gap, str):
-        return {"reason": gap}
-    known = {"measured": round_for_row(gap.value), "seeds": gap.seeds}
-    if gap.seeds < 2:
-        return known | {"reason": "one seed only"}
-    return known | {"interval": [round_for_row(end) for end in gap.interval], "reason": ""}
+def _columns(gap: Mean | str) -> dict[str, Any]:
+    return {"reason": gap} if isinstance(gap, str) else mean_columns(gap, "", "one seed only")

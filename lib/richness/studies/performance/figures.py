@@ -10,28 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import conditions
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import (
-    chart_of,
-    gamma_x,
-    intervals,
-    joining_line,
-    log_x,
-    log_y,
-    menu,
-    only_chosen,
-    panel,
-    points,
-    points_with_intervals,
-    records,
-    say_nothing_drawn,
-    shape_legend,
-    shapes,
-    spread_of,
-    tooltip,
-)
 from richness.studies.performance import analysis
 
 Results = Mapping[str, xr.Dataset]
@@ -52,11 +33,11 @@ def _first(results: Results) -> xr.Dataset:
 
 
 def _menu(results: Results) -> alt.Parameter:
-    return menu("setting", list(results), "network, loss, data")
+    return parts.menu("setting", list(results), "network, loss, data")
 
 
 def _symbols(field: str, names: Iterable[str]) -> alt.Shape:
-    return shapes(field, list(dict.fromkeys(names)), shape_legend(theme.MIDDLE), _SYMBOLS)
+    return parts.shapes(field, list(dict.fromkeys(names)), parts.shape_legend(theme.MIDDLE), _SYMBOLS)
 
 
 def _span(rows: pd.DataFrame, field: str) -> tuple[float, float]:
@@ -72,8 +53,7 @@ def _over_seeds(values: xr.DataArray) -> np.ndarray:
     return values.transpose("gamma", "seed").values.astype(float)
 
 
-def _say(value: float) -> str:
-    return theme.power_of_ten(float(value))
+_say = theme.power_of_ten
 
 
 def _say_first(said: list[str]) -> str:
@@ -101,7 +81,7 @@ def accuracy(results: Results, *, caption: str | None = None, label: str | None 
         _accuracy_panel(rows, "loss", "late loss ÷ initial loss"),
     ]
     chart = theme.beside(*panels).add_params(_menu(results))
-    chart = theme.finish(chart.properties(datasets={"tuned": records(rows.drop(columns="T"))}))
+    chart = theme.finish(chart.properties(datasets={"tuned": parts.records(rows.drop(columns="T"))}))
     words = (caption or "Accuracy and loss against γ.").rstrip()
     note = (
         f"{words} {_CHOICE} {_SEEDS} Colour is γ, the shape of a point its budget T. Open points ({int(rows.edge.sum())} of "
@@ -120,13 +100,13 @@ def _tuned_rows(setting: str, runs: xr.Dataset) -> Iterable[pd.DataFrame]:
         here = here.where(np.isfinite(here.eta), drop=True)
         known = {"setting": setting, "T": int(budget), "budget": f"T = {int(budget):,}", "gamma": here.gamma.values}
         known |= {"log_gamma": np.log10(here.gamma), "eta": here.eta, "edge": here.edge}
-        spread = spread_of(1 - _over_seeds(here.accuracy), "error")
-        yield pd.DataFrame(known | spread | spread_of(_over_seeds(here.late_loss) / initial, "loss"))
+        spread = parts.spread_of(1 - _over_seeds(here.accuracy), "error")
+        yield pd.DataFrame(known | spread | parts.spread_of(_over_seeds(here.late_loss) / initial, "loss"))
 
 
 def _accuracy_panel(rows: pd.DataFrame, field: str, title: str) -> Any:
-    x, y = gamma_x(rows.gamma), log_y(_span(rows, field))
-    data = only_chosen(alt.Chart(alt.NamedData(name="tuned")), "setting")
+    x, y = parts.gamma_x(rows.gamma), parts.log_y(_span(rows, field))
+    data = parts.only_chosen(alt.Chart(alt.NamedData(name="tuned")), "setting")
     shape = _symbols("budget", rows.sort_values("T").budget)
     told = {
         "budget:N": "budget",
@@ -136,10 +116,10 @@ def _accuracy_panel(rows: pd.DataFrame, field: str, title: str) -> Any:
         "loss": "late ÷ initial loss",
     }
     opacity = alt.condition("datum.edge", alt.value(0.15), alt.value(1))
-    return panel(
-        joining_line(data, x, y(field), detail="budget:N"),
-        intervals(data, x, y, f"{field}_low", f"{field}_high"),
-        points(data, x, y(field), shape=shape, fillOpacity=opacity, tooltip=tooltip(told)),
+    return parts.panel(
+        parts.joining_line(data, x, y(field), detail="budget:N"),
+        parts.intervals(data, x, y, f"{field}_low", f"{field}_high"),
+        parts.points(data, x, y(field), shape=shape, fillOpacity=opacity, tooltip=parts.tooltip(told)),
         title=title,
         height=240,
     )
@@ -175,8 +155,8 @@ def tuning_gamma(results: Results, *, caption: str | None = None, label: str | N
     best = pd.concat([_best_rows(name, runs) for name, runs in tuned.items()], ignore_index=True)
     lost = pd.concat([_lost_rows(name, runs) for name, runs in tuned.items()], ignore_index=True)
     if lost.empty:
-        return say_nothing_drawn("None of the γ to be held fixed lies in the grid.", first, words, label)
-    x = log_x(theme.span(best["T"], 1.3), "budget T, steps")("T")
+        return parts.say_nothing_drawn("None of the γ to be held fixed lies in the grid.", first, words, label)
+    x = parts.log_x(theme.span(best["T"], 1.3), "budget T, steps")("T")
     chart = theme.beside(_best_panel(best, x), _lost_panel(lost, x)).add_params(_menu(results))
     note = (
         f"{words} Left: the γ of the smallest late loss, each γ at its best η; bars from the lowest to the highest that "
@@ -206,26 +186,25 @@ def _lost_rows(setting: str, best: xr.Dataset) -> pd.DataFrame:
 
 
 def _best_panel(best: pd.DataFrame, x: alt.X) -> Any:
-    y, data = log_y(theme.span([*best.low, *best.high], 2), every=1), only_chosen(chart_of(best), "setting")
-    marks = points_with_intervals(data, x, y, "gamma", "low", "high", size=40)
-    return panel(joining_line(data, x, y("gamma")), *marks, title="the best γ")
+    y, data = (
+        parts.log_y(theme.span([*best.low, *best.high], 2), every=1),
+        parts.only_chosen(parts.chart_of(best), "setting"),
+    )
+    marks = parts.points_with_intervals(data, x, y, "gamma", "low", "high", size=40)
+    return parts.panel(parts.joining_line(data, x, y("gamma")), *marks, title="the best γ")
 
 
 def _lost_panel(lost: pd.DataFrame, x: alt.X) -> Any:
     known = lost[np.isfinite(lost.low)]
     ends = [min(0.0, lost.lost.min(), known.low.min()), max(0.0, lost.lost.max(), known.high.max())]
     scale = alt.Scale(domain=[theme.significant(end, 3) for end in ends], nice=True, clamp=True)
-    axis = alt.Axis(title=None, format="+.2~f", tickCount=6)
-    data, colour = only_chosen(chart_of(lost), "setting"), theme.gamma_colour()
-    told = tooltip({"held:N": "held at", "T": ("T", ""), "lost": ("accuracy less the best γ's", "+.4f")})
-
-    def y(field: str) -> alt.Y:
-        return alt.Y(f"{field}:Q", scale=scale, axis=axis)
-
-    return panel(
+    y = parts.y_on(scale, alt.Axis(title=None, format="+.2~f", tickCount=6))
+    data, colour = parts.only_chosen(parts.chart_of(lost), "setting"), theme.gamma_colour()
+    told = parts.tooltip({"held:N": "held at", "T": ("T", ""), "lost": ("accuracy less the best γ's", "+.4f")})
+    return parts.panel(
         data.mark_line(strokeWidth=1.4).encode(x=x, y=y("lost"), color=colour, detail="held:N"),
-        intervals(data.transform_filter("isValid(datum.low)"), x, y, "low", "high", color=colour),
-        points(data, x, y("lost"), 40, shape=_symbols("held", lost.held), tooltip=told),
+        parts.intervals(data.transform_filter("isValid(datum.low)"), x, y, "low", "high", color=colour),
+        parts.points(data, x, y("lost"), 40, shape=_symbols("held", lost.held), tooltip=told),
         title="accuracy at a fixed γ less that at the best",
     )
 
@@ -263,7 +242,7 @@ def leaving_eta(results: Results, *, caption: str | None = None, label: str | No
         try:
             frames += _rule_rows(name, runs)
         except ValueError as why:
-            return say_nothing_drawn(str(why), runs, words, label)
+            return parts.say_nothing_drawn(str(why), runs, words, label)
     rows = pd.concat(frames, ignore_index=True)
     chart = theme.finish(_rules_panel(rows).add_params(_menu(results)), wide=theme.WIDE)
     note = (
@@ -285,14 +264,14 @@ def _rule_rows(setting: str, runs: xr.Dataset) -> list[pd.DataFrame]:
         here = moved.sel(rule=rule)
         known = {"setting": setting, "rule": str(rule), "gamma": here.gamma.values, "eta": here.eta.values}
         known |= {"log_gamma": np.log10(here.gamma.values), "diverged": here.diverged.sum("seed").values}
-        frame = pd.DataFrame(known | spread_of(1 - _over_seeds(here.accuracy), "error"))
+        frame = pd.DataFrame(known | parts.spread_of(1 - _over_seeds(here.accuracy), "error"))
         frames.append(frame[np.isfinite(frame.error)])
     return frames
 
 
 def _rules_panel(rows: pd.DataFrame) -> Any:
-    x, y = gamma_x(rows.gamma), log_y(_span(rows, "error"))
-    data = only_chosen(chart_of(rows), "setting")
+    x, y = parts.gamma_x(rows.gamma), parts.log_y(_span(rows, "error"))
+    data = parts.only_chosen(parts.chart_of(rows), "setting")
     told: dict[str, Any] = {
         "rule:N": "η",
         "gamma": "γ",
@@ -306,9 +285,9 @@ def _rules_panel(rows: pd.DataFrame) -> Any:
         .encode(x=x, y=y("error"))
         for name, dash in zip(dict.fromkeys(rows.rule), ([1, 0], [5, 3], [1, 3]), strict=True)
     ]
-    channels = {"shape": _symbols("rule", rows.rule), "tooltip": tooltip(told)}
-    marks = points_with_intervals(data, x, y, "error", "error_low", "error_high", **channels)
-    return panel(*lines, *marks, title="error on held-out samples, 1 − accuracy", height=240)
+    channels = {"shape": _symbols("rule", rows.rule), "tooltip": parts.tooltip(told)}
+    marks = parts.points_with_intervals(data, x, y, "error", "error_low", "error_high", **channels)
+    return parts.panel(*lines, *marks, title="error on held-out samples, 1 − accuracy", height=240)
 
 
 def _rules_summary(rows: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from richness.runs.experiment import Experiment
@@ -25,12 +26,8 @@ def performance(scale: str, loss: str) -> Experiment:
         shared |= {"record_points": 6, "gammas": "1e-1:1e3:5", "etas": eta_axis(1e-3, 1e4, 1, at_least=4)}
     elif scale == "laptop":
         shared |= {"width": 64, "batch_size": 64, "steps": 10_000, "budgets": BUDGETS, "seeds": (0, 1, 2, 3)}
-        shared |= {
-            "probe_points": 10,
-            "record_points": 34,
-            "gammas": "1e-2:1e4:13",
-            "etas": eta_axis(1e-5, 1e5, 2, at_least=6),
-        }
+        shared |= {"probe_points": 10, "record_points": 34}
+        shared |= {"gammas": "1e-2:1e4:13", "etas": eta_axis(1e-5, 1e5, 2, at_least=6)}
     else:
         shared |= {"width": 1024, "batch_size": 128, "steps": 100_000, "budgets": (*BUDGETS, 10_000, 31_623)}
         shared |= {"probe_points": 12, "record_points": 42, "gammas": "1e-3:1e5:33", "etas": eta_axis(1e-7, 1e6, 4)}
@@ -39,6 +36,5 @@ def performance(scale: str, loss: str) -> Experiment:
 
 
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    "performance_mlp3_mse": lambda scale: performance(scale, "mse"),
-    "performance_mlp3_cross_entropy": lambda scale: performance(scale, "cross_entropy"),
+    f"performance_mlp3_{loss}": partial(performance, loss=loss) for loss in BANDS
 }

@@ -10,7 +10,7 @@ import xarray as xr
 
 from richness.analysis import boundaries
 from richness.analysis.exponents import BoundarySource, new_source, source_rows
-from richness.analysis.ledger import Claim, Load, load_once, round_for_row, verdict
+from richness.analysis.ledger import Claim, Load, load_once, round_for_row, scale_of, verdict
 
 #: The recipe from which the headline's C1, C2, C3 and C5 are computed, and the chapters that show portraits.
 PORTRAIT = "phase_portrait_mlp3_mse"
@@ -111,9 +111,8 @@ def triangle_rows(depths: Mapping[int, xr.Dataset]) -> list[dict[str, Any]]:
         )
     if not any("measured" in one for one in known):
         return [TRIANGLE.row(**one) for one in known]
-    scale = str(depths[4].attrs.get("scale", ""))
     sentences = [f"{TRIANGLE.sentence}, T = {budget}" for budget in budgets]
-    shared = {"scale": scale, "seeds": int(tips[4].sizes["seed"]), "verdict": verdict(holds)}
+    shared = {"scale": scale_of(depths[4]), "seeds": int(tips[4].sizes["seed"]), "verdict": verdict(holds)}
     return [TRIANGLE.row(**one, **shared, claim=words) for one, words in zip(known, sentences, strict=True)]
 
 

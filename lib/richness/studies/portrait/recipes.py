@@ -139,6 +139,10 @@ PAPER_SIZES: dict[str, dict[str, Any]] = {
     "vit": {"depth": 50, "width": 192},  # the twelve blocks of ViT-Ti: 5.5 million
     "transformer": {"depth": 26, "width": 384},  # six blocks of 384, as nanoGPT's model of characters has
 }
+_PAPER_SHARED: dict[str, Any] = {
+    "batch_size": 128, "steps": 10_000, "budgets": (1000, 3000), "seeds": (0, 1, 2), "probes": ("loss", "accuracy"),
+    "probe_points": 9, "gammas": "1e-5:1e5:41", "etas": eta_axis(1e-14, 1e7, 4), "device": "cuda",
+}  # fmt: skip
 
 
 def network_portrait(scale: str, network: str, loss: str, task: str, **changes: Any) -> Experiment:
@@ -155,13 +159,7 @@ def network_portrait(scale: str, network: str, loss: str, task: str, **changes: 
     elif scale == "laptop":
         shared |= LAPTOP_SIZES[network] | {"seeds": (0, 1, 2), "record_points": 24} | changes
     else:
-        shared |= PAPER_SIZES[network] | {
-            "batch_size": 128,
-            "steps": 10_000,
-            "budgets": (1000, 3000),
-            "seeds": (0, 1, 2),
-        }
-        shared |= {"probe_points": 9, "gammas": "1e-5:1e5:41", "etas": eta_axis(1e-14, 1e7, 4), "device": "cuda"}
+        shared |= _PAPER_SHARED | PAPER_SIZES[network]
         shared |= {"task": {"digits8": "digits", "photos16": "photos"}.get(task, task)}
     return Experiment.model_validate(shared)
 
@@ -221,10 +219,6 @@ _LABORATORIES: dict[str, Make] = {
 # -- the paper's own data ----------------------------------------------------------------------------------------------
 
 _PAPER_MLP: dict[str, Any] = {"network": "mlp", "depth": 3, "width": 1024}
-_PAPER_SHARED: dict[str, Any] = {
-    "batch_size": 128, "steps": 10_000, "budgets": (1000, 3000), "seeds": (0, 1, 2), "probes": ("loss", "accuracy"),
-    "probe_points": 9, "gammas": "1e-5:1e5:41", "etas": eta_axis(1e-14, 1e7, 4), "device": "cuda",
-}  # fmt: skip
 
 
 def _paper_portrait(

@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from richness.data import digits, task
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import chart_of, log_x, log_y, panel
 from richness.runs.description import log_steps
 
 Curves = Mapping[str, np.ndarray]
@@ -85,13 +84,13 @@ def _panel(title: str, curves: Curves, limits: tuple[float, float]) -> Any:
         if len(values) < len(loss):
             ends.append({"t": len(values), "loss": values[-1], "run": name})
     frame, names = pd.DataFrame(rows), list(curves)
-    x, y = log_x(theme.span(frame.t), "step t + 1")("t"), log_y(limits, "training loss")("loss")
+    x, y = parts.log_x(theme.span(frame.t), "step t + 1")("t"), parts.log_y(limits, "training loss")("loss")
     scale = alt.Scale(domain=names, range=list(DASHES[: len(names)]))
-    lines = chart_of(frame).mark_line(clip=True, color=theme.TEXT, strokeWidth=2)
+    lines = parts.chart_of(frame).mark_line(clip=True, color=theme.TEXT, strokeWidth=2)
     cross: dict[str, Any] = {"shape": "cross", "angle": 45, "size": 110, "color": theme.STABILITY, "filled": True}
-    return panel(
+    return parts.panel(
         lines.encode(x=x, y=y, strokeDash=alt.StrokeDash("run:N", sort=names, scale=scale, title=None)),
-        chart_of(pd.DataFrame(ends)).mark_point(**cross).encode(x=x, y=y) if ends else None,
+        parts.chart_of(pd.DataFrame(ends)).mark_point(**cross).encode(x=x, y=y) if ends else None,
         title=title,
         height=180,
     )

@@ -24,25 +24,6 @@ from richness.analysis.stats import percentile_interval
 from richness.networks.parameterization import natural_eta
 from richness.runs.results import STATUS, recipe_of
 
-__all__ = [
-    "CLAIMS",
-    "COLLAPSING",
-    "LAZY",
-    "RICH",
-    "SETTINGS",
-    "TOLERANCE",
-    "Comparison",
-    "PairMean",
-    "compare_clocks",
-    "compare_groups",
-    "compare_pairs",
-    "match_clocks",
-    "mean_over_pairs",
-    "measure_outliers",
-    "pick_networks",
-    "rows",
-]
-
 #: The groups of γ, both ends included.
 LAZY, RICH = (0.0, 0.1), (10.0, np.inf)
 #: Those whose curves fall together in τ at L = 3.
@@ -202,16 +183,9 @@ class Comparison:
 def _compare(
     name: str, group: str, within: np.ndarray, ceiling: np.ndarray, against: np.ndarray, gammas: np.ndarray
 ) -> Comparison:
-    return Comparison(
-        name,
-        group,
-        bootstrap_over_seeds(within),
-        bootstrap_over_seeds(ceiling),
-        bootstrap_over_seeds(against),
-        bootstrap_over_seeds(within - against),
-        (float(gammas.min()), float(gammas.max())),
-        within.shape[-1],
-    )
+    mean, top, across, gap = map(bootstrap_over_seeds, (within, ceiling, against, within - against))
+    ends = (float(gammas.min()), float(gammas.max()))
+    return Comparison(name, group, mean, top, across, gap, ends, within.shape[-1])
 
 
 def compare_groups(table: xr.DataArray) -> list[Comparison]:

@@ -9,6 +9,7 @@ found at recorded steps.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,8 @@ def compared(
     """One η for each γ, the same share of its natural η; ``laptop`` are fields that differ from the others' at that scale."""
     sized: dict[str, Any]
     if scale == "smoke":
-        sized = {
-            "width": 16,
-            "batch_size": 32,
-            "steps": 46,
-            "record_points": 4,
-            "gammas": "1e-2:1e3:6",
-            "seeds": (0, 1),
-        }
+        sized = {"width": 16, "batch_size": 32, "steps": 46, "record_points": 4, "gammas": "1e-2:1e3:6"}
+        sized |= {"seeds": (0, 1)}
     elif scale == "laptop":
         sized = {"width": 64, "batch_size": 64, "steps": 10_000, "record_points": 14, "gammas": "1e-3:1e4:8"}
         sized |= {"seeds": (0, 1, 2, 3)} | laptop
@@ -60,19 +55,15 @@ def compared(
     )  # fmt: skip
 
 
-def _recipe(**fields: Any) -> Callable[[str], Experiment]:
-    return lambda scale: compared(scale, **fields)
-
-
 RECIPES: dict[str, Callable[[str], Experiment]] = {
-    "similarity_mlp3_mse": _recipe(),
-    "similarity_mlp3_cross_entropy": _recipe(loss="cross_entropy", gammas="1e-2:1e4:7"),
-    "similarity_mlp3_mse_teacher": _recipe(task="teacher"),
-    "similarity_mlp3_mse_wide": _recipe(width=256, gammas="1e-2:1e4:7", seeds=(0, 1, 2), record_points=5),
-    "similarity_cnn4_mse": _recipe(
-        network="cnn", depth=4, width=16, gammas="1e-2:1e3:6", seeds=(0, 1, 2), record_points=4, steps=2154
+    "similarity_mlp3_mse": compared,
+    "similarity_mlp3_cross_entropy": partial(compared, loss="cross_entropy", gammas="1e-2:1e4:7"),
+    "similarity_mlp3_mse_teacher": partial(compared, task="teacher"),
+    "similarity_mlp3_mse_wide": partial(compared, width=256, gammas="1e-2:1e4:7", seeds=(0, 1, 2), record_points=5),
+    "similarity_cnn4_mse": partial(
+        compared, network="cnn", depth=4, width=16, gammas="1e-2:1e3:6", seeds=(0, 1, 2), record_points=4, steps=2154
     ),
-    "singular_values_mlp4_mse": _recipe(
-        depth=4, gammas="1e-3:1e4:15", seeds=(0, 1, 2), probes=("loss", "singular_values", "feature_rank")
+    "singular_values_mlp4_mse": partial(
+        compared, depth=4, gammas="1e-3:1e4:15", seeds=(0, 1, 2), probes=("loss", "singular_values", "feature_rank")
     ),
 }

@@ -28,8 +28,6 @@ from richness.analysis.ledger import WITHIN, Claim, Load, result_rows, round_for
 from richness.analysis.theory import catapult, sign_steps, single_index
 from richness.runs import results
 
-__all__ = ["CLAIMS", "LINEAR", "RATIO_WITHIN", "fit_linear_exponents", "ratio_rows", "rows"]
-
 #: C17 holds at a γ if simulation divided by closed form is this close to 1.
 RATIO_WITHIN = 0.02
 
@@ -53,10 +51,7 @@ _KINDS = {
 _SAY = {"mse": "MSE", "cross_entropy": "cross-entropy"}
 
 
-def _claim(part: str, sentence: str, predicted: float) -> Claim:
-    return Claim("C17", part, sentence, predicted, CHAPTER)
-
-
+_claim = partial(Claim, "C17", chapter=CHAPTER)
 _RATIOS = tuple(
     _claim(f"{kind} {loss}", f"solvable model, {_SAY[loss]}: {sentence}", 1.0)
     for kind, sentence in _KINDS.items()

@@ -80,12 +80,12 @@ def model_boundaries(depths: Sequence[int] = DEPTHS, *, caption: str | None = No
     x = parts.log_x((float(points.gamma.min()), float(lines.gamma.max())), "γ, richness")("gamma")
     tooltip = parts.tooltip({"boundary:N": "boundary", "gamma": "γ", "ratio": ("simulated ÷ closed form", ".4~g")})
     said = {"shape": _boundary_shapes(_SHAPES), "tooltip": tooltip}
-    chart = theme.beside(_boundary_panel(x, said), _ratio_panel(x, said)).resolve_scale(y="independent")
-    chart = parts.hold_rows(chart.add_params(*_boundary_controls(depths)), points=points, lines=lines)
+    panels = [_boundary_panel(x, said), _ratio_panel(x, said)]
+    chart = parts.join_panels(panels, _boundary_controls(depths), points=points, lines=lines)
     note = f"{parts.first_words(caption, 'The boundaries of the solvable model.')} {_BOUNDARY_NOTE}"
     table = points[["L", "rule", "boundary", "gamma", "value", "closed", "ratio"]]
     table = table.rename(columns={"gamma": "γ", "value": "simulated (η_min: at T = 1)", "closed": "closed form"})
-    return figure(theme.finish(chart), _boundary_summary(points, depths), table, note, label)
+    return figure(chart.resolve_scale(y="independent"), _boundary_summary(points, depths), table, note, label)
 
 
 def _boundary_controls(depths: Sequence[int]) -> list[alt.Parameter]:
@@ -199,17 +199,17 @@ def model_escape(depths: Sequence[int] = DEPTHS, *, caption: str | None = None, 
     """The escape from the plateau: its time over γ, exact, simulated and asymptotic; and how slowly the last is reached."""
     lines, points = (_rows_of(make, depths, theory.LOSSES) for make in (_escape_lines, _escape_points))
     losses = parts.menu("loss", theory.LOSSES, "loss", [RULES[loss].removeprefix("SGD, ") for loss in theory.LOSSES])
-    chart = _escape_chart(parts.log_x((float(lines.gamma.min()), float(lines.gamma.max())), "γ, richness")("gamma"))
-    chart = parts.hold_rows(chart.add_params(_depth_menu(depths), losses), lines=lines, points=points)
+    x = parts.log_x((float(lines.gamma.min()), float(lines.gamma.max())), "γ, richness")("gamma")
+    chart = parts.join_panels(_escape_panels(x), [_depth_menu(depths), losses], lines=lines, points=points)
     table = points[["L", "loss", "gamma", "exact", "simulated", "asymptote"]]
     table = table.rename(
         columns={"gamma": "γ", "exact": "exact ÷ γ", "simulated": "simulated ÷ γ", "asymptote": "asymptote ÷ γ"}
     )
     note = f"{parts.first_words(caption, 'The escape from the plateau.')} {_ESCAPE_NOTE}"
-    return figure(theme.finish(chart), _escape_summary(lines, points), table, note, label)
+    return figure(chart, _escape_summary(lines, points), table, note, label)
 
 
-def _escape_chart(x: alt.X) -> Any:
+def _escape_panels(x: alt.X) -> list[Any]:
     lines, points = (
         parts.chart_named(name).transform_filter("datum.L == L && datum.loss == loss") for name in ("lines", "points")
     )
@@ -225,7 +225,7 @@ def _escape_chart(x: alt.X) -> Any:
         parts.theory_line(lines.transform_filter("datum.gap > 0"), x, gap("gap")),
         title="1 − exact ÷ asymptote",
     )
-    return theme.beside(left, right)
+    return [left, right]
 
 
 def _escape_summary(lines: pd.DataFrame, points: pd.DataFrame) -> str:
@@ -277,8 +277,8 @@ def model_catapult(gamma: float = 0.01, *, caption: str | None = None, label: st
         parts.menu("start", list(_STARTS), "start", [f"(u₀, v₀) = {name}" for name in _STARTS]),
         parts.menu("place", range(len(_FACTORS)), "η", [f"{factor:g} × 2/λ₀" for factor in _FACTORS], _THROWN),
     ]
-    chart = theme.beside(_run_panels(), _landing_panel(landed)).add_params(*controls)
-    chart = parts.hold_rows(chart, curves=curves).resolve_scale(x="independent", y="independent")
+    chart = parts.join_panels([_run_panels(), _landing_panel(landed)], controls, curves=curves)
+    chart = chart.resolve_scale(x="independent", y="independent")
     note = (
         f"{parts.first_words(caption, 'The catapult of two weights.')} f = (uv − u₀v₀)/γ, target 1, MSE ½(f − 1)², one "
         "example, two separate weights (L = 2), full gradient, no "
@@ -286,7 +286,7 @@ def model_catapult(gamma: float = 0.01, *, caption: str | None = None, label: st
         "1,000 steps), over 2/λ₀, as points; dashed: min(4/λ₀, γ²/|u₀v₀ + γ|) over 2/λ₀; red: 2/λ₀ itself."
     )
     table = landed.rename(columns={"gamma": "γ", "topmost": "topmost η ÷ (2/λ₀)"})
-    return figure(theme.finish(chart), _catapult_summary(gamma, curves, landed), table, note, label)
+    return figure(chart, _catapult_summary(gamma, curves, landed), table, note, label)
 
 
 def _catapult_summary(gamma: float, curves: pd.DataFrame, landed: pd.DataFrame) -> str:
@@ -383,11 +383,11 @@ def model_single_index(
         _index_panel("η·t of the escape, over γ", x, escape("escape"), escape("escape")),
         _index_panel("loss that stays ÷ initial loss", x, *[parts.log_y((1e-9, 2))("floor")] * 2),
     ]
-    chart = parts.hold_rows(theme.beside(*panels).add_params(_depth_menu(depths)), rows=rows)
+    chart = parts.join_panels(panels, [_depth_menu(depths)], rows=rows).resolve_scale(y="independent")
     table = pd.DataFrame([_index_slopes(rows, L, p) for L in depths for p in POWERS])
     note = f"{parts.first_words(caption, 'A target that is a function of the input.')} {_INDEX_NOTE}"
     summary = _index_summary(rows[depths[0] == rows.L], table)
-    return figure(theme.finish(chart.resolve_scale(y="independent")), summary, table, note, label)
+    return figure(chart, summary, table, note, label)
 
 
 def _index_panel(title: str, x: alt.X, points: alt.Y, line: alt.Y) -> Any:
@@ -485,8 +485,8 @@ def model_overlay(portraits: Sequence[xr.Dataset], *, caption: str | None = None
     fits = pd.DataFrame([overlay.where | overlay.fit.attrs for overlay in overlays])
     told = [f"{_network(portraits[0])}: {conditions(portraits[0])}", *map(_differs, portraits[1:])]
     numbers = fits.rename(columns={"height": "C", "bend": "γ₀", "rms": "rms residual, decades"})
-    note, chart = f"{words} {_OVERLAY_NOTE} {' '.join(told)}", theme.finish(_overlay_chart(overlays))
-    return figure(chart, _overlay_summary(fits), numbers, note, label)
+    note = f"{words} {_OVERLAY_NOTE} {' '.join(told)}"
+    return figure(_overlay_chart(overlays), _overlay_summary(fits), numbers, note, label)
 
 
 def _network(runs: xr.Dataset) -> str:
@@ -535,8 +535,8 @@ def _overlay_chart(overlays: Sequence[_Overlay]) -> Any:
     chosen = "datum.portrait == portrait && datum.constants == constants"
     here, x = parts.chart_named("rows").transform_filter(chosen), parts.gamma_x(rows.gamma)
     shape = _boundary_shapes(("η_max", "η_min"))
-    chart = theme.beside(_straight_panel(rows, here, x, shape), _residual_panel(rows, here, x, shape))
-    return parts.hold_rows(chart.add_params(*controls).resolve_scale(y="independent"), rows=rows)
+    panels = [_straight_panel(rows, here, x, shape), _residual_panel(rows, here, x, shape)]
+    return parts.join_panels(panels, controls, rows=rows).resolve_scale(y="independent")
 
 
 def _straight_panel(rows: pd.DataFrame, here: alt.Chart, x: alt.X, shape: alt.Shape) -> Any:

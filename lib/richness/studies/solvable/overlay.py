@@ -8,8 +8,6 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import minimize_scalar
 
-__all__ = ["BEND_WITHIN", "fit_overlay"]
-
 #: Where the second constant, γ₀, is looked for.
 BEND_WITHIN = (1e-3, 1e3)
 

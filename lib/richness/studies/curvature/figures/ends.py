@@ -160,7 +160,7 @@ def _slopes(fitted: list[tuple[_Fitted, Fit]]) -> alt.Chart:
     """The first windows' exponents, in the corner that a falling curve leaves free."""
     lines: dict[str, list[str]] = {}
     for one, fit in fitted:
-        lines.setdefault(one.net, []).append(f"{one.side}, {one.reading}: {_number(fit.slope)}")
+        lines.setdefault(one.net, []).append(f"{one.side}, {one.reading}: {theme.two_decimals(fit.slope)}")
     rows = _chart_of_chosen([{"net": net, "words": "\n".join(words)} for net, words in lines.items()])
     return parts.text_at(rows, theme.PLANE - 2, 3, align="right", baseline="top", fontSize=11, lineBreak="\n")
 
@@ -216,15 +216,11 @@ def _note(results: Sequence[xr.Dataset]) -> str:
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
 def _summary(fits: Sequence[_Fitted], name: str) -> str:
     sides: dict[str, list[str]] = {}
     for one, fit in _first_windows(fits):
-        side = f"{one.side} (predicted {_number(one.one.predicted)})"
-        sides.setdefault(side, []).append(f"{_number(fit.slope)} at {one.reading}")
+        side = f"{one.side} (predicted {theme.two_decimals(one.one.predicted)})"
+        sides.setdefault(side, []).append(f"{theme.two_decimals(fit.slope)} at {one.reading}")
     if not sides:
         return f"{name}: too few γ for an exponent of λ_max, in any of {len(fits)} windows."
     said = "; ".join(f"{side} {', '.join(slopes)}" for side, slopes in sides.items())

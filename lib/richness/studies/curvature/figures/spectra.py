@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import altair as alt
@@ -10,12 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from richness.plots import parts, theme
-from richness.plots.captions import conditions, natural_words, recipe
+from richness.plots.captions import choose_seed, conditions, natural_words, recipe
 from richness.plots.figure import Figure, figure, with_sources
 from richness.runs.probes import DENSITY_EDGES
 from richness.runs.results import recipe_of
 from richness.studies.curvature import analysis
-from richness.studies.curvature.figures.training import pick_seed
 
 #: Of λ_max: nearer to 0 than this, a density of so few Lanczos steps resolves little, and one bar holds all.
 _RESOLVED = 1e-2
@@ -45,7 +45,7 @@ def spectrum(
     Raises:
         ValueError: that seed was not run, or a γ was run at several η.
     """
-    seed = pick_seed(runs, seed)
+    seed = choose_seed(runs, seed)
     one, classes = runs.sel(seed=[seed]), analysis.count_outputs(runs)
     top, density = _eigenvalue_rows(one), _bin_rows(one)
     chart = theme.beside(_rank_panel(top, classes), _density_panel(density)).add_params(*_controls(top, gamma))
@@ -97,15 +97,13 @@ def _end_panel(end: pd.DataFrame, x: alt.X, y: alt.Y) -> Any:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _probed(runs: xr.Dataset) -> list[tuple[dict[str, Any], xr.Dataset]]:
+def _probed(runs: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
     """Where and when a spectrum of the first seed was taken, and the spectrum; step 0 left out."""
-    found = []
     for gamma in runs.gamma.values.astype(float):
         here = analysis.select_gamma(runs, gamma).isel(seed=0)
         for t in here.step.values[here.step.values > 0]:
             where = {"gamma": gamma, "log_gamma": np.log10(gamma), "t": int(t), "log_t": np.log10(t)}
-            found.append((where, here.sel(step=t)))
-    return found
+            yield where, here.sel(step=t)
 
 
 def _eigenvalue_rows(runs: xr.Dataset) -> pd.DataFrame:

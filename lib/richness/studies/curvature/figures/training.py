@@ -11,25 +11,13 @@ import xarray as xr
 
 from richness.networks.parameterization import natural_eta
 from richness.plots import parts, theme
-from richness.plots.captions import conditions, depth, recipe
+from richness.plots.captions import choose_seed, conditions, depth, recipe
 from richness.plots.figure import Figure, figure, with_sources
 from richness.runs.results import STATUS
 from richness.studies.curvature import analysis
 from richness.studies.curvature.figures.ends import name_networks
 
 _SIZES = ("small step", "large step")
-
-
-def pick_seed(runs: xr.Dataset, seed: int | None) -> int:
-    """That seed, or the first.
-
-    Raises:
-        ValueError: it was not run.
-    """
-    seeds = [int(s) for s in runs["seed"].values]
-    if seed is not None and seed not in seeds:
-        raise ValueError(f"expected one of the seeds that were run, {seeds}; got {seed}")
-    return seeds[0] if seed is None else int(seed)
 
 
 def _curves(data: alt.Chart, x: alt.X, y: alt.Y, size: int, said: dict[str, Any]) -> alt.Chart:
@@ -61,7 +49,7 @@ def sharpness_along_training(
     Raises:
         ValueError: that seed was not run.
     """
-    seed = pick_seed(results[0], seed)
+    seed = choose_seed(results[0], seed)
     rows = pd.concat([_sharpness_rows(runs.sel(seed=seed)) for runs in results])
     x, y = parts.log_x(theme.span(rows.t), "steps t"), parts.log_y(_ratio_span(rows), every=1)
     panels = [_sharpness_panel(here, str(net), x("t"), y) for net, here in rows.groupby("net", sort=False)]

@@ -20,21 +20,6 @@ from richness.analysis.ledger import Claim, Load, load_or_reason
 from richness.measure.features import RANKS
 from richness.studies.neighbours.beyond.recipes import RELU
 
-__all__ = [
-    "ABSOLUTE",
-    "CLAIMS",
-    "NETWORKS",
-    "correlate_rank",
-    "find_lasting_eta",
-    "find_learning_eta",
-    "fit_sharpness_slope",
-    "has_exploded",
-    "has_learned",
-    "locate_best_eta",
-    "rows",
-    "select_network",
-]
-
 EDGE, ALONG = "beyond_the_edge", "along_a_step"
 CHAPTER = "12-beyond-the-edge"
 EXPLODED = 1e4  # a minibatch loss so many times the first counts as an explosion
@@ -157,36 +142,32 @@ def _find_common_eta(one: xr.Dataset) -> float:
     return eta
 
 
-def _judge_fall(runs: xr.Dataset) -> Iterable[Setting]:
+def _at_common_eta(runs: xr.Dataset, name: str) -> Iterable[tuple[str, np.ndarray]]:
+    """A quantity of plain steps at that η, (seed,), of every network."""
     for words, network in NETWORKS.items():
         one = select_network(runs, False, network=network)
         eta = _find_common_eta(one)
-        yield _above(f"{words}, η = {eta:.3g}", one.beyond_fell.sel(eta=eta).values, 0.5)
+        yield f"{words}, η = {eta:.3g}", one[name].sel(eta=eta).values
+
+
+def _judge_fall(runs: xr.Dataset) -> Iterable[Setting]:
+    return (_above(words, values, 0.5) for words, values in _at_common_eta(runs, "beyond_fell"))
 
 
 def _judge_edge(runs: xr.Dataset) -> Iterable[Setting]:
-    for words, network in NETWORKS.items():
-        one = select_network(runs, False, network=network)
-        eta = _find_common_eta(one)
-        ratios = one.late_ratio.sel(eta=eta).values
-        yield judge_seeds(f"{words}, η = {eta:.3g}", ratios, lambda mean: abs(mean.value - 1) <= NEAR_EDGE)
+    for words, values in _at_common_eta(runs, "late_ratio"):
+        yield judge_seeds(words, values, lambda mean: abs(mean.value - 1) <= NEAR_EDGE)
 
 
-def _judge_ratio(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset], Iterable[Setting]]:
+def _judge_gain(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset], Iterable[Setting]]:
+    """Of a quantity at balanced over plain steps."""
+
     def measure(runs: xr.Dataset) -> Iterable[Setting]:
         for words, network in NETWORKS.items():
             plain, balanced = (quantity(select_network(runs, scaled, network=network)) for scaled in (False, True))
-            yield _above(words, np.log2(balanced / plain))
+            yield _above(words, balanced - plain)
 
     return measure
-
-
-def _judge_accuracy(runs: xr.Dataset) -> Iterable[Setting]:
-    for words, network in NETWORKS.items():
-        plain, balanced = (
-            _measure_end(select_network(runs, scaled, network=network), "accuracy") for scaled in (False, True)
-        )
-        yield _above(words, balanced - plain)
 
 
 def _judge_correlations(runs: xr.Dataset) -> Iterable[Setting]:
@@ -242,11 +223,11 @@ _TRAINING: tuple[tuple[Claim, Callable[[xr.Dataset], Iterable[Setting]], str], .
         f"1 within {NEAR_EDGE:.0%}",
     ), _judge_edge, ""),
     (_claim("S2.3 explosions", "log₂ of the largest η that lasts, balanced over plain steps, quadratic widths", "above 0"),
-     _judge_ratio(find_lasting_eta), OURS),
+     _judge_gain(lambda one: np.log2(find_lasting_eta(one))), OURS),
     (_claim("S2.3 training", "log₂ of the largest η that trains, balanced over plain steps, quadratic widths", "above 0"),
-     _judge_ratio(find_learning_eta), OURS),
+     _judge_gain(lambda one: np.log2(find_learning_eta(one))), OURS),
     (_claim("S2.4 features", "held-out accuracy at the best η, balanced less plain steps, quadratic widths", "above 0"),
-     _judge_accuracy, OURS),
+     _judge_gain(lambda one: _measure_end(one, "accuracy")), OURS),
     (_claim(
         "S2.4 soft rank", "Spearman's correlation over η of a soft rank with held-out accuracy, quadratic widths", "above 0"
     ), _judge_correlations, OUR_RANK),

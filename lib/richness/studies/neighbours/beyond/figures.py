@@ -13,35 +13,16 @@ import xarray as xr
 from richness.analysis.cases import select_case, select_cases, split_cases
 from richness.measure import overshoot
 from richness.measure.features import RANKS
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import recipe
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import (
-    Channel,
-    chart_named,
-    intervals,
-    join_panels,
-    linear_x,
-    linear_y,
-    log_x,
-    log_y,
-    menu,
-    only_chosen,
-    panel,
-    radio,
-    records,
-    shapes,
-    slider_over,
-    spread_of,
-    stability_rule,
-)
 from richness.studies.neighbours.beyond import analysis
 
 KINDS = {False: "plain", True: "balanced"}
 _COLOUR = alt.Color(
     "steps:N", scale=alt.Scale(domain=list(KINDS.values()), range=[theme.MIDDLE, theme.MEASURED]), legend=None
 )
-_SHAPE = shapes("steps", list(KINDS.values()))
+_SHAPE = parts.shapes("steps", list(KINDS.values()))
 _SAME_ETA, _SAME_POWER = "abs(datum.log_eta - log_eta) < 0.2", "abs(datum.r - r) < 0.2"
 _TOP = 1e4  # of the axis of losses: what exploded stands above it
 _BALANCED = (
@@ -68,15 +49,15 @@ def _log2(eta: float) -> float:
 
 def _choose_eta(runs: xr.Dataset, start: float) -> alt.Parameter:
     """Of step sizes that are powers of 2 or of its root: the slider holds their binary logarithm."""
-    return slider_over("log_eta", np.log2(runs.eta.values), "log2 η", np.log2(start))
+    return parts.slider_over("log_eta", np.log2(runs.eta.values), "log2 η", np.log2(start))
 
 
 def _choose_power(runs: xr.Dataset) -> alt.Parameter:
-    return slider_over("r", sorted(set(runs.power.values.tolist())), "power r of the widths", 2)
+    return parts.slider_over("r", sorted(set(runs.power.values.tolist())), "power r of the widths", 2)
 
 
-def _time_axis(runs: xr.Dataset) -> Channel:
-    return log_x((1, float(recipe(runs).get("steps", 300))), "step + 1")
+def _time_axis(runs: xr.Dataset) -> parts.Channel:
+    return parts.log_x((1, float(recipe(runs).get("steps", 300))), "step + 1")
 
 
 def _eta_axis(table: pd.DataFrame) -> alt.X:
@@ -85,23 +66,23 @@ def _eta_axis(table: pd.DataFrame) -> alt.X:
     return alt.X("eta:Q", scale=theme.log_scale(low, high), axis=alt.Axis(title="η", values=ticks, format="~g"))
 
 
-def _draw_lines(data: alt.Chart, x: alt.X, y: Channel, field: str, point: bool = True) -> alt.Chart:
+def _draw_lines(data: alt.Chart, x: alt.X, y: parts.Channel, field: str, point: bool = True) -> alt.Chart:
     """A line of each kind of steps, in its colour; its points in its shape."""
     own = data.transform_filter(f"isValid(datum.{field})")
     marks = own.mark_line(clip=True, point={"filled": True, "size": 46} if point else False)
     return marks.encode(x=x, y=y(field), color=_COLOUR, **({"shape": _SHAPE} if point else {}))
 
 
-def _draw_means(data: alt.Chart, x: alt.X, y: Channel, field: str) -> list[alt.Chart]:
+def _draw_means(data: alt.Chart, x: alt.X, y: parts.Channel, field: str) -> list[alt.Chart]:
     """Such lines, and bars from the lowest to the highest over seeds."""
     own = data.transform_filter(f"isValid(datum.{field})")
-    bars = intervals(own, x, y, f"{field}_low", f"{field}_high", color=_COLOUR, opacity=alt.value(0.6))
+    bars = parts.intervals(own, x, y, f"{field}_low", f"{field}_high", color=_COLOUR, opacity=alt.value(0.6))
     return [bars, _draw_lines(data, x, y, field)]
 
 
 def _shorten(table: pd.DataFrame) -> pd.DataFrame:
     """Curves to three digits, as they are drawn: a table of thousands of numbers travels with its page."""
-    return pd.DataFrame(records(table, 3))
+    return pd.DataFrame(parts.records(table, 3))
 
 
 def _unpack(rows: list[dict[str, Any]], *fields: str) -> pd.DataFrame:
@@ -121,14 +102,16 @@ def draw_step(runs: xr.Dataset, *, eta: float = 8.0, caption: str | None = None,
     """
     ways, gauges = _tabulate_ways(runs), _tabulate_gauges(runs)
     moments = runs.taken.values.tolist()
-    place = slider_over(
+    place = parts.slider_over(
         "place", range(len(moments)), f"moment ({', '.join(map(str, moments))})", max(len(moments) - 2, 0)
     )
-    controls = [radio("steps", list(KINDS.values()), "steps"), _choose_eta(runs, eta), place]
-    here = chart_named("way").transform_filter(f"datum.steps == steps && {_SAME_ETA} && datum.place == place")
+    controls = [parts.radio("steps", list(KINDS.values()), "steps"), _choose_eta(runs, eta), place]
+    here = parts.chart_named("way").transform_filter(f"datum.steps == steps && {_SAME_ETA} && datum.place == place")
     here = here.transform_flatten(["t", "loss", "frozen"])
     panels = [_way_panel(here), _gauge_panel(here, _time_axis(runs))]
-    chart = join_panels(panels, controls, way=records(pd.DataFrame(ways), 3), gauges=records(gauges, 3))
+    chart = parts.join_panels(
+        panels, controls, way=parts.records(pd.DataFrame(ways), 3), gauges=parts.records(gauges, 3)
+    )
     table = _unpack(ways, "t", "loss", "frozen")
     table["η"] = 2.0**table.log_eta
     shown = table[["steps", "η", "moment", "t", "loss", "frozen", "c1", "c2", "c3"]]
@@ -150,7 +133,7 @@ _ORDERS: dict[str, tuple[list[float], str]] = {
 
 
 def _way_panel(here: alt.Chart) -> alt.LayerChart:
-    x, y = linear_x((0, 1.5), "share t of the step", tickCount=6)("t"), linear_y((0.4, 1.8), tickCount=5)
+    x, y = parts.linear_x((0, 1.5), "share t of the step", tickCount=6)("t"), parts.linear_y((0.4, 1.8), tickCount=5)
     polynomials = here
     for name, (_, terms) in _ORDERS.items():
         polynomials = polynomials.transform_calculate(**{name: terms})
@@ -160,18 +143,18 @@ def _way_panel(here: alt.Chart) -> alt.LayerChart:
     ]
     frozen = here.mark_line(color=theme.MIDDLE, clip=True).encode(x=x, y=y("frozen"))
     loss = here.mark_line(color=theme.MEASURED, strokeWidth=2.6, clip=True).encode(x=x, y=y("loss"))
-    return panel(*lines, frozen, loss, title="loss of the minibatch ÷ before the step", height=230)
+    return parts.panel(*lines, frozen, loss, title="loss of the minibatch ÷ before the step", height=230)
 
 
-def _gauge_panel(here: alt.Chart, x: Channel) -> alt.LayerChart:
-    y = log_y((1e-4, 1e2))
-    data = chart_named("gauges").transform_filter(f"datum.steps == steps && {_SAME_ETA}")
+def _gauge_panel(here: alt.Chart, x: parts.Channel) -> alt.LayerChart:
+    y = parts.log_y((1e-4, 1e2))
+    data = parts.chart_named("gauges").transform_filter(f"datum.steps == steps && {_SAME_ETA}")
     data = data.transform_flatten(["at", "gauge"]).transform_filter("datum.gauge > 0")
     line = data.mark_line(color=theme.MEASURED, clip=True, point={"size": 16, "fill": theme.MEASURED})
     now = here.transform_filter("datum.t == 0").transform_calculate(now="datum.moment + 1")
     now = now.mark_rule(stroke=theme.TEXT, opacity=0.6).encode(x=x("now"))
-    layers = [stability_rule(1, y), now, line.encode(x=x("at"), y=y("gauge"))]
-    return panel(*layers, title="c₂/|c₁| of the step, red: 1", height=230)
+    layers = [parts.stability_rule(1, y), now, line.encode(x=x("at"), y=y("gauge"))]
+    return parts.panel(*layers, title="c₂/|c₁| of the step, red: 1", height=230)
 
 
 def _take_apart(runs: xr.Dataset) -> list[tuple[dict[str, Any], xr.Dataset]]:
@@ -235,8 +218,8 @@ def draw_training(
     packs = [row for one in split_cases(runs) for row in _tabulate_curves(one)]
     looks = pd.concat(map(_tabulate_sharpness, split_cases(runs)), ignore_index=True)
     units = [row for one in split_cases(runs, scaled=False) for row in _tabulate_units(one)]
-    controls, curves = [_choose_power(runs), _choose_eta(runs, eta)], records(pd.DataFrame(packs), 3)
-    chart = join_panels(_training_panels(_time_axis(runs)), controls, curves=curves, looks=looks, units=units)
+    controls, curves = [_choose_power(runs), _choose_eta(runs, eta)], parts.records(pd.DataFrame(packs), 3)
+    chart = parts.join_panels(_training_panels(_time_axis(runs)), controls, curves=curves, looks=looks, units=units)
     table = _unpack(packs, "at", "loss", "gauge")
     said = [
         _say_end(table, kind, size) for kind in KINDS.values() for size in runs.eta.values[[len(runs.eta) // 2, -1]]
@@ -258,21 +241,21 @@ _TRAINING_NOTE = (
 )
 
 
-def _training_panels(time: Channel) -> list[alt.LayerChart]:
-    x, loss, gauge, sharpness = time("at"), log_y((0.2, 1e3)), log_y((1e-3, 1e2)), log_y((1e-2, 1e2))
-    data = chart_named("curves").transform_filter(f"{_SAME_POWER} && {_SAME_ETA}")
+def _training_panels(time: parts.Channel) -> list[alt.LayerChart]:
+    x, loss, gauge, sharpness = time("at"), parts.log_y((0.2, 1e3)), parts.log_y((1e-3, 1e2)), parts.log_y((1e-2, 1e2))
+    data = parts.chart_named("curves").transform_filter(f"{_SAME_POWER} && {_SAME_ETA}")
     data = data.transform_flatten(["at", "loss", "gauge"])
-    looks = chart_named("looks").transform_filter(f"{_SAME_POWER} && {_SAME_ETA}")
+    looks = parts.chart_named("looks").transform_filter(f"{_SAME_POWER} && {_SAME_ETA}")
     positive = data.transform_filter("datum.gauge > 0")
-    bars = chart_named("units").transform_filter(_SAME_POWER).mark_bar(color=theme.MIDDLE, opacity=0.8)
+    bars = parts.chart_named("units").transform_filter(_SAME_POWER).mark_bar(color=theme.MIDDLE, opacity=0.8)
     layer = alt.X("layer:O", axis=alt.Axis(title="hidden layer k", labelAngle=0))
     layers = {
         "minibatch loss ÷ first": [_draw_lines(data, x, loss, "loss", point=False)],
-        "c₂/|c₁|, red: 1": [stability_rule(1, gauge), _draw_lines(positive, x, gauge, "gauge", point=False)],
+        "c₂/|c₁|, red: 1": [parts.stability_rule(1, gauge), _draw_lines(positive, x, gauge, "gauge", point=False)],
         "λ_max of the Hessian": [_draw_lines(looks, x, sharpness, "lambda")],
-        "units, m·k^r": [bars.encode(x=layer, y=linear_y((0, 310), tickCount=5)("units"))],
+        "units, m·k^r": [bars.encode(x=layer, y=parts.linear_y((0, 310), tickCount=5)("units"))],
     }
-    return [panel(*drawn, title=title, height=190) for title, drawn in layers.items()]
+    return [parts.panel(*drawn, title=title, height=190) for title, drawn in layers.items()]
 
 
 def _say_end(curves: pd.DataFrame, kind: str, eta: float) -> str:
@@ -330,11 +313,11 @@ def draw_step_sizes(runs: xr.Dataset, *, caption: str | None = None, label: str 
     """
     runs = select_cases(runs, **analysis.ABSOLUTE)
     table = pd.concat(map(_tabulate_ends, split_cases(runs)), ignore_index=True)
-    data = chart_named("rows").transform_filter(_SAME_POWER)
-    chart = join_panels(_end_panels(data, table), [_choose_power(runs)], rows=table)
-    parts = [_say_step_sizes(words, analysis.select_network(runs, scaled)) for scaled, words in KINDS.items()]
+    data = parts.chart_named("rows").transform_filter(_SAME_POWER)
+    chart = parts.join_panels(_end_panels(data, table), [_choose_power(runs)], rows=table)
+    clauses = [_say_step_sizes(words, analysis.select_network(runs, scaled)) for scaled, words in KINDS.items()]
     note = _write_note(caption, "Step sizes from small to absurd.", f"{_END_NOTE} |·|, cross-entropy.", runs)
-    return figure(chart, f"Quadratic widths: {'; '.join(parts)}.", _title_ends(table), note, label)
+    return figure(chart, f"Quadratic widths: {'; '.join(clauses)}.", _title_ends(table), note, label)
 
 
 @with_sources
@@ -351,14 +334,16 @@ def draw_other_networks(runs: xr.Dataset, *, caption: str | None = None, label: 
         for one in split_cases(runs, power=2.0, **network)
     ]
     table = pd.concat(frames, ignore_index=True)
-    data = only_chosen(chart_named("rows"), "network")
-    chart = join_panels(_end_panels(data, table), [menu("network", names, "network", start=names[1])], rows=table)
-    parts = []
+    data = parts.only_chosen(parts.chart_named("rows"), "network")
+    chart = parts.join_panels(
+        _end_panels(data, table), [parts.menu("network", names, "network", start=names[1])], rows=table
+    )
+    clauses = []
     for name, network in analysis.NETWORKS.items():
         plain, balanced = (analysis.select_network(runs, scaled, network=network) for scaled in KINDS)
-        parts.append(f"{name}: plain to η = {_say_lasting(plain)}, balanced to {_say_lasting(balanced)}")
+        clauses.append(f"{name}: plain to η = {_say_lasting(plain)}, balanced to {_say_lasting(balanced)}")
     note = _write_note(caption, "Another loss, another activation.", f"{_END_NOTE} Quadratic widths.", runs)
-    return figure(chart, f"The loss does not explode, {'; '.join(parts)}.", _title_ends(table), note, label)
+    return figure(chart, f"The loss does not explode, {'; '.join(clauses)}.", _title_ends(table), note, label)
 
 
 _END_NOTE = (
@@ -387,12 +372,12 @@ def _say_step_sizes(words: str, one: xr.Dataset) -> str:
 
 def _end_panels(data: alt.Chart, table: pd.DataFrame) -> list[alt.LayerChart]:
     x = _eta_axis(table)
-    peak = log_y((0.8, 2 * _TOP))
-    axes: dict[str, tuple[str, Channel]] = {
+    peak = parts.log_y((0.8, 2 * _TOP))
+    axes: dict[str, tuple[str, parts.Channel]] = {
         "peak": ("largest minibatch loss ÷ first", peak),
-        "beyond": ("share of steps with c₂ > |c₁|", linear_y((0, 1), tickCount=5)),
-        "held": ("held-out loss ÷ at the start", linear_y((0, 1.3), tickCount=6)),
-        "lambda": ("λ_max at the end", log_y((1e-2, 1e2))),
+        "beyond": ("share of steps with c₂ > |c₁|", parts.linear_y((0, 1), tickCount=5)),
+        "held": ("held-out loss ÷ at the start", parts.linear_y((0, 1.3), tickCount=6)),
+        "lambda": ("λ_max at the end", parts.log_y((1e-2, 1e2))),
     }
     layers = {field: _draw_means(data, x, y, field) for field, (_, y) in axes.items()}
     # One kind stands a little above the other, so that both are seen.
@@ -401,7 +386,7 @@ def _end_panels(data: alt.Chart, table: pd.DataFrame) -> list[alt.LayerChart]:
     )
     triangles = gone.mark_point(shape="triangle-up", size=100, filled=True).encode(x=x, y=peak("top"), color=_COLOUR)
     layers["peak"].append(triangles)
-    return [panel(*layers[field], title=title, height=190) for field, (title, _) in axes.items()]
+    return [parts.panel(*layers[field], title=title, height=190) for field, (title, _) in axes.items()]
 
 
 def _tabulate_ends(one: xr.Dataset) -> pd.DataFrame:
@@ -417,7 +402,7 @@ def _tabulate_ends(one: xr.Dataset) -> pd.DataFrame:
     }
     columns: dict[str, Any] = {"eta": one.eta.values, "gone": gone.sum("seed").values}
     for name, values in quantities.items():
-        spread = spread_of(values.where(~gone.any("seed")).transpose("seed", "eta").values, name, 0)
+        spread = parts.spread_of(values.where(~gone.any("seed")).transpose("seed", "eta").values, name, 0)
         columns |= {key: np.exp(row) for key, row in spread.items()} if name in ("peak", "lambda") else spread
     return pd.DataFrame(columns).assign(**_name_case(one))
 
@@ -442,14 +427,14 @@ def draw_ranks(runs: xr.Dataset, *, caption: str | None = None, label: str | Non
     runs = select_cases(runs, **analysis.ABSOLUTE)
     frames = [_tabulate_ranks(one, rank) for one in split_cases(runs) for rank in RANKS]
     table = pd.concat(frames, ignore_index=True)
-    controls = [_choose_power(runs), radio("kind", list(RANKS), "soft rank")]
-    chart = join_panels(_rank_panels(table), controls, ranks=table)
-    parts = []
+    controls = [_choose_power(runs), parts.radio("kind", list(RANKS), "soft rank")]
+    chart = parts.join_panels(_rank_panels(table), controls, ranks=table)
+    clauses = []
     for scaled, words in KINDS.items():
         one = analysis.select_network(runs, scaled)
         values = [f"{np.mean(analysis.correlate_rank(one, rank)):.2f} ({rank})" for rank in RANKS]
-        parts.append(f"{words} {', '.join(values)}")
-    summary = f"Quadratic widths, Spearman's correlation of rank and accuracy over step sizes: {'; '.join(parts)}."
+        clauses.append(f"{words} {', '.join(values)}")
+    summary = f"Quadratic widths, Spearman's correlation of rank and accuracy over step sizes: {'; '.join(clauses)}."
     shown = table[["steps", "r", "kind", "eta", "rank", "rank_low", "rank_high", "accuracy"]]
     note = _write_note(caption, "How many directions the last layer fills.", _RANK_NOTE, runs)
     return figure(chart, summary, shown.rename(columns={"eta": "η"}), note, label)
@@ -464,22 +449,23 @@ _RANK_NOTE = (
 
 
 def _rank_panels(table: pd.DataFrame) -> list[alt.LayerChart]:
-    data = only_chosen(chart_named("ranks"), "kind").transform_filter(f"{_SAME_POWER} && isValid(datum.rank)")
-    scale, ticks = theme.log_scale(0.9, theme.span(table["rank_high"], 1.1)[1]), [1, 2, 5, 10, 20, 50, 100]
-    left = _draw_means(
-        data,
-        _eta_axis(table),
-        lambda field: alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(title=None, values=ticks, format="~g")),
-        "rank",
+    data = parts.only_chosen(parts.chart_named("ranks"), "kind").transform_filter(
+        f"{_SAME_POWER} && isValid(datum.rank)"
     )
+    scale, ticks = theme.log_scale(0.9, theme.span(table["rank_high"], 1.1)[1]), [1, 2, 5, 10, 20, 50, 100]
+    ranks = parts.y_on(scale, alt.Axis(title=None, values=ticks, format="~g"))
+    left = _draw_means(data, _eta_axis(table), ranks, "rank")
     right = data.mark_point(size=74, filled=True).encode(
         x=alt.X("rank:Q", scale=scale, axis=alt.Axis(title="soft rank", values=ticks, format="~g")),
-        y=linear_y((0, 1), tickCount=5)("accuracy"),
+        y=parts.linear_y((0, 1), tickCount=5)("accuracy"),
         color=_COLOUR,
         shape=_SHAPE,
         opacity=alt.Opacity("log_eta:Q", scale=alt.Scale(range=[0.25, 1]), legend=None),
     )
-    return [panel(*left, title="soft rank, last hidden layer"), panel(right, title="held-out accuracy against it")]
+    return [
+        parts.panel(*left, title="soft rank, last hidden layer"),
+        parts.panel(right, title="held-out accuracy against it"),
+    ]
 
 
 def _tabulate_ranks(one: xr.Dataset, rank: str) -> pd.DataFrame:
@@ -487,5 +473,5 @@ def _tabulate_ranks(one: xr.Dataset, rank: str) -> pd.DataFrame:
     values = one["rank"].sel(kind=rank).isel(moment=-1).transpose("seed", "eta").values.astype(float)
     accuracy = one.accuracy.isel(moment=-1).transpose("seed", "eta").values.mean(0)
     columns = {"eta": one.eta.values, "log_eta": np.log2(one.eta.values).round(3), "accuracy": accuracy}
-    columns |= spread_of(np.where(gone, np.nan, values), "rank", 0)
+    columns |= parts.spread_of(np.where(gone, np.nan, values), "rank", 0)
     return pd.DataFrame(columns).assign(kind=rank, **_name_case(one))

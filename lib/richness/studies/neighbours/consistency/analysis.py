@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from richness.analysis.ledger import WITHIN, Claim, Load, is_near, load_or_reason, round_for_row, verdict
+from richness.analysis.ledger import WITHIN, Claim, Load, is_near, load_or_reason, mean_columns, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds
 from richness.data import task
 from richness.networks import build
@@ -35,25 +35,6 @@ from richness.studies.neighbours.consistency.recipes import (
     residual_name,
     scaling_name,
 )
-
-__all__ = [
-    "CLAIMS",
-    "MATRICES",
-    "TOLERANCE",
-    "compare_with_ntk",
-    "find_best_etas",
-    "fit_growth",
-    "fit_transfer",
-    "join_sizes",
-    "load_architectures",
-    "load_depths",
-    "load_plane",
-    "load_spectra",
-    "load_widths",
-    "measure_distance",
-    "measure_widening",
-    "rows",
-]
 
 CHAPTER = "11-super-consistency"
 
@@ -342,7 +323,7 @@ def _judge_claim(identity: str, judge: Any, load: Load) -> list[dict[str, Any]]:
         runs = load_or_reason(load, name)
         if isinstance(runs, str):
             raise ValueError(runs)
-        scales.add(str(runs.attrs.get("scale", "")))
+        scales.add(scale_of(runs))
         return runs
 
     try:
@@ -363,8 +344,7 @@ def _make_rows(claim: Claim, settings: list[Judged] | str, scale: str) -> list[d
 
 def _show(value: Mean | float) -> dict[str, Any]:
     if isinstance(value, Mean):
-        ends = [round_for_row(end) for end in value.interval]
-        return {"measured": round_for_row(value.value), "interval": ends, "reason": "", "seeds": value.seeds}
+        return mean_columns(value, "")
     return {"measured": float(f"{value:.3g}"), "reason": "the largest of all: no interval"}
 
 

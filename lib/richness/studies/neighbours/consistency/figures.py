@@ -12,21 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from richness.data import TASKS
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import recipe
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import (
-    chart_of,
-    join_panels,
-    log_x,
-    log_y,
-    only_chosen,
-    panel,
-    radio,
-    slider,
-    slider_over,
-    stability_rule,
-)
 from richness.studies.neighbours.consistency import analysis
 from richness.studies.neighbours.consistency.recipes import PLANE_ETA, SCALINGS
 
@@ -51,7 +39,7 @@ def _geometric_mean(values: Any) -> Any:
 
 
 def _choose_eta(etas: np.ndarray, start: float) -> alt.Parameter:
-    return slider_over("log_eta", np.log10(etas), "log10 η₀", np.log10(start))
+    return parts.slider_over("log_eta", np.log10(etas), "log10 η₀", np.log10(start))
 
 
 def _size_colour(sizes: Iterable[int], title: str) -> alt.Color:
@@ -62,7 +50,7 @@ def _size_colour(sizes: Iterable[int], title: str) -> alt.Color:
 
 
 def _steps_axis(steps: Any) -> alt.X:
-    return log_x((1.0, float(steps.max()) * 1.05), "steps t")("t")
+    return parts.log_x((1.0, float(steps.max()) * 1.05), "steps t")("t")
 
 
 def _curve_panel(
@@ -75,11 +63,11 @@ def _curve_panel(
     height: int = 200,
 ) -> alt.LayerChart:
     """Curves of one field, a colour a size; ``axes`` are the axis of steps and that colour."""
-    (x, colour), y = axes, log_y(ends)
+    (x, colour), y = axes, parts.log_y(ends)
     line = data.transform_filter(f"isValid(datum.{field})").mark_line(clip=True, point={"size": 14})
-    rule = stability_rule(_EDGE, y) if edge and ends[0] < _EDGE < ends[1] else None
+    rule = parts.stability_rule(_EDGE, y) if edge and ends[0] < _EDGE < ends[1] else None
     drawn = line.encode(x=x, y=y(field), color=colour, detail="size:O", order="t:Q")
-    return panel(drawn, rule, title=title, height=height)
+    return parts.panel(drawn, rule, title=title, height=height)
 
 
 def _say_range(values: Iterable[float | None]) -> str:
@@ -113,8 +101,8 @@ def draw_training(
     etas = np.array(sorted(set.intersection(*(set(one.eta0.values.tolist()) for one in families.values()))))
     frames = [_tabulate_training(one.sel(eta0=etas), "width", scaling=name) for name, one in families.items()]
     table = pd.concat(frames, ignore_index=True)
-    controls = [radio("scaling", list(families), "parameterisation"), _choose_eta(etas, eta0)]
-    chart = join_panels(_training_panels(table), controls)
+    controls = [parts.radio("scaling", list(families), "parameterisation"), _choose_eta(etas, eta0)]
+    chart = parts.join_panels(_training_panels(table), controls)
     at_end = table[(table.t == table.t.max()) & np.isclose(table.eta0, eta0)]
     summary = f"η₀ = {eta0:g}, last step, N = {at_end['size'].min()} to {at_end['size'].max()}: " + "; ".join(
         f"{name}: ηλ from {part['product'].min():.2f} to {part['product'].max():.2f}, loss from {part.loss.max():.3g} down to "
@@ -141,7 +129,7 @@ _TITLES = {
 
 def _training_panels(table: pd.DataFrame) -> list[alt.LayerChart]:
     shown, largest = table[table.t > 0], int(table["size"].max())
-    data = only_chosen(chart_of(shown, 3), "scaling").transform_filter(_SAME_ETA)
+    data = parts.only_chosen(parts.chart_of(shown, 3), "scaling").transform_filter(_SAME_ETA)
     axes = _steps_axis(shown.t), _size_colour(table["size"], "width N")
     return [
         _curve_panel(data, "product", "ηλ, the red line is 2", (0.03, 12.0), *axes, edge=True),
@@ -175,7 +163,7 @@ def draw_architectures(
         for (network, scaling), part in end.groupby(["network", "scaling"], sort=False)
     )
     note = f"{caption or 'Three architectures at many widths, along training.'} {_describe_settings(families)}"
-    chart = join_panels(_architecture_panels(table), [])
+    chart = parts.join_panels(_architecture_panels(table), [])
     return figure(chart, summary + ".", table.rename(columns=_TITLES), note, label)
 
 
@@ -184,7 +172,7 @@ def _architecture_panels(table: pd.DataFrame) -> list[alt.LayerChart]:
     axes, panels = (_steps_axis(shown.t), _size_colour(table["size"], "width N")), []
     for (network, scaling), part in shown.groupby(["network", "scaling"], sort=False):
         ends = theme.span([*shown[shown.network == network]["product"], _EDGE], 1.2)  # both columns alike
-        data, title = chart_of(part[["size", "t", "product"]], 3), f"{network}, {scaling}: ηλ"
+        data, title = parts.chart_of(part[["size", "t", "product"]], 3), f"{network}, {scaling}: ηλ"
         panels.append(_curve_panel(data, "product", title, ends, *axes, edge=True, height=150))
     return panels
 
@@ -220,8 +208,10 @@ def draw_spectra(
     """
     rows = [row for name, values in families.items() for row in _tabulate_spectra(values, name)]
     first = next(iter(families.values()))
-    which = slider_over("which", range(1, first.sizes["eigenvalue"] + 1), "k-th largest", start=1)
-    chart = join_panels(_spectra_panels(rows), [radio("scaling", list(families), "parameterisation"), which])
+    which = parts.slider_over("which", range(1, first.sizes["eigenvalue"] + 1), "k-th largest", start=1)
+    chart = parts.join_panels(
+        _spectra_panels(rows), [parts.radio("scaling", list(families), "parameterisation"), which]
+    )
     note = (
         f"{caption or 'Three spectra along training.'} Eigenvalues times lr_raw, geometric means over seeds. H = G + R; under "
         "MSE the spectrum of G is that of the full kernel, and where all outputs have one kernel it is the third panel's, each "
@@ -262,7 +252,7 @@ def _tabulate_spectra(values: xr.DataArray, scaling: str) -> list[dict[str, Any]
 
 def _spectra_panels(rows: list[dict[str, Any]]) -> list[alt.LayerChart]:
     shown = [row for row in rows if row["t"] > 0]
-    data = only_chosen(chart_of(shown), "scaling").transform_calculate(value="datum.v[which - 1]")
+    data = parts.only_chosen(parts.chart_of(shown), "scaling").transform_calculate(value="datum.v[which - 1]")
     ends = theme.span([v for row in shown for v in row["v"] if v], 1.2)
     axes = _steps_axis(np.array([row["t"] for row in rows])), _size_colour((row["size"] for row in rows), "width N")
     titles = zip(analysis.MATRICES, ("Hessian H", "Gauss–Newton G", "NTK, mean over outputs"), strict=True)
@@ -292,8 +282,8 @@ def draw_plane(made: xr.Dataset, *, caption: str | None = None, label: str | Non
         _grid_axis(alt.Y, "gamma", sorted(set(table.gamma), reverse=True), "γ"),
     )
     layers = alt.layer(*_draw_cells(table, x, y, _draw_ways(ways, x, y))).resolve_scale(color="independent")
-    choice = radio("what", list(_QUANTITIES), "colour", list(_QUANTITIES.values()))
-    chart = join_panels([layers.properties(width=theme.PLANE, height=theme.PLANE + 40)], [choice])
+    choice = parts.radio("what", list(_QUANTITIES), "colour", list(_QUANTITIES.values()))
+    chart = parts.join_panels([layers.properties(width=theme.PLANE, height=theme.PLANE + 40)], [choice])
     grown = ways.merge(table, on=["width", "gamma"]).groupby("way").growth
     mup, ntk = grown.get_group("µP"), grown.get_group("NTK")
     summary = (
@@ -328,14 +318,14 @@ def _trace_ways(table: pd.DataFrame) -> pd.DataFrame:
 def _draw_ways(ways: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
     scale = alt.Scale(domain=["µP", "NTK"], range=[theme.RICH, theme.LAZY])
     point = {"size": 560, "filled": False, "strokeWidth": 2}
-    lines = chart_of(ways.to_dict("records")).mark_line(strokeWidth=2, opacity=0.8, point=point)
+    lines = parts.chart_of(ways.to_dict("records")).mark_line(strokeWidth=2, opacity=0.8, point=point)
     colour = alt.Color("way:N", scale=scale, legend=alt.Legend(title=None))
     return lines.encode(x=x, y=y, color=colour, detail="way:N", order="width:Q")
 
 
 def _draw_cells(table: pd.DataFrame, x: alt.X, y: alt.Y, between: alt.Chart) -> list[alt.Chart]:
     """Cells shaded by the chosen quantity, and its numbers, with ``between`` between them."""
-    data = chart_of(table, 3).transform_calculate(value="datum[what]")
+    data = parts.chart_of(table, 3).transform_calculate(value="datum[what]")
     data = data.transform_joinaggregate(low="min(value)", high="max(value)")
     data = data.transform_calculate(share="log(datum.value / datum.low) / log(datum.high / datum.low)")
     scale = alt.Scale(domain=[0, 1], range=["#efeaf5", "#cdb4e6", "#9a4fd1", "#4a1a78"], interpolate="rgb")
@@ -361,11 +351,11 @@ def _tabulate_losses(made: xr.Dataset, size: str, **named: str) -> list[dict[str
 def _eta_panel(rows: list[dict[str, Any]], choice: str, words: str, place: str, **look: Any) -> Any:
     """The loss against the base step, a curve a size with its lowest point marked, at one place of the arrays."""
     ends = theme.span([v for row in rows for v in row["v"] if v and v < 0.2], 1.15)
-    data = only_chosen(chart_of(rows), choice).transform_calculate(value=f"datum.v[{place}]")
+    data = parts.only_chosen(parts.chart_of(rows), choice).transform_calculate(value=f"datum.v[{place}]")
     data = data.transform_filter("isValid(datum.value)")
     channels = {
-        "x": log_x(theme.span([row["eta0"] for row in rows], 1.1), "base step η₀")("eta0"),
-        "y": log_y(ends, "loss")("value"),
+        "x": parts.log_x(theme.span([row["eta0"] for row in rows], 1.1), "base step η₀")("eta0"),
+        "y": parts.log_y(ends, "loss")("value"),
         "color": _size_colour((row["size"] for row in rows), words),
     }
     lowest = data.transform_joinaggregate(least="min(value)", groupby=["size"])
@@ -389,10 +379,10 @@ def draw_transfer(
     stops = [round(float(v), 3) for v in np.log10(steps)]
     nearest = "+".join(f"(log_t > {(a + b) / 2:.3f} ? 1 : 0)" for a, b in pairwise(stops))
     controls = [
-        radio("scaling", list(families), "parameterisation"),
-        slider("log_t", stops[0], stops[-1], 0.01, "log10 t"),
+        parts.radio("scaling", list(families), "parameterisation"),
+        parts.slider("log_t", stops[0], stops[-1], 0.01, "log10 t"),
     ]
-    chart = join_panels([_eta_panel(rows, "scaling", "width N", f"({nearest})", height=220)], controls)
+    chart = parts.join_panels([_eta_panel(rows, "scaling", "width N", f"({nearest})", height=220)], controls)
     said = [_say_best(name, analysis.find_best_etas(made, int(steps[-1])).values) for name, made in families.items()]
     note = (
         f"{caption or 'Does one step serve all widths?'} The loss at the measured step nearest to t, geometric mean over "
@@ -434,8 +424,8 @@ def draw_depth(
     rows = [row for name, made in families.items() for row in _tabulate_losses(made, "depth", branch=name)]
     rows = [row | {"v": row["v"][-1:]} for row in rows]
     end = _eta_panel(rows, "branch", "L", "0", height=200, title="loss at the end")
-    controls = [radio("branch", list(families), "branches"), _choose_eta(first.eta0.values, eta0)]
-    chart = join_panels([_depth_panel(table), end], controls)
+    controls = [parts.radio("branch", list(families), "branches"), _choose_eta(first.eta0.values, eta0)]
+    chart = parts.join_panels([_depth_panel(table), end], controls)
     here = table[np.isclose(table.eta0, eta0)]
     said = [_say_depth(str(name), part) for name, part in here.groupby("branch", sort=False)]
     note = (
@@ -448,8 +438,8 @@ def draw_depth(
 
 def _depth_panel(table: pd.DataFrame) -> alt.LayerChart:
     shown = table[table.t > 0]
-    data = chart_of(shown[["branch", "size", "eta0", "t", "product"]], 3)
-    data, colour = only_chosen(data, "branch").transform_filter(_SAME_ETA), _size_colour(table["size"], "L")
+    data = parts.chart_of(shown[["branch", "size", "eta0", "t", "product"]], 3)
+    data, colour = parts.only_chosen(data, "branch").transform_filter(_SAME_ETA), _size_colour(table["size"], "L")
     return _curve_panel(
         data, "product", "ηλ, the red line is 2", (0.05, 100.0), _steps_axis(shown.t), colour, edge=True
     )

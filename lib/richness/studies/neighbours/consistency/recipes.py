@@ -36,18 +36,11 @@ class Scaling:
     etas: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 
 
+_DOUBLING = (3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 384.0)
 SCALINGS = {
     "mup": Scaling("µP", "mlp", lambda n: 1.0, lambda eta, n: eta),
-    "ntk": Scaling(
-        "NTK", "mlp", lambda n: n**-0.5, lambda eta, n: eta / n, (3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 384.0)
-    ),
-    "standard": Scaling(
-        "standard",
-        "standard",
-        lambda n: 1.0,
-        lambda eta, n: eta / (BASE_WIDTH * n),
-        (3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0, 384.0),
-    ),
+    "ntk": Scaling("NTK", "mlp", lambda n: n**-0.5, lambda eta, n: eta / n, _DOUBLING),
+    "standard": Scaling("standard", "standard", lambda n: 1.0, lambda eta, n: eta / (BASE_WIDTH * n), _DOUBLING),
 }
 
 #: The base step at which spectra are followed, below the one where the first steps overshoot; and that of the γ–N plane.
@@ -89,15 +82,8 @@ def _sized(scale: str, **laptop: Any) -> dict[str, Any]:
     """What every recipe here shares; ``laptop`` are fields of its own at that scale and above."""
     shared: dict[str, Any] = {"task": "digits8_fixed", "loss": "mse", "record_points": 24}
     if scale == "smoke":
-        few = {
-            "batch_size": 32,
-            "probe_samples": 32,
-            "steps": 4,
-            "seeds": (0, 1),
-            "record_points": 3,
-            "probe_points": 2,
-        }
-        return shared | few
+        shared |= {"batch_size": 32, "probe_samples": 32, "steps": 4, "seeds": (0, 1)}
+        return shared | {"record_points": 3, "probe_points": 2}
     samples, seeds = {"laptop": (256, 8), "paper": (4096, 3)}[scale]
     shared |= {"batch_size": samples, "probe_samples": samples, "steps": 400, "seeds": range(seeds), "probe_points": 14}
     return shared | laptop | ({"steps": 4000, "device": "cuda"} if scale == "paper" else {})

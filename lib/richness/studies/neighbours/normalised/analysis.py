@@ -18,16 +18,6 @@ from richness.analysis.ledger import Claim, Load, is_near, load_or_reason
 from richness.analysis.stats import Mean
 from richness.studies.neighbours.normalised import theory
 
-__all__ = [
-    "CLAIMS",
-    "find_bound_constant",
-    "fit_shaping_scale",
-    "measure_growth",
-    "remove_last_gain",
-    "rows",
-    "sum_fourth_powers",
-]
-
 ISOMETRY, EXPLOSION, TRAPS, SHAPING = (f"normalised_{name}" for name in ("isometry", "explosion", "traps", "shaping"))
 CHAPTER = "13-without-explosion"
 RATIO_WITHIN = 0.2  # of theory's slope, at a finite width

@@ -12,31 +12,8 @@ import xarray as xr
 
 from richness.analysis.cases import split_cases
 from richness.analysis.stats import mean_over_seeds
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import (
-    SYMBOLS,
-    Channel,
-    chart_named,
-    chart_of,
-    dotted_line,
-    intervals,
-    join_panels,
-    joining_line,
-    level_rule,
-    linear_x,
-    linear_y,
-    log_x,
-    log_y,
-    menu,
-    only_chosen,
-    panel,
-    points,
-    shapes,
-    slider,
-    spread_of,
-    theory_line,
-)
 from richness.studies.neighbours.normalised import analysis, theory
 
 INPUTS = {
@@ -57,12 +34,12 @@ def _choose_batch(rows: pd.DataFrame) -> list[alt.Parameter]:
     """Choices of inputs and of one of the rows' widths."""
     widths, inputs = sorted(set(rows.width)), [name for name in INPUTS if name in set(rows.inputs)]
     return [
-        menu("inputs", inputs, "inputs", [INPUTS[name] for name in inputs]),
-        menu("width", widths, "width", [f"d = n = {width}" for width in widths], start=widths[-2:][0]),
+        parts.menu("inputs", inputs, "inputs", [INPUTS[name] for name in inputs]),
+        parts.menu("width", widths, "width", [f"d = n = {width}" for width in widths], start=widths[-2:][0]),
     ]
 
 
-def _draw_bands(data: alt.Chart, x: alt.X, y: Channel, point: bool = False) -> list[alt.Chart]:
+def _draw_bands(data: alt.Chart, x: alt.X, y: parts.Channel, point: bool = False) -> list[alt.Chart]:
     """Mean over seeds and the band between the extremes, each kind of weights in its colour."""
     band = data.mark_area(opacity=0.25, clip=True).encode(x=x, y=y("mean_low"), y2="mean_high:Q", color=_BY_WEIGHTS)
     return [
@@ -78,7 +55,7 @@ def _count_seeds(runs: xr.Dataset) -> str:
 def _spread(values: xr.DataArray, axis: str, **fixed: Any) -> pd.DataFrame:
     """Mean, lowest and highest over seeds along an axis."""
     array = values.transpose("seed", axis).values.astype(float)
-    return pd.DataFrame({axis: values[axis].values, **spread_of(array, "mean", 0)}).assign(**fixed)
+    return pd.DataFrame({axis: values[axis].values, **parts.spread_of(array, "mean", 0)}).assign(**fixed)
 
 
 def _title_columns(table: pd.DataFrame, **titles: str) -> pd.DataFrame:
@@ -93,8 +70,8 @@ def draw_isometry_gap(runs: xr.Dataset, *, caption: str | None = None, label: st
     """The isometry gap layer by layer, orthogonal and Gaussian weights, beside the theorem and the first-order law."""
     gaps = pd.concat(map(_tabulate_gap, split_cases(runs)), ignore_index=True)
     lost = pd.DataFrame(map(_measure_loss, split_cases(runs, weights="orthogonal", inputs="near")))
-    controls = [*_choose_batch(gaps), slider("log_C", -3.0, 1.0, 0.25, "log10 C, theorem's constant", start=0.0)]
-    chart = join_panels([_gap_panel(int(gaps.layer.max())), _loss_panel(lost)], controls, gaps=gaps, lost=lost)
+    controls = [*_choose_batch(gaps), parts.slider("log_C", -3.0, 1.0, 0.25, "log10 C, theorem's constant", start=0.0)]
+    chart = parts.join_panels([_gap_panel(int(gaps.layer.max())), _loss_panel(lost)], controls, gaps=gaps, lost=lost)
     said = ", ".join(
         f"{row.mean:.3f} at d = {row.width} (predicted {row.first_order:.3f})" for row in lost.itertuples()
     )
@@ -117,25 +94,25 @@ _GAP_NOTE = (
 
 
 def _gap_panel(deepest: int) -> alt.LayerChart:
-    x, y = log_x((1, deepest), "layer ℓ")("layer"), log_y((_SMALLEST, 1e2), every=2)
-    here = only_chosen(chart_named("gaps"), "inputs", "width").transform_filter("datum.layer > 0")
+    x, y = parts.log_x((1, deepest), "layer ℓ")("layer"), parts.log_y((_SMALLEST, 1e2), every=2)
+    here = parts.only_chosen(parts.chart_named("gaps"), "inputs", "width").transform_filter("datum.layer > 0")
     bound = here.transform_filter("datum.weights == 'orthogonal'").transform_calculate(
         bound="datum.first * exp(-datum.layer / (pow(10, log_C) * datum.unit))"
     )
-    law = dotted_line(here.transform_filter("isValid(datum.law)"), x, y("law"))
-    layers = [*_draw_bands(here, x, y), theory_line(bound, x, y("bound")), law]
-    return panel(*layers, title="isometry gap φ", height=240)
+    law = parts.dotted_line(here.transform_filter("isValid(datum.law)"), x, y("law"))
+    layers = [*_draw_bands(here, x, y), parts.theory_line(bound, x, y("bound")), law]
+    return parts.panel(*layers, title="isometry gap φ", height=240)
 
 
 def _loss_panel(lost: pd.DataFrame) -> alt.LayerChart:
-    x = log_x(theme.span(lost.width, 1.3), "width d")("width")
-    y = log_y(theme.span([*lost["mean"], *lost.first_order, *lost.theorem], 2))
-    data = chart_named("lost").transform_calculate(theorem_C="datum.theorem / pow(10, log_C)")
-    return panel(
-        dotted_line(data, x, y("first_order")),
-        theory_line(data, x, y("theorem_C")),
-        intervals(data, x, y, "mean_low", "mean_high", color=_PURPLE),
-        points(data, x, y("mean"), fill=_PURPLE),
+    x = parts.log_x(theme.span(lost.width, 1.3), "width d")("width")
+    y = parts.log_y(theme.span([*lost["mean"], *lost.first_order, *lost.theorem], 2))
+    data = parts.chart_named("lost").transform_calculate(theorem_C="datum.theorem / pow(10, log_C)")
+    return parts.panel(
+        parts.dotted_line(data, x, y("first_order")),
+        parts.theory_line(data, x, y("theorem_C")),
+        parts.intervals(data, x, y, "mean_low", "mean_high", color=_PURPLE),
+        parts.points(data, x, y("mean"), fill=_PURPLE),
         title="share of a small gap lost a layer",
         height=240,
     )
@@ -160,7 +137,7 @@ def _measure_loss(one: xr.Dataset) -> dict[str, float]:
     """What share of a small gap a layer removes, at one width, and what is predicted."""
     width, gap = int(one.width), float(one.gap.sel(layer=0).mean())
     predicted = {"theorem": 1 / theory.layers_of_decay(gap, width), "first_order": 1 - theory.contraction(width)}
-    return {"width": width, **spread_of(1 - one.contraction.values.astype(float), "mean"), **predicted}
+    return {"width": width, **parts.spread_of(1 - one.contraction.values.astype(float), "mean"), **predicted}
 
 
 # -- gradients ---------------------------------------------------------------------------------------------------------
@@ -178,7 +155,7 @@ def draw_gradients(
     curves = pd.concat(map(_tabulate_gradient, split_cases(runs)), ignore_index=True)
     ratios = pd.concat(map(_tabulate_ratio, split_cases(wide)), ignore_index=True)
     panels = [_gradient_panel(curves), _ratio_panel(ratios)]
-    chart = join_panels(panels, _choose_batch(curves), curves=curves, ratios=ratios)
+    chart = parts.join_panels(panels, _choose_batch(curves), curves=curves, ratios=ratios)
     table = curves[["weights", "inputs", "width", "depth", "mean", "mean_low", "mean_high"]]
     note = f"{(caption or 'Gradients in depth.').rstrip()} {_GRADIENT_NOTE} {_count_seeds(runs)}; float64."
     titled = _title_columns(table, mean="ln ‖∂L/∂W₁‖, mean")
@@ -205,31 +182,33 @@ def _summarise_gradients(curves: pd.DataFrame, ratios: pd.DataFrame) -> str:
     )
 
 
-def _depth_axes(curves: pd.DataFrame, title: str | None = None) -> tuple[alt.X, Channel]:
+def _depth_axes(curves: pd.DataFrame, title: str | None = None) -> tuple[alt.X, parts.Channel]:
     """Linear axes of depth and of a log gradient, its ends whole numbers."""
     ends = float(np.floor(curves.mean_low.min())), float(np.ceil(curves.mean_high.max()))
-    x = linear_x((0, int(curves.depth.max())), "depth L", tickCount=5)("depth")
-    return x, linear_y(ends, title, tickCount=6)
+    x = parts.linear_x((0, int(curves.depth.max())), "depth L", tickCount=5)("depth")
+    return x, parts.linear_y(ends, title, tickCount=6)
 
 
 def _gradient_panel(curves: pd.DataFrame) -> alt.LayerChart:
     x, y = _depth_axes(curves)
-    here = only_chosen(chart_named("curves"), "inputs", "width")
-    line = theory_line(here.transform_filter("datum.weights == 'gaussian'"), x, y("line"))
-    return panel(line, *_draw_bands(here, x, y, point=True), title="ln ‖∂L/∂W₁‖", height=240)
+    here = parts.only_chosen(parts.chart_named("curves"), "inputs", "width")
+    line = parts.theory_line(here.transform_filter("datum.weights == 'gaussian'"), x, y("line"))
+    return parts.panel(line, *_draw_bands(here, x, y, point=True), title="ln ‖∂L/∂W₁‖", height=240)
 
 
 def _ratio_panel(ratios: pd.DataFrame) -> alt.LayerChart:
-    x = log_x(theme.span(ratios.width, 1.3), "width d")("width")
-    y = linear_y((ratios.mean_low.clip(upper=0.5).min(), ratios.mean_high.clip(lower=1.3).max()), tickCount=5)
+    x = parts.log_x(theme.span(ratios.width, 1.3), "width d")("width")
+    y = parts.linear_y((ratios.mean_low.clip(upper=0.5).min(), ratios.mean_high.clip(lower=1.3).max()), tickCount=5)
     legend = alt.Legend(title=None, orient="bottom", columns=2)
-    shape = shapes("kind", list(dict.fromkeys(ratios.kind)), legend, (*SYMBOLS, "triangle-right", "triangle-left"))
-    grey, data = alt.value(theme.MIDDLE), chart_named("ratios")
-    return panel(
-        level_rule(1, y),
-        joining_line(data, x, y("mean"), detail="kind:N"),
-        intervals(data, x, y, "mean_low", "mean_high", color=grey),
-        points(data, x, y("mean"), size=44, fill=grey, shape=shape),
+    shape = parts.shapes(
+        "kind", list(dict.fromkeys(ratios.kind)), legend, (*parts.SYMBOLS, "triangle-right", "triangle-left")
+    )
+    grey, data = alt.value(theme.MIDDLE), parts.chart_named("ratios")
+    return parts.panel(
+        parts.level_rule(1, y),
+        parts.joining_line(data, x, y("mean"), detail="kind:N"),
+        parts.intervals(data, x, y, "mean_low", "mean_high", color=grey),
+        parts.points(data, x, y("mean"), size=44, fill=grey, shape=shape),
         title="slope a layer ÷ theory's (infinite width)",
         height=240,
     )
@@ -283,8 +262,8 @@ def _name_trap(one: xr.Dataset) -> str:
 def draw_traps(runs: xr.Dataset, *, caption: str | None = None, label: str | None = None) -> Figure:
     """Orthogonal weights where the theorem's conditions fail: the first layer's gradient in depth, one batch at a time."""
     curves = pd.concat(map(_tabulate_trap, split_cases(runs)), ignore_index=True)
-    control = menu("batch", list(TRAPS), "batch", list(TRAPS.values()), start="half")
-    chart = join_panels([_trap_panel(curves)], [control], curves=curves)
+    control = parts.menu("batch", list(TRAPS), "batch", list(TRAPS.values()), start="half")
+    chart = parts.join_panels([_trap_panel(curves)], [control], curves=curves)
     last = curves[curves.depth == curves.depth.max()].sort_values("mean")
     said = ", ".join(f"{row.mean:.1f} ({TRAPS[row.trap]})" for row in last.itertuples())
     summary = f"Log gradient of the first layer at depth {int(last.depth.iloc[0])}: {said}."
@@ -307,7 +286,7 @@ def _tabulate_trap(one: xr.Dataset) -> pd.DataFrame:
 
 def _trap_panel(curves: pd.DataFrame) -> Any:
     x, y = _depth_axes(curves, "ln ‖∂L/∂W₁‖")
-    every = chart_named("curves")
+    every = parts.chart_named("curves")
     chosen = every.transform_filter("datum.trap == batch")
     dash = alt.StrokeDash(
         "full_rank:N",
@@ -333,7 +312,7 @@ def draw_shaping(runs: xr.Dataset, *, caption: str | None = None, label: str | N
     shallow = max(depth for depth in depths[:-1] if depth <= analysis.TALL[0])
     panels = [_shaped_panel(depths), _rise_panel(curves.power.max(), shallow)]
     controls = _choose_shape(curves, shallow)
-    chart = join_panels(panels, controls, curves=curves, rise=_tabulate_rises(runs, curves, shallow))
+    chart = parts.join_panels(panels, controls, curves=curves, rise=_tabulate_rises(runs, curves, shallow))
     note = (
         f"{(caption or 'Activations shaped in depth.').rstrip()} x ← σ(ℓ^(−p)·BN(Wx)), orthogonal weights, d = n = "
         f"{int(runs.width[0])}, {_SHAPING_NOTE} {_count_seeds(runs)}; float64."
@@ -359,20 +338,20 @@ def _summarise_shaping(curves: pd.DataFrame) -> str:
     deepest, powers = int(curves.depth.max()), sorted(set(curves.power))
     last = curves[curves.depth == deepest].set_index(["activation", "power"])["mean"]
     nearest = min(powers, key=lambda p: abs(p - 0.4))
-    parts = [
+    clauses = [
         f"{_name_activation(name)} from {last[name, powers[0]]:.1f} without gain to {last[name, nearest]:.1f} at "
         f"p = {nearest:g}"
         for name in dict.fromkeys(curves.activation)
     ]
-    return f"At depth {deepest:,} the corrected log gradient goes, {'; '.join(parts)}."
+    return f"At depth {deepest:,} the corrected log gradient goes, {'; '.join(clauses)}."
 
 
 def _choose_shape(curves: pd.DataFrame, shallow: int) -> list[alt.Parameter]:
     activations, deepest = list(dict.fromkeys(curves.activation)), float(np.log10(curves.depth.max()))
     return [
-        menu("activation", activations, "activation", list(map(_name_activation, activations))),
-        slider("p", 0, min(0.4, curves.power.max()), 0.05, "p", start=0.2),
-        slider("log_L", round(np.log10(shallow), 1) + 0.1, deepest, 0.1, "log10 depth"),
+        parts.menu("activation", activations, "activation", list(map(_name_activation, activations))),
+        parts.slider("p", 0, min(0.4, curves.power.max()), 0.05, "p", start=0.2),
+        parts.slider("log_L", round(np.log10(shallow), 1) + 0.1, deepest, 0.1, "log10 depth"),
     ]
 
 
@@ -381,29 +360,29 @@ def _mark_place(data: alt.Chart, x: alt.X) -> alt.Chart:
 
 
 def _shaped_panel(depths: list[int]) -> alt.LayerChart:
-    x = log_x((min(depths), max(depths)), "depth L")("depth")
-    y = linear_y((-1, 20), tickCount=6)("mean")
-    here = only_chosen(chart_named("curves"), "activation")
+    x = parts.log_x((min(depths), max(depths)), "depth L")("depth")
+    y = parts.linear_y((-1, 20), tickCount=6)("mean")
+    here = parts.only_chosen(parts.chart_named("curves"), "activation")
     others = here.mark_line(stroke=theme.MIDDLE, strokeWidth=1, opacity=0.6, clip=True)
     chosen = here.transform_filter(_CHOSEN_POWER).mark_line(
         stroke=theme.MEASURED, strokeWidth=2.4, clip=True, point={"fill": theme.MEASURED}
     )
-    depth = chart_of([{}]).transform_calculate(depth="pow(10, log_L)")
+    depth = parts.chart_of([{}]).transform_calculate(depth="pow(10, log_L)")
     layers = [others.encode(x=x, y=y, detail="power:N"), _mark_place(depth, x), chosen.encode(x=x, y=y)]
-    return panel(*layers, title="ln ‖∂L/∂W₁‖ + p·ln L", height=240)
+    return parts.panel(*layers, title="ln ‖∂L/∂W₁‖ + p·ln L", height=240)
 
 
 def _rise_panel(largest: float, shallow: int) -> alt.LayerChart:
-    x, y = linear_x((0, largest), "p", tickCount=5)("power"), log_y((0.05, 300))
-    at_depth = only_chosen(chart_named("rise"), "activation").transform_filter(
+    x, y = parts.linear_x((0, largest), "p", tickCount=5)("power"), parts.log_y((0.05, 300))
+    at_depth = parts.only_chosen(parts.chart_named("rise"), "activation").transform_filter(
         "log_L >= datum.from && log_L < datum.to"
     )
     risen = at_depth.transform_filter("datum.rise > 0.05")
     ring = risen.transform_filter(_CHOSEN_POWER).mark_point(stroke=theme.TEXT, filled=False, size=130)
-    return panel(
-        _mark_place(chart_of([{"power": theory.LEAST_POWER}]), x),
-        theory_line(at_depth.transform_filter("isValid(datum.predicted)"), x, y("predicted")),
-        points(risen, x, y("rise"), size=44, fill=_PURPLE),
+    return parts.panel(
+        _mark_place(parts.chart_of([{"power": theory.LEAST_POWER}]), x),
+        parts.theory_line(at_depth.transform_filter("isValid(datum.predicted)"), x, y("predicted")),
+        parts.points(risen, x, y("rise"), size=44, fill=_PURPLE),
         ring.encode(x=x, y=y("rise")),
         title=f"its growth from depth {shallow} to that depth",
         height=240,

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.plots import theme
-from richness.plots.captions import conditions, natural
+from richness.plots import parts, theme
+from richness.plots.captions import choose_seed, conditions, natural
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import chart_of, log_x, log_y, panel, tooltip
 from richness.plots.plane import measure_boundaries
 
 #: Of η_max, where a run is taken if none is named: far enough below to be calm, near enough to learn.
@@ -54,19 +53,6 @@ def loss_curves(
         f"{conditions(runs)}"
     )
     return figure(theme.finish(theme.beside(*panels)), _summary(rows), _table(rows), note, label)
-
-
-def choose_seed(runs: xr.Dataset, seed: int | None) -> int:
-    """That seed, or the first.
-
-    Raises:
-        ValueError: it was not run.
-    """
-    seeds = [int(s) for s in runs["seed"].values]
-    chosen = seeds[0] if seed is None else int(seed)
-    if chosen not in seeds:
-        raise ValueError(f"expected one of the seeds that were run, {seeds}; got {seed}")
-    return chosen
 
 
 def _default_runs(runs: xr.Dataset) -> list[tuple[float, float]]:
@@ -111,12 +97,15 @@ def _curves(shown: pd.DataFrame, one: xr.Dataset) -> Iterator[pd.DataFrame]:
 
 
 def _panel(rows: pd.DataFrame, field: str, title: str, loss: tuple[float, float]) -> Any:
-    x = log_x(theme.span(rows[field]), "steps t" if field == "t" else "τ")(field)
-    told = tooltip({"run:N": "run", "t": ("step", ""), "loss": "loss"})
-    lines = chart_of(rows[["t", "tau", "loss", "run", "gamma", "eta", "log_gamma"]]).mark_line(clip=True, strokeWidth=2)
+    x = parts.log_x(theme.span(rows[field]), "steps t" if field == "t" else "τ")(field)
+    told = parts.tooltip({"run:N": "run", "t": ("step", ""), "loss": "loss"})
+    lines = parts.chart_of(rows[["t", "tau", "loss", "run", "gamma", "eta", "log_gamma"]]).mark_line(
+        clip=True, strokeWidth=2
+    )
     colour = theme.gamma_colour(legend=True)
-    return panel(
-        lines.encode(x=x, y=log_y(loss)("loss"), detail="run:N", color=colour, order="t:Q", tooltip=told), title=title
+    return parts.panel(
+        lines.encode(x=x, y=parts.log_y(loss)("loss"), detail="run:N", color=colour, order="t:Q", tooltip=told),
+        title=title,
     )
 
 

@@ -12,28 +12,9 @@ import xarray as xr
 
 from richness.analysis.boundaries import eta_max, eta_min, tip
 from richness.analysis.exponents import find_prediction, fit_exponents
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, depth, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import (
-    Channel,
-    chart_of,
-    gamma_x,
-    intervals,
-    joining_line,
-    log_y,
-    menu,
-    only_chosen,
-    panel,
-    points,
-    points_with_intervals,
-    say_nothing_drawn,
-    shape_legend,
-    shapes,
-    side_by_side,
-    theory_line,
-    tooltip,
-)
 from richness.plots.plane import NAMES, SPREAD, boundary_rows, definitions, over_natural, rows_by_budget
 
 # -- exponents against depth -------------------------------------------------------------------------------------------
@@ -60,7 +41,9 @@ def exponents_by_depth(
     rich = rows[(rows.side == "rich") & np.isfinite(rows.slope)]
     title = (caption or "Rich-side exponents against depth.").rstrip()
     if rich.empty:
-        return say_nothing_drawn("No boundary was seen at four γ or more on the rich side.", results[0], title, label)
+        return parts.say_nothing_drawn(
+            "No boundary was seen at four γ or more on the rich side.", results[0], title, label
+        )
     words = {"loss": LOSS_NAMES, "optimizer": OPTIMIZER_NAMES}[apart]
     kinds = [words[kind] for kind in dict.fromkeys(rows[apart])]
     span = theme.span([*rich.low, *rich.high, *rich.predicted], 1.1)
@@ -93,31 +76,33 @@ def _exponent_rows(runs: xr.Dataset, names: Sequence[str]) -> list[dict[str, Any
     return rows
 
 
-def _exponent_y(span: tuple[float, float]) -> Channel:
+def _exponent_y(span: tuple[float, float]) -> parts.Channel:
     axis = alt.Axis(title=None, values=[0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2], format="~g")
-    return lambda field: alt.Y(f"{field}:Q", scale=theme.log_scale(*span), axis=axis)
+    return parts.y_on(theme.log_scale(*span), axis)
 
 
-def _depth_panel(rows: pd.DataFrame, name: str, apart: str, kinds: list[str], y: Channel) -> Any:
+def _depth_panel(rows: pd.DataFrame, name: str, apart: str, kinds: list[str], y: parts.Channel) -> Any:
     depths = sorted(set(rows.L)) or [2, 3]
     ends = (min(depths) / 1.15, max(depths) * 1.15)
     axis = alt.Axis(title="depth L", values=depths, format="d", grid=False)
     x = alt.X("x:Q", scale=theme.log_scale(*ends), axis=axis)
     lines = [  # 2/L, or 1/L by the sign
-        theory_line(chart_of(pd.DataFrame({"x": ends, "slope": [power / end for end in ends]})), x, y("slope"))
+        parts.theory_line(
+            parts.chart_of(pd.DataFrame({"x": ends, "slope": [power / end for end in ends]})), x, y("slope")
+        )
         for power in sorted(set(np.round(rows.predicted * rows.L, 6)))
     ]
     marks = [] if rows.empty else _depth_marks(rows, apart, kinds, x, y)
-    return panel(*lines, *marks, title=f"exponent of {NAMES[name]}, rich side")
+    return parts.panel(*lines, *marks, title=f"exponent of {NAMES[name]}, rich side")
 
 
-def _depth_marks(rows: pd.DataFrame, apart: str, kinds: list[str], x: alt.X, y: Channel) -> list[alt.Chart]:
+def _depth_marks(rows: pd.DataFrame, apart: str, kinds: list[str], x: alt.X, y: parts.Channel) -> list[alt.Chart]:
     order = {kind: place for place, kind in enumerate(kinds)}
     away = rows.kind.map(order) - (len(kinds) - 1) / 2 + 0.4 * (rows.window - 0.5)
     say = theme.power_of_ten
     words = [f"γ {say(a)} to {say(b)}" for a, b in zip(rows.start, rows.stop, strict=True)]
     shown = rows.assign(x=rows.L * 1.05**away, far=rows.window == 1, words=words)
-    data = chart_of(shown[["x", "L", "kind", "slope", "low", "high", "predicted", "far", "words"]])
+    data = parts.chart_of(shown[["x", "L", "kind", "slope", "low", "high", "predicted", "far", "words"]])
     told: dict[str, Any] = {
         "kind:N": apart.replace("optimizer", "optimiser"),
         "L": ("depth L", ""),
@@ -125,9 +110,9 @@ def _depth_marks(rows: pd.DataFrame, apart: str, kinds: list[str], x: alt.X, y: 
     }
     told |= {"slope": ("exponent", ".3f"), "predicted": ("predicted", ".3f")}
     fill = alt.condition("datum.far", alt.value("#fff"), alt.value(theme.RICH))
-    shape = shapes("kind", kinds, shape_legend(theme.RICH))
-    return points_with_intervals(
-        data, x, y, "slope", "low", "high", size=44, shape=shape, fill=fill, tooltip=tooltip(told)
+    shape = parts.shapes("kind", kinds, parts.shape_legend(theme.RICH))
+    return parts.points_with_intervals(
+        data, x, y, "slope", "low", "high", size=44, shape=shape, fill=fill, tooltip=parts.tooltip(told)
     )
 
 
@@ -164,7 +149,7 @@ def closing_triangle(results: Sequence[xr.Dataset], *, caption: str | None = Non
     bands = pd.concat([_band_rows(runs) for runs in results])
     title = (caption or "The triangle closes with depth and time.").rstrip()
     if bands.empty:
-        return say_nothing_drawn("Neither η_max nor η_min was seen at γ ≥ 1.", results[0], title, label)
+        return parts.say_nothing_drawn("Neither η_max nor η_min was seen at γ ≥ 1.", results[0], title, label)
     tips = pd.concat([_tip_rows(runs) for runs in results])
     panels = [_band_panel(bands), *([_tip_panel(tips)] if tips.tip.notna().any() else [])]
     note = (
@@ -176,7 +161,7 @@ def closing_triangle(results: Sequence[xr.Dataset], *, caption: str | None = Non
     names = {"tip": "tip γ", "low": "lowest seed", "high": "highest seed", "last": "largest γ run"}
     names |= {"seeds": "seeds that saw it"}
     table = tips[["L", "T", *names]].rename(columns=names)
-    return figure(theme.finish(side_by_side(panels)), _closing_summary(tips), table, note, label)
+    return figure(theme.finish(parts.side_by_side(panels)), _closing_summary(tips), table, note, label)
 
 
 def _band_rows(runs: xr.Dataset) -> pd.DataFrame:
@@ -193,20 +178,20 @@ def _band_rows(runs: xr.Dataset) -> pd.DataFrame:
 
 
 def _band_panel(rows: pd.DataFrame) -> Any:
-    x, y = gamma_x(rows.gamma), log_y(theme.span([*rows.low, *rows.high], 1.5), every=1)
+    x, y = parts.gamma_x(rows.gamma), parts.log_y(theme.span([*rows.low, *rows.high], 1.5), every=1)
     depths = [int(L) for L in dict.fromkeys(rows.L)]
     start = 3 if 3 in depths else depths[0]
     names = list(dict.fromkeys(rows.sort_values(["boundary", "T"]).line))
-    data = only_chosen(chart_of(rows[["L", "line", "gamma", "log_gamma", "eta", "low", "high"]], 3), "L")
+    data = parts.only_chosen(parts.chart_of(rows[["L", "line", "gamma", "log_gamma", "eta", "low", "high"]], 3), "L")
     symbols = ["triangle-up", "circle", "square", "diamond", "cross"]
-    shape = shapes("line", names, shape_legend(theme.RICH), symbols)
-    chart = panel(
-        joining_line(data, x, y("eta"), detail="line:N"),
-        *points_with_intervals(data, x, y, "eta", "low", "high", shape=shape),
+    shape = parts.shapes("line", names, parts.shape_legend(theme.RICH), symbols)
+    chart = parts.panel(
+        parts.joining_line(data, x, y("eta"), detail="line:N"),
+        *parts.points_with_intervals(data, x, y, "eta", "low", "high", shape=shape),
         title="η ÷ γ^(2/L)",
         height=240,
     )
-    choice = menu("L", depths, "depth L", start=start) if len(depths) > 1 else alt.param(name="L", value=start)
+    choice = parts.menu("L", depths, "depth L", start=start) if len(depths) > 1 else alt.param(name="L", value=start)
     return chart.add_params(choice)
 
 
@@ -225,18 +210,18 @@ def _tip_panel(tips: pd.DataFrame) -> Any:
     seen = tips[tips.tip.notna()]
     steps = theme.span(tips["T"], 1.5)
     axis = alt.Axis(title="budget T, steps", values=sorted(set(tips["T"])), format="d")
-    x, y = alt.X("T:Q", scale=theme.log_scale(*steps), axis=axis), log_y(theme.span([*seen.low, *seen.high], 3))
+    x, y = alt.X("T:Q", scale=theme.log_scale(*steps), axis=axis), parts.log_y(theme.span([*seen.low, *seen.high], 3))
     lines = [
-        theory_line(chart_of(_growth(rows, int(L), np.array(steps))), x, y("tip"))
+        parts.theory_line(parts.chart_of(_growth(rows, int(L), np.array(steps))), x, y("tip"))
         for L, rows in seen.groupby("L")
         if L > 2
     ]
     shown = seen.assign(line=[f"L = {L}" for L in seen.L], log_gamma=np.log10(seen.tip))
-    data = chart_of(shown[["line", "T", "tip", "low", "high", "log_gamma", "seeds"]])
+    data = parts.chart_of(shown[["line", "T", "tip", "low", "high", "log_gamma", "seeds"]])
     inside = alt.Legend(title=None, orient="bottom-right", symbolFillColor=theme.RICH, symbolStrokeColor="#222")
-    shape = shapes("line", [f"L = {L}" for L in sorted(set(seen.L))], inside)
-    marks = [intervals(data, x, y, "low", "high"), points(data, x, y("tip"), 44, shape=shape)]
-    return panel(*lines, *marks, title="the tip: γ where the band closes", height=240)
+    shape = parts.shapes("line", [f"L = {L}" for L in sorted(set(seen.L))], inside)
+    marks = [parts.intervals(data, x, y, "low", "high"), parts.points(data, x, y("tip"), 44, shape=shape)]
+    return parts.panel(*lines, *marks, title="the tip: γ where the band closes", height=240)
 
 
 def _growth(rows: pd.DataFrame, L: int, steps: np.ndarray) -> pd.DataFrame:
@@ -246,9 +231,9 @@ def _growth(rows: pd.DataFrame, L: int, steps: np.ndarray) -> pd.DataFrame:
 
 
 def _closing_summary(tips: pd.DataFrame) -> str:
-    say, parts = theme.power_of_ten, []
+    say, clauses = theme.power_of_ten, []
     for L, rows in tips.groupby("L"):
         seen = [f"γ ≈ {say(at)} at T = {T}" for T, at in zip(rows["T"], rows.tip, strict=True) if np.isfinite(at)]
         nowhere = f"for L = {L} nowhere up to γ = {say(rows['last'].iloc[0])}"
-        parts.append(f"for L = {L} at {', '.join(seen)}" if seen else nowhere)
-    return f"The band closes {'; '.join(parts)}."
+        clauses.append(f"for L = {L} at {', '.join(seen)}" if seen else nowhere)
+    return f"The band closes {'; '.join(clauses)}."

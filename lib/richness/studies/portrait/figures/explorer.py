@@ -10,14 +10,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.plots import theme
-from richness.plots.captions import conditions, last_step, natural_words, recipe
+from richness.plots import parts, theme
+from richness.plots.captions import choose_seed, conditions, last_step, natural_words, recipe
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import chart_of, log_y, panel, radio, records, stability_rule
 from richness.plots.plane import CELLS, Plane, cell_layers, place_on_view, view_param
 from richness.runs.results import STATUS
-from richness.studies.portrait.figures.curves import choose_seed
 from richness.studies.portrait.figures.portrait import fates_in_words
 
 _ON_A_CELL = "event.item && event.item.datum && isValid(event.item.datum.log_eta)"  # axes and curves have none
@@ -61,7 +59,7 @@ def explorer(
     if lam_steps.size:
         panels.append(_sharpness_panel(lam_steps, ranges))
     chart = theme.beside(_plane_panel(plane, shown, start), alt.vconcat(*panels, spacing=10))
-    clock = radio("clock", ["t", "tau"], "clock", ["steps t", "τ = ηt/γ"])
+    clock = parts.radio("clock", ["t", "tau"], "clock", ["steps t", "τ = ηt/γ"])
     chart = plane.with_rows(chart, view_param(view), clock)
     chart = chart.resolve_scale(color="independent", x="independent", y="independent")
     note = _note(caption or "Touch the plane. ", runs, chosen)
@@ -108,7 +106,7 @@ def _curve(values: np.ndarray) -> list[float | None]:
 def _plain_rows(shown: pd.DataFrame) -> list[dict[str, Any]]:
     """JSON rows; the places in log10, which the controls hold, to four decimals."""
     drawn = shown.drop(columns=["place"])
-    rows = records(drawn)
+    rows = parts.records(drawn)
     for row, log_gamma, log_eta in zip(rows, drawn.log_gamma, drawn.log_eta, strict=True):
         row["log_gamma"], row["log_eta"] = round(float(log_gamma), 4), round(float(log_eta), 4)
     return rows
@@ -132,11 +130,7 @@ def _nearest(values: pd.Series, target: float) -> float:
 def _touch() -> alt.Parameter:
     """The cell under the pointer."""
     return alt.selection_point(
-        name="hover",
-        fields=["log_gamma", "log_eta"],
-        on=f"pointerover[{_ON_A_CELL}]",
-        clear="pointerout",
-        empty=False,
+        name="hover", fields=["log_gamma", "log_eta"], on=f"pointerover[{_ON_A_CELL}]", clear="pointerout", empty=False
     )
 
 
@@ -179,11 +173,7 @@ def _chosen(chart: Any) -> Any:
     """Only the chosen cell: nearest γ first, then nearest η run there (a hair is added on one side, against ties)."""
     away = {name: f"abs(datum.{name} - ({want}))" for name, want in _WANTED.items()}
     hair = " + ".join(f"(datum.{name} > ({want}) ? 1e-7 : 0)" for name, want in _WANTED.items())
-    return (
-        chart.transform_calculate(away=f"1000 * {away['log_gamma']} + {away['log_eta']} + {hair}")
-        .transform_joinaggregate(nearest="min(away)")
-        .transform_filter("datum.away == datum.nearest")
-    )
+    return parts.nearest_rows(chart, f"1000 * {away['log_gamma']} + {away['log_eta']} + {hair}")
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------
@@ -211,13 +201,8 @@ class _Ranges:
 
     @property
     def x(self) -> alt.X:
-        low, high = (
-            alt.ExprRef(f"{_TAU} ? {theme.significant(tau)} : {theme.significant(t)}")
-            for tau, t in zip(self.tau, self.steps, strict=True)
-        )
-        scale = alt.Scale(type="log", domain=[low, high], nice=False)
         axis = theme.log_axis(None, min(self.tau[0], 1), max(self.tau[1], self.steps[1]), every=1)
-        return alt.X("x:Q", scale=scale, axis=axis)
+        return parts.x_on(parts.switched_scale(_TAU, self.tau, self.steps), axis)("x")
 
 
 def _flattened(curve: str, steps: np.ndarray) -> Any:
@@ -243,11 +228,11 @@ def _readout() -> Any:
 
 
 def _loss_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
-    y = log_y(ranges.loss, every=1)
+    y = parts.log_y(ranges.loss, every=1)
     line = _flattened("loss", steps).mark_line(clip=True, strokeWidth=2.2)
     level = alt.YDatum(theme.significant(ranges.initial), type="quantitative")
-    return panel(
-        chart_of([{}]).mark_rule(opacity=0.45, strokeDash=[1, 3]).encode(y=level),
+    return parts.panel(
+        parts.chart_of([{}]).mark_rule(opacity=0.45, strokeDash=[1, 3]).encode(y=level),
         line.encode(x=ranges.x, y=y("loss"), color=theme.gamma_colour(), order="t:Q"),
         title="training loss (dotted: at step 0)",
         height=150,
@@ -255,13 +240,13 @@ def _loss_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
 
 
 def _sharpness_panel(steps: np.ndarray, ranges: _Ranges) -> Any:
-    y, nothing = log_y(ranges.ratio, every=1), chart_of([{}])
+    y, nothing = parts.log_y(ranges.ratio, every=1), parts.chart_of([{}])
     curve = _flattened("lam", steps).transform_calculate(ratio=f"datum.lam * {ranges.width} * datum.eta / 2")
     line = curve.mark_line(clip=True, strokeWidth=2.2, point={"size": 22})
     name = nothing.mark_text(text="red: stability line", color=theme.TEXT, align="right", baseline="bottom")
     axis = alt.value(alt.ExprRef(f"{_TAU} ? 'τ = ηt/γ' : 'steps t'"))
-    return panel(
-        stability_rule(1, y),
+    return parts.panel(
+        parts.stability_rule(1, y),
         name.encode(x=alt.value(theme.PLANE), y=alt.value(-6)),
         line.encode(x=ranges.x, y=y("ratio"), color=theme.gamma_colour(), order="t:Q"),
         nothing.mark_text(align="right", baseline="top").encode(x=alt.value(theme.PLANE), y=alt.value(130), text=axis),

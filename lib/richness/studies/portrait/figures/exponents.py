@@ -12,33 +12,10 @@ import xarray as xr
 
 from richness.analysis import boundaries
 from richness.analysis.exponents import Exponent, find_prediction, fit_columns, fit_exponents
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import conditions, last_step, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import (
-    Channel,
-    chart_of,
-    gamma_x,
-    joining_line,
-    log_y,
-    panel,
-    points_with_intervals,
-    say_nothing_drawn,
-    shape_legend,
-    shapes,
-    side_by_side,
-    theory_line,
-    words_at,
-)
-from richness.plots.plane import (
-    NAMES,
-    SHAPES,
-    boundary_rows,
-    over_natural,
-    rows_by_budget,
-    slope_through,
-    within,
-)
+from richness.plots.plane import NAMES, SHAPES, boundary_rows, over_natural, rows_by_budget, slope_through, within
 
 _INK = {"lazy": theme.LAZY, "rich": theme.RICH}
 _SPREAD = "Bars run from the lowest to the highest seed; points are geometric means over seeds."
@@ -75,19 +52,20 @@ def boundary_fits(
     rows = boundary_rows(_boundary(runs, name), natural(runs), name)
     words = (caption or f"The exponents of {NAMES[name]}.").rstrip()
     if rows.empty:
-        return say_nothing_drawn(f"{NAMES[name]} was seen at no γ: its neighbours were not run.", runs, words, label)
-    panels = [_fit_panel(_of_side(rows, side), name, side, some) for side, some in fits.items()]
-    panels = [one for one in panels if one is not None]
+        why = f"{NAMES[name]} was seen at no γ: its neighbours were not run."
+        return parts.say_nothing_drawn(why, runs, words, label)
+    seen = {side: here for side in fits if len(here := _of_side(rows, side)) >= 2}
+    panels = [_fit_panel(here, name, side, fits[side]) for side, here in seen.items()]
     if not panels:
         why = f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim."
-        return say_nothing_drawn(why, runs, words, label)
+        return parts.say_nothing_drawn(why, runs, words, label)
     note = (
         f"{words} {_definition(runs, name)} {_SPREAD} Solid: least squares in the window named, with its 95 % "
         "bootstrap interval over seeds, γ and the grid; dashed: the predicted exponent, at the measurement's height. "
         f"{conditions(runs)}"
     )
     shown = [one for some in fits.values() for one in some]
-    return figure(theme.finish(side_by_side(panels)), _fit_summary(name, shown), _fit_table(shown), note, label)
+    return figure(theme.finish(parts.side_by_side(panels)), _fit_summary(name, shown), _fit_table(shown), note, label)
 
 
 def _fits(runs: xr.Dataset, name: str, known: Sequence[Exponent] | None) -> dict[str, list[Exponent]]:
@@ -117,21 +95,19 @@ def _of_side(rows: pd.DataFrame, side: str) -> pd.DataFrame:
 
 
 def _fit_panel(rows: pd.DataFrame, name: str, side: str, fits: Sequence[Exponent]) -> Any:
-    """One side's points with its fits; None where fewer than two γ saw the boundary."""
-    if len(rows) < 2:
-        return None
-    x, y = gamma_x(rows.gamma), log_y(theme.span([*rows.low, *rows.high], 2.5))
-    words = [f"{_window_words(e)}: {_number(e.fit.slope)} {_interval(e)}" for e in fits if e.fit is not None]
-    return panel(
+    """One side's points with its fits."""
+    x, y = parts.gamma_x(rows.gamma), parts.log_y(theme.span([*rows.low, *rows.high], 2.5))
+    words = [f"{_window_words(e)}: {theme.two_decimals(e.fit.slope)} {_interval(e)}" for e in fits if e.fit is not None]
+    return parts.panel(
         _predicted_line(rows, fits, x, y),
         *_fitted_lines(fits, _INK[side], x, y),
-        *points_with_intervals(chart_of(rows), x, y, "eta", "low", "high", size=26),
-        *words_at([*words, *(f"predicted: {_number(e.predicted)}" for e in fits[:1])], 6, 2),
+        *parts.points_with_intervals(parts.chart_of(rows), x, y, "eta", "low", "high", size=26),
+        *parts.words_at([*words, *(f"predicted: {theme.two_decimals(e.predicted)}" for e in fits[:1])], 6, 2),
         title=f"{NAMES[name]}, {side} side",
     )
 
 
-def _predicted_line(rows: pd.DataFrame, fits: Sequence[Exponent], x: alt.X, y: Channel) -> alt.Chart | None:
+def _predicted_line(rows: pd.DataFrame, fits: Sequence[Exponent], x: alt.X, y: parts.Channel) -> alt.Chart | None:
     """The predicted exponent as a dashed line, through the points of the first window that has a fit."""
     first = next((e for e in fits if e.fit is not None), None)
     inside = within(rows, first.window) if first else rows[:0]
@@ -139,16 +115,16 @@ def _predicted_line(rows: pd.DataFrame, fits: Sequence[Exponent], x: alt.X, y: C
         return None
     ends = np.array(theme.span(rows.gamma, 1.3))
     line = pd.DataFrame({"gamma": ends, "eta": slope_through(inside, first.predicted, ends)})
-    return theory_line(chart_of(line), x, y("eta"))
+    return parts.theory_line(parts.chart_of(line), x, y("eta"))
 
 
-def _fitted_lines(fits: Sequence[Exponent], ink: str, x: alt.X, y: Channel) -> list[alt.Chart]:
+def _fitted_lines(fits: Sequence[Exponent], ink: str, x: alt.X, y: parts.Channel) -> list[alt.Chart]:
     """The fits as solid lines, each over its own window."""
     lines = []
     for fit in (one.fit for one in fits if one.fit is not None):
         ends = np.array(fit.window)
         line = pd.DataFrame({"gamma": ends, "eta": 10.0 ** (fit.intercept + fit.slope * np.log10(ends))})
-        mark = chart_of(line).mark_line(stroke=ink, strokeWidth=2.6, opacity=0.7, clip=True)
+        mark = parts.chart_of(line).mark_line(stroke=ink, strokeWidth=2.6, opacity=0.7, clip=True)
         lines.append(mark.encode(x=x, y=y("eta")))
     return lines
 
@@ -158,23 +134,20 @@ def _window_words(exponent: Exponent) -> str:
     return f"γ {theme.power_of_ten(low)} to {theme.power_of_ten(high)}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
-
-
 def _interval(exponent: Exponent) -> str:
     numbers = exponent.numbers
-    return f"[{_number(numbers['low'])}, {_number(numbers['high'])}]"
+    return f"[{theme.two_decimals(numbers['low'])}, {theme.two_decimals(numbers['high'])}]"
 
 
 def _fit_summary(name: str, exponents: Sequence[Exponent]) -> str:
-    parts = [
-        f"for {_window_words(e)} it is {_number(e.fit.slope)} {_interval(e)}, predicted {_number(e.predicted)}"
+    say = theme.two_decimals
+    clauses = [
+        f"for {_window_words(e)} it is {say(e.fit.slope)} {_interval(e)}, predicted {say(e.predicted)}"
         for e in exponents
         if e.fit is not None
     ]
-    missing = len(exponents) - len(parts)
-    words = f"The exponent of {NAMES[name]} in γ: {'; '.join(parts) or 'not measured'}."
+    missing = len(exponents) - len(clauses)
+    words = f"The exponent of {NAMES[name]} in γ: {'; '.join(clauses) or 'not measured'}."
     return words + (f" In {missing} of {len(exponents)} windows too few γ showed the boundary." if missing else "")
 
 
@@ -205,7 +178,7 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
     words = (caption or "The smallest η that learns, at several budgets.").rstrip()
     if rows.empty:
         why = "η_min was seen at no γ ≥ 1: nothing learned there, or the cell below it was not run."
-        return say_nothing_drawn(why, runs, words, label)
+        return parts.say_nothing_drawn(why, runs, words, label)
     names = [f"T = {int(b)}" for b in smallest["budget"].values]
     times = rows.assign(**{field: rows[field] * rows["T"] for field in ("eta", "low", "high")})
     each = "η_min at three budgets" if len(names) == 3 else "η_min at each budget"
@@ -230,13 +203,13 @@ def _scatter(rows: pd.DataFrame) -> float:
 
 
 def _budget_panel(rows: pd.DataFrame, names: list[str], title: str) -> Any:
-    x, y = gamma_x(rows.gamma), log_y(theme.span([*rows.low, *rows.high], 1.6))
+    x, y = parts.gamma_x(rows.gamma), parts.log_y(theme.span([*rows.low, *rows.high], 1.6))
     ends, longest = np.array(theme.span(rows.gamma, 1.3)), rows[rows["T"] == rows["T"].max()]
     line = pd.DataFrame({"gamma": ends, "eta": slope_through(longest, 1.0, ends)})
-    shape = shapes("budget", names, shape_legend(theme.RICH))
-    return panel(
-        theory_line(chart_of(line), x, y("eta")),
-        *points_with_intervals(chart_of(rows), x, y, "eta", "low", "high", shape=shape),
+    shape = parts.shapes("budget", names, parts.shape_legend(theme.RICH))
+    return parts.panel(
+        parts.theory_line(parts.chart_of(line), x, y("eta")),
+        *parts.points_with_intervals(parts.chart_of(rows), x, y, "eta", "low", "high", shape=shape),
         title=title,
     )
 
@@ -254,7 +227,7 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
     both = largest.merge(best, on="gamma", suffixes=("_max", "_star"))
     words = (caption or "The best η beside the largest that converges.").rstrip()
     if both.empty:
-        return say_nothing_drawn("There is no γ at which both η_max and η* were seen.", runs, words, label)
+        return parts.say_nothing_drawn("There is no γ at which both η_max and η* were seen.", runs, words, label)
     chart = _best_panel(over_natural(pd.concat([largest, best])))
     ratio = both.eta_star / both.eta_max
     low, high = (theme.power_of_ten(both.gamma[at]) for at in (ratio.idxmin(), ratio.idxmax()))
@@ -271,12 +244,12 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
 
 
 def _best_panel(rows: pd.DataFrame) -> Any:
-    x, y = gamma_x(rows.gamma), log_y(theme.span([*rows.low, *rows.high], 3))
-    data, drawn = chart_of(rows.assign(boundary=rows.boundary.map(NAMES))), ("eta_max", "eta_star")
-    legend, symbols = shape_legend(theme.MIDDLE), [SHAPES[name] for name in drawn]
-    shape = shapes("boundary", [NAMES[name] for name in drawn], legend, symbols)
-    return panel(
-        joining_line(data, x, y("eta"), detail="boundary:N"),
-        *points_with_intervals(data, x, y, "eta", "low", "high", shape=shape),
+    x, y = parts.gamma_x(rows.gamma), parts.log_y(theme.span([*rows.low, *rows.high], 3))
+    data, drawn = parts.chart_of(rows.assign(boundary=rows.boundary.map(NAMES))), ("eta_max", "eta_star")
+    legend, symbols = parts.shape_legend(theme.MIDDLE), [SHAPES[name] for name in drawn]
+    shape = parts.shapes("boundary", [NAMES[name] for name in drawn], legend, symbols)
+    return parts.panel(
+        parts.joining_line(data, x, y("eta"), detail="boundary:N"),
+        *parts.points_with_intervals(data, x, y, "eta", "low", "high", shape=shape),
         title="η ÷ natural η(γ)",
     )

@@ -13,18 +13,10 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW
-from richness.plots import theme
-from richness.plots.captions import (
-    LOSS_NAMES,
-    OPTIMIZER_NAMES,
-    conditions,
-    natural,
-    natural_words,
-    setting,
-)
+from richness.plots import parts, theme
+from richness.plots.captions import LOSS_NAMES, OPTIMIZER_NAMES, conditions, natural, natural_words, setting
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import chart_of, menu, only_chosen
 from richness.plots.plane import (
     CELLS,
     NAMES,
@@ -57,11 +49,7 @@ _CHOICES: dict[str, tuple[str, Mapping[Any, str]]] = {
 
 @with_sources
 def gallery(
-    results: Sequence[xr.Dataset],
-    *,
-    view: str = "straightened",
-    caption: str | None = None,
-    label: str | None = None,
+    results: Sequence[xr.Dataset], *, view: str = "straightened", caption: str | None = None, label: str | None = None
 ) -> Figure:
     """One plane for many portraits: depth, loss and optimiser are chosen by controls, the first result is shown at first.
 
@@ -83,7 +71,7 @@ def gallery(
     plane = replace(Plane.of(table, list(_columns(table))), zoom=_zoom(table))
     layers = [*_stretches(plane, choices), *_marks(plane, rows, lines, choices)]
     menus = [
-        menu(key, values, _CHOICES[key][0], [_CHOICES[key][1].get(value, str(value)) for value in values])
+        parts.menu(key, values, _CHOICES[key][0], [_CHOICES[key][1].get(value, str(value)) for value in values])
         for key, values in choices.items()
     ]
     chart = plane.with_rows(plane.draw(*layers), *menus, view_param(view))
@@ -164,7 +152,7 @@ def _stretches(plane: Plane, choices: Mapping[str, Any]) -> list[alt.Chart]:
     words = [f"{low:g} to {high:g} of the initial loss" for low, high in pairwise(LEVELS)]
     words.append(f"{LEVELS[-1]:g} or more: dead, or too slow")
     base = (
-        only_chosen(alt.Chart(CELLS), *choices)
+        parts.only_chosen(alt.Chart(CELLS), *choices)
         .transform_calculate(low="slice(datum.e, 0, -1)", high="slice(datum.e, 1)")
         .transform_flatten(["v", "low", "high"])
         .transform_calculate(
@@ -196,8 +184,8 @@ def _marks(plane: Plane, rows: pd.DataFrame, lines: pd.DataFrame, choices: Mappi
     """Measured boundaries and theory's lines of the chosen portrait."""
     keys = [*_CHOICES, "gamma", "eta", "natural"]
     named = rows[[*keys, "boundary"]].assign(boundary=rows.boundary.map(NAMES))
-    data = only_chosen(chart_of(named, 3), *choices)
-    theory = only_chosen(chart_of(lines[[*keys, "line"]], 3), *choices)
+    data = parts.only_chosen(parts.chart_of(named, 3), *choices)
+    theory = parts.only_chosen(parts.chart_of(lines[[*keys, "line"]], 3), *choices)
     return [*draw_theory(plane, theory), draw_boundaries(plane, data, boundary_shapes(rows, theme.MEASURED))]
 
 

@@ -10,26 +10,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.boundaries import (
-    CONVERGED_BELOW,
-    LEARNED_BELOW,
-    RICH_WINDOWS,
-    RICH_WINDOWS_MIN,
-    STABLE_BELOW,
-)
-from richness.plots import theme
+from richness.analysis.boundaries import CONVERGED_BELOW, LEARNED_BELOW, RICH_WINDOWS, RICH_WINDOWS_MIN, STABLE_BELOW
+from richness.plots import parts, theme
 from richness.plots.captions import conditions, last_step, natural, natural_words, theory_depth
 from richness.plots.cells import cells
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import (
-    chart_of,
-    log_y,
-    panel,
-    points_with_intervals,
-    records,
-    say_nothing_drawn,
-    theory_line,
-)
 from richness.plots.plane import (
     NAMES,
     Plane,
@@ -73,7 +58,7 @@ def portrait(
     table = cells(runs)
     marked = measure_boundaries(runs, budget) if boundaries is None else boundaries
     rows = rows_by_boundary(marked, natural(runs), marked.data_vars)
-    plane = Plane.of(table, records(table.drop(columns=["place"])))
+    plane = Plane.of(table, parts.records(table.drop(columns=["place"])))
     marks = boundary_layers(plane, join_rows(rows.values()), theory_lines(rows, runs))
     chart = plane.with_rows(plane.draw(*cell_layers(plane), *marks), view_param(view))
     note = _legend(caption or "The phase portrait. ", runs)
@@ -166,7 +151,7 @@ def triangle(
     words = (caption or "The triangle of optimizability.").rstrip()
     if len(both) < 2:
         why = f"The triangle needs η_max and η_min at two γ ≥ 1 or more; here both were seen at {len(both)}."
-        return say_nothing_drawn(why, runs, words, label)
+        return parts.say_nothing_drawn(why, runs, words, label)
     tip, lines = _meet(rows, L, float(both.gamma.max()))
     chart = _triangle_panel(rows, both, lines, tip, L)
     note = (
@@ -203,15 +188,15 @@ def _triangle_panel(
     high = max(float(both.gamma.max()), tip if np.isfinite(tip) else 0) * 1.5
     axis = theme.log_axis("γ, richness", 1.0, high)
     x = alt.X("gamma:Q", scale=theme.log_scale(1 / 1.3, high), axis=axis)
-    y = log_y(theme.span([*shaded.bottom, *shaded.top, *straight.y], 1.6), every=1)
-    area = chart_of(shaded[["gamma", "bottom", "top"]]).mark_area(color=theme.RICH, opacity=0.18)
+    y = parts.log_y(theme.span([*shaded.bottom, *shaded.top, *straight.y], 1.6), every=1)
+    area = parts.chart_of(shaded[["gamma", "bottom", "top"]]).mark_area(color=theme.RICH, opacity=0.18)
     rich = over_natural(join_rows(one[one.gamma >= 0.999] for one in rows.values()))
-    named = chart_of(rich.assign(boundary=rich.boundary.map(NAMES)))
+    named = parts.chart_of(rich.assign(boundary=rich.boundary.map(NAMES)))
     shape = boundary_shapes(rich, theme.RICH)
-    return panel(
+    return parts.panel(
         area.encode(x=x, y=y("bottom"), y2="top:Q"),
-        theory_line(chart_of(straight), x, y("y"), detail="line:N"),
-        *points_with_intervals(named, x, y, "eta", "low", "high", shape=shape, fill=alt.value(theme.RICH)),
+        parts.theory_line(parts.chart_of(straight), x, y("y"), detail="line:N"),
+        *parts.points_with_intervals(named, x, y, "eta", "low", "high", shape=shape, fill=alt.value(theme.RICH)),
         title=f"η ÷ γ^(2/L), L = {L}",
         height=240,
     )

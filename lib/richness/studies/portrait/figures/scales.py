@@ -9,10 +9,9 @@ import pandas as pd
 import xarray as xr
 
 from richness.analysis.exponents import find_prediction, fit_exponents
-from richness.plots import theme
+from richness.plots import parts, theme
 from richness.plots.captions import conditions, natural, natural_words, setting
 from richness.plots.figure import Figure, figure, with_sources
-from richness.plots.parts import say_nothing_drawn
 from richness.plots.plane import (
     NAMES,
     SPREAD,
@@ -66,7 +65,7 @@ def _compare(
     rows = over_natural(join_rows(_rows(runs).assign(**{field: name}) for name, runs in results.items()))
     title = (caption or f"The boundaries at each {field}.").rstrip()
     if rows.empty:
-        return say_nothing_drawn(f"No boundary was seen at any {field}.", next(iter(results.values())), title, label)
+        return parts.say_nothing_drawn(f"No boundary was seen at any {field}.", next(iter(results.values())), title, label)
     names = {name: name for name in rows[field]}
     gammas, etas = theme.span(rows.gamma, 1.3), theme.span([*rows.low, *rows.high], 2)
     lines = Lines(field, names, SYMBOLS[: len(names)], gammas, etas)
@@ -101,12 +100,12 @@ def _exponents(runs: xr.Dataset) -> list[dict[str, Any]]:
 def _summary(table: pd.DataFrame, field: str, phrase: str) -> str:
     if table.empty:
         return "The boundaries, of none of which theory predicts an exponent."
-    parts = []
+    clauses = []
     for (name, side), rows in table.groupby(["boundary", "side"], sort=False):
         seen = rows[rows.slope.notna()]
         said = ", ".join(
             f"{slope:.2f} {phrase.format(name)}" for slope, name in zip(seen.slope, seen[field], strict=True)
         )
         if said:
-            parts.append(f"{name}, {side} side: {said} (predicted {rows.predicted.iloc[0]:.2f})")
-    return f"Exponents: {'; '.join(parts) or 'none was seen'}."
+            clauses.append(f"{name}, {side} side: {said} (predicted {rows.predicted.iloc[0]:.2f})")
+    return f"Exponents: {'; '.join(clauses) or 'none was seen'}."
