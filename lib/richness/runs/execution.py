@@ -59,7 +59,7 @@ def run_cells(
     folder = storage.folder_of(store, experiment) if store is not None else None
     if folder is not None:
         yield from storage.read_cells(folder, wanted)
-    todo = work.cut_shards(experiment, wanted, workers_of(executor))
+    todo = work.cut_shards(experiment, wanted, workers_of(executor), kept=folder is not None)
     trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)
     try:
         for shard, arrays in trained:

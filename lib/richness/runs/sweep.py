@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from richness.data.streams import remember_batches
 from richness.runs.engines import engine_for
 from richness.runs.execution import run_cells
 from richness.runs.experiment import Experiment
@@ -56,14 +58,16 @@ def sweep(
             tell(state)
 
     done = []
-    for shard, arrays in run_cells(experiment, cells, executor, store, tick):
-        done.append((shard, arrays))
-        state.cells += len(shard.cells)
-        state.diverged += int((arrays["diverged_at"] >= 0).sum())
-        state.kept += max(0, state.cells * experiment.steps - state.done)  # what no tick has told was in the store
-        state.done = max(state.done, state.cells * experiment.steps)
-        if tell:
-            tell(state)
+    # Where finished shards are kept they are small, and several train on one seed's stream.
+    with remember_batches() if store is not None and executor is None else nullcontext():
+        for shard, arrays in run_cells(experiment, cells, executor, store, tick):
+            done.append((shard, arrays))
+            state.cells += len(shard.cells)
+            state.diverged += int((arrays["diverged_at"] >= 0).sum())
+            state.kept += max(0, state.cells * experiment.steps - state.done)  # what no tick has told was in the store
+            state.done = max(state.done, state.cells * experiment.steps)
+            if tell:
+                tell(state)
     return assemble(experiment, done, name=name, scale=scale)
 
 

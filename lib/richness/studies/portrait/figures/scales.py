@@ -65,7 +65,9 @@ def _compare(
     rows = over_natural(join_rows(_rows(runs).assign(**{field: name}) for name, runs in results.items()))
     title = (caption or f"The boundaries at each {field}.").rstrip()
     if rows.empty:
-        return parts.say_nothing_drawn(f"No boundary was seen at any {field}.", next(iter(results.values())), title, label)
+        return parts.say_nothing_drawn(
+            f"No boundary was seen at any {field}.", next(iter(results.values())), title, label
+        )
     names = {name: name for name in rows[field]}
     gammas, etas = theme.span(rows.gamma, 1.3), theme.span([*rows.low, *rows.high], 2)
     lines = Lines(field, names, SYMBOLS[: len(names)], gammas, etas)
