@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         register_schedule,
     )
     from richness.networks.wrapper import Centred, maximal_update_
+    from richness.plots.records import record
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
     from richness.runs.probes import register_probe
@@ -68,6 +69,8 @@ _HOME = {
     # for a PyTorch model of your own
     "Centred": "richness.networks.wrapper",
     "maximal_update_": "richness.networks.wrapper",
+    # for a chapter
+    "record": "richness.plots.records",
     # what a reader touches
     "Lab": "richness.lab",
 }
@@ -88,6 +91,7 @@ __all__ = [
     "portrait",
     "read",
     "recipe",
+    "record",
     "register_activation",
     "register_loss",
     "register_network",

@@ -29,6 +29,7 @@ COMMANDS = {
     "show": ("results", "a result: what it is, what became of its runs, its boundaries"),
     "precompute": ("precompute", "fills precomputed/ with what is stale"),
     "rerun": ("notebooks", "executes chapters at a scale, parameters checked"),
+    "table": ("notebooks", "the parameters and results of executed chapters, a row each"),
     "status": ("notebooks", "when each chapter last ran, from the logs of reruns"),
     "adopt": ("results", "takes a result from another machine into precomputed/"),
     "ledger": ("ledger", "the paper's claims and their verdicts"),
