@@ -57,7 +57,7 @@ class Lab:
     Python: it shows measured runs, with a picture, a summary and a table that need no JavaScript, and the page itself trains
     what it can.
 
-    Every setting that stands below up to ``seed``, and ``optimizer``, can be read and set: ``lab.depth = 4`` moves the controls and
+    Every setting below up to ``seed``, and ``optimizer``, can be read and set: ``lab.depth = 4`` moves the controls and
     trains anew.
 
     Args:
