@@ -1,5 +1,5 @@
 // The page's training by hand: an MLP of relu units under mean squared error in plain typed arrays, one 4 x 4 tile of every
-// product in registers. It is only a peer of the exported graphs: it knows one loss and one network, and has its gradient typed out.
+// product in registers. It is only a peer of the compiled kernel: it knows one loss and one network, and has its gradient typed out.
 
 /** out (m x n) = a (m x k) b (k x n), row-major; m and n are multiples of 4. */
 function multiply(out, a, b, m, k, n) {

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.contenders import Record
+from richness.runs.results import processor_name
 from richness.runs.training import cores
 
 SCHEMA = 1
@@ -105,7 +106,7 @@ def provenance() -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
@@ -120,19 +121,6 @@ def provenance() -> dict[str, Any]:
 def load() -> float | None:
     """Mean number of busy processes over the last minute: the machine was quiet if it is near 0 at the start."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
-def _processor() -> str:
-    """The model's name, with family, model and stepping where the system gives them: names of virtual ones are bare."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return platform.processor() or platform.machine()
-    lines = [line.partition(":") for line in path.read_text(encoding="utf-8").split("\n\n")[0].splitlines()]
-    said = {key.strip(): value.strip() for key, _, value in lines}
-    name = said.get("model name", platform.machine())
-    wide = "AVX-512" if "avx512f" in said.get("flags", "") else "AVX2" if "avx2" in said.get("flags", "") else ""
-    parts = [f"{key} {said[key]}" for key in ("cpu family", "model", "stepping") if key in said] + [wide]
-    return f"{name} ({', '.join(part for part in parts if part)})"
 
 
 def _version(package: str) -> str:

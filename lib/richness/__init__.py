@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from richness.runs.sweep import sweep
     from richness.runs.training import train
     from richness.studies.adviser.analysis import advise
-    from richness.studies.portrait.figures import compare, portrait
+    from richness.studies.portrait.figures.portrait import portrait
+    from richness.studies.portrait.figures.scales import compare
 
 __version__ = "0.1.0"
 
@@ -62,8 +63,8 @@ _HOME = {
     "register_probe": "richness.runs.probes",
     # what came out
     "boundaries": "richness.analysis.boundaries",
-    "portrait": "richness.studies.portrait.figures",
-    "compare": "richness.studies.portrait.figures",
+    "portrait": "richness.studies.portrait.figures.portrait",
+    "compare": "richness.studies.portrait.figures.scales",
     "ledger": "richness.analysis.ledger",
     "advise": "richness.studies.adviser.analysis",
     # for a PyTorch model of your own

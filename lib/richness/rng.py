@@ -3,7 +3,7 @@
 There is no generator state anywhere in this project. A draw is a pure function of who asks (``name``), for which run
 (``seed``) and when (``step``), computed by the counter-based generator Threefry-2x32 with 20 rounds in plain integer
 operations. So batch 731 of seed 2 can be made without making the 730 before it, and the same numbers come out on CPU, on
-CUDA and, through the twin in ``book/lab/rng.js``, in a web page: bits are equal everywhere; normals agree to 1e-6
+CUDA and, through the twin in ``kernel/stream.h``, in a web page: bits are equal everywhere; normals agree to 1e-6
 (logarithm and cosine differ in the last place between libraries).
 
 References:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from richness.runs.results import ResultError
+
 OK, DIVERGED, NOT_RUN = 0, 1, 2
 BUDGETS = (250, 500, 1000)
 
@@ -93,6 +95,16 @@ def as_trials(runs: xr.Dataset) -> xr.Dataset:
 @pytest.fixture(scope="session")
 def runs() -> xr.Dataset:
     return make_runs()
+
+
+@pytest.fixture(scope="session")
+def nothing_stored() -> Callable[[str], xr.Dataset]:
+    """A loader that has no result."""
+
+    def load(name: str) -> xr.Dataset:
+        raise ResultError(f"no precomputed result {name!r}")
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -191,18 +191,8 @@ def test_it_is_right_where_the_stretch_is_as_planted_and_wrong_where_it_moved(kn
     below, above = (adviser.judge(planted(shift=shift, **fields), known) for shift in (0.8, -0.8))
     assert not below.worked.any() and np.isfinite(below.worst).all() and (below.worst > adviser.WITHIN).all()
     assert not above.worked.any() and np.isinf(above.worst).all()
-    assert set(right.columns) == {
-        "gamma",
-        "low",
-        "high",
-        "best",
-        "cells",
-        "good",
-        "learned",
-        "worst",
-        "searched",
-        "worked",
-    }
+    ends, counts = {"gamma", "low", "high", "best"}, {"cells", "good", "learned", "worst", "searched", "worked"}
+    assert set(right.columns) == ends | counts
 
 
 def test_a_share_has_wilsons_interval() -> None:

@@ -8,7 +8,6 @@ import xarray as xr
 
 from richness.analysis.ledger import verdicts
 from richness.measure.features import RANKS
-from richness.runs import results
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.beyond import analysis
 
@@ -36,10 +35,7 @@ def planted(slope: float = -0.8, ratio: float = 1.05, fell: float = 0.9, lasts: 
         "beyond_fell": (case_axes, np.clip(fell * wobble, 0, 1) * np.ones(shape)),
         "late_ratio": (case_axes, ratio * wobble * np.ones(shape)),
         "test_loss": ((*case_axes, "moment"), held),
-        "rank": (
-            (*case_axes, "moment", "kind"),
-            np.repeat(ends["accuracy"][..., None, None], 3, -1) * [[10], [20]][:2],
-        ),
+        "rank": ((*case_axes, "moment", "kind"), np.repeat(ends["accuracy"][..., None, None], 3, -1) * [[10], [20]]),
     } | {name: ((*case_axes, "moment"), np.stack([values, values], -1)) for name, values in ends.items()}
     own = {name: ("case", [getattr(case, name) for case in cases]) for name in ("power", "scaled", "linear", "loss")}
     axes = {"seed": SEEDS, "eta": etas, "moment": [0, 300], "kind": list(RANKS)}
@@ -81,9 +77,8 @@ def test_other_numbers_are_not():
 
 def test_boundaries_of_a_planted_case():
     one = analysis.select_network(planted(), False)
-    assert (analysis.find_largest_eta(one, ~analysis.has_exploded(one)) == pytest.approx(8 * 2**0.5)) and one.eta[
-        analysis.locate_best_eta(one)
-    ] <= 8
+    assert analysis.find_largest_eta(one, ~analysis.has_exploded(one)) == pytest.approx(8 * 2**0.5)
+    assert one.eta[analysis.locate_best_eta(one)] <= 8
     assert (analysis.find_learning_eta(one) == 8).all()
     np.testing.assert_allclose(analysis.fit_sharpness_slope(one), -0.8)
     late = one.copy(deep=True)
@@ -91,11 +86,8 @@ def test_boundaries_of_a_planted_case():
     assert (analysis.find_learning_eta(late) == 8).all()
 
 
-def test_what_is_missing_is_said():
-    def load(name: str) -> xr.Dataset:
-        raise results.ResultError(f"no precomputed result {name!r}")
-
-    found = analysis.rows(load)
+def test_what_is_missing_is_said(nothing_stored):
+    found = analysis.rows(nothing_stored)
     assert {row["verdict"] for row in found} == {"not-run"}
     assert all("richness precompute" in row["reason"] for row in found)
     everywhere = planted(lasts=0.1)

@@ -175,13 +175,13 @@ def test_the_fit_passes_over_nan_and_refuses_too_few(runs: xr.Dataset) -> None:
     holed[22, 0] = np.nan
     found = b.fit(holed, (1.0, 100.0))
     assert found.points == 8 and found.seeds == 3 and found.holds(2 / 3)
-    with pytest.raises(ValueError, match=r"4 γ or more .* 3 γ of the grid"):
-        b.fit(boundary, (1.0, 3.5))
-    with pytest.raises(ValueError, match="seen at 2"):
-        b.fit(boundary.where(boundary.gamma > 50), (1.0, 100.0))
-    with pytest.raises(ValueError, match="pick one budget"):
-        b.fit(b.eta_min(runs), (1.0, 100.0))
-    with pytest.raises(ValueError, match="low < high"):
-        b.fit(boundary, (100.0, 1.0))
+    for refused, window, words in (
+        (boundary, (1.0, 3.5), r"4 γ or more .* 3 γ of the grid"),
+        (boundary.where(boundary.gamma > 50), (1.0, 100.0), "seen at 2"),
+        (b.eta_min(runs), (1.0, 100.0), "pick one budget"),
+        (boundary, (100.0, 1.0), "low < high"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            b.fit(refused, window)
     with pytest.raises(ValueError, match="coordinates gamma and eta"):
         b.eta_max(runs.drop_vars("gamma"))

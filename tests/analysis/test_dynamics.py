@@ -336,11 +336,8 @@ def test_a_control_that_aligns_in_silence_too_spoils_the_claim(stored: dict[str,
     assert found["C7 L = 2"] == "not-reproduced" and found["C7 L = 3"] == "reproduced"
 
 
-def test_what_is_missing_names_its_command(stored: dict[str, xr.Dataset]) -> None:
-    def load(name: str) -> xr.Dataset:
-        raise results.ResultError(f"no {name}")
-
-    for row in dynamics.rows(load):
+def test_what_is_missing_names_its_command(stored: dict[str, xr.Dataset], nothing_stored: claims.Load) -> None:
+    for row in dynamics.rows(nothing_stored):
         assert row["verdict"] == "not-run" and "richness precompute" in row["reason"] and row["measured"] is None
     bare = {name: runs.drop_vars(["loss"]) for name, runs in stored.items()}
     assert all("holds no loss" in row["reason"] for row in dynamics.rows(bare.__getitem__))

@@ -8,7 +8,6 @@ import xarray as xr
 
 from richness.analysis import cases
 from richness.analysis.ledger import verdicts
-from richness.runs import results
 from richness.runs.recipes import recipe
 from richness.studies.neighbours.normalised import analysis, theory
 from richness.studies.neighbours.normalised.measurement import Case
@@ -85,11 +84,8 @@ def test_the_smallest_constant_touches_the_bound(good):
         assert (gap <= under * (1 + 1e-9)).all() and np.isclose(gap[1:], under[1:]).any()
 
 
-def test_what_is_missing_is_said(good):
-    def load(name: str) -> xr.Dataset:
-        raise results.ResultError(f"no precomputed result {name!r}")
-
-    rows = analysis.rows(load)
+def test_what_is_missing_is_said(good, nothing_stored):
+    rows = analysis.rows(nothing_stored)
     assert {row["verdict"] for row in rows} == {"not-run", "not-tested"}
     assert all("richness precompute normalised_" in row["reason"] for row in rows if row["verdict"] == "not-run")
     short = {name: runs.isel(depth=slice(0, 4)) for name, runs in good.items()}

@@ -10,9 +10,8 @@ import xarray as xr
 from scipy.stats import ttest_rel
 
 from richness import Experiment
-from richness.analysis.ledger import ledger
+from richness.analysis.ledger import Load, ledger
 from richness.networks.parameterization import natural_eta
-from richness.runs.results import ResultError
 from richness.studies.performance import analysis as performance
 
 OK, DIVERGED, NOT_RUN = 0, 1, 2
@@ -140,14 +139,10 @@ def test_c15_holds_where_it_was_planted(accuracy: Planted, many: str, few: str) 
 
 
 @pytest.mark.slow
-def test_c15_says_why_where_it_cannot_be_measured() -> None:
+def test_c15_says_why_where_it_cannot_be_measured(nothing_stored: Load) -> None:
     rows = performance.rows(lambda name: planted(seeds=1))
     assert all(row["interval"] is None and row["reason"] == "one seed only" for row in rows)
-
-    def missing(name: str) -> xr.Dataset:
-        raise ResultError(f"no {name}")
-
-    rows = [row for row in ledger(missing) if row["id"] == "C15"]
+    rows = [row for row in ledger(nothing_stored) if row["id"] == "C15"]
     assert len(rows) == 4 and {row["verdict"] for row in rows} == {"not-run"}
     assert all("richness precompute performance_mlp3_" in row["reason"] for row in rows)
     narrow = planted().sel(gamma=[0.01, 0.1, 1, 10])

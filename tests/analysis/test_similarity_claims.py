@@ -72,7 +72,8 @@ def test_groups_are_told_apart_and_reach_their_seeds_ceiling(runs):
     assert found["R²", "lazy"].gammas == (0.01, 0.1)
 
 
-def test_where_there_are_no_groups_none_holds(runs):
+def test_groups_do_not_meet_and_where_there_are_none_none_holds(runs):
+    assert LAZY[1] < 1 < RICH[0]
     table = compare_pairs(pick_networks(runs))
     even = table.copy(data=0.8 + 0.05 * np.random.default_rng(1).normal(size=table.shape))
     assert not any(one.holds for one in compare_groups(even))
@@ -157,7 +158,3 @@ def test_outliers_count_what_leaves_the_spectrum_of_step_0():
     assert found.above.values[:, 0, 0].tolist() == [2.0, 0.0]
     assert found.growth.values[0, 0, 0] == pytest.approx(3.0)
     assert found["first"].values[0, 0, 0] == pytest.approx(2.0)
-
-
-def test_the_groups_do_not_meet():
-    assert LAZY[1] < 1 < RICH[0]

@@ -26,21 +26,15 @@ def attributes() -> dict[str, dict]:
     return found
 
 
-def test_every_recipe_is_stored_and_nothing_else(attributes: dict[str, dict]) -> None:
+def test_every_recipe_is_stored_and_nothing_else_and_none_on_downloaded_data(attributes: dict[str, dict]) -> None:
     assert not set(attributes) - set(all_recipes())
     assert not set(all_recipes()) - set(attributes)
-
-
-def test_recipes_on_downloaded_data_ask_for_no_laptop_file(attributes: dict[str, dict]) -> None:
     assert not set(paper_recipes()) & (set(all_recipes()) | set(attributes))
 
 
-def test_none_is_stale(attributes: dict[str, dict]) -> None:
+def test_none_is_stale_and_each_comes_from_a_clean_commit(attributes: dict[str, dict]) -> None:
     stale = [name for name, attrs in attributes.items() if attrs["recipe_hash"] != recipe(name, "laptop").hash]
     assert not stale, f"run: richness precompute {' '.join(stale)}"
-
-
-def test_each_comes_from_a_clean_commit(attributes: dict[str, dict]) -> None:
     assert not [name for name, attrs in attributes.items() if attrs["git_dirty"] or not attrs["git_commit"]]
 
 

@@ -32,24 +32,18 @@ def test_an_mlp_passes_and_says_every_exponent():
     assert "passed" in str(checked)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["momentum", "signsgd", "adam"])
-def test_other_optimisers_pass(optimizer):
-    checked = richness.check_coordinates("mlp", optimizer=optimizer)
-    assert checked.passed, str(checked)
+# A transformer reads one position alone, so that corrections of 1/N fade later than a mean over patches: wide heads.
+WIDE = {"task": "text", "loss": "cross_entropy", "widths": (256, 512, 1024)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["cnn", "resnet", "vit"])
-def test_the_papers_networks_pass(network):
-    checked = richness.check_coordinates(network)
-    assert checked.passed, str(checked)
-
-
-@pytest.mark.slow
-def test_the_transformer_passes_where_heads_are_wide():
-    """One position alone is read out, so that corrections of 1/N fade later than a mean over patches."""
-    checked = richness.check_coordinates("transformer", task="text", loss="cross_entropy", widths=(256, 512, 1024))
+@pytest.mark.parametrize(
+    ("network", "fields"),
+    [*(("mlp", {"optimizer": name}) for name in ("momentum", "signsgd", "adam")), ("cnn", {}), ("resnet", {}), ("vit", {}),
+     ("transformer", WIDE)],
+)  # fmt: skip
+def test_other_optimisers_and_the_papers_networks_pass(network, fields):
+    checked = richness.check_coordinates(network, **fields)
     assert checked.passed, str(checked)
 
 

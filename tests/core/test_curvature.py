@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from alike import stack_networks
 
 from richness import rng
 from richness.measure import along_gradient, sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
@@ -95,7 +96,7 @@ def test_the_product_is_the_hessians(trained):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_networks_own_product_is_double_backwards(activation, depth, loss):
     network = MLP(inputs=5, outputs=3, width=7, depth=depth, activation=activation)
-    weights = [torch.stack(layer) for layer in zip(*[network.initialise(s) for s in range(3)], strict=True)]
+    weights = stack_networks(network, range(3))
     x, labels = torch.randn(20, 5, dtype=torch.float64), torch.arange(20) % 3
     scale = torch.tensor([1.0, 0.5, 20.0], dtype=torch.float64)
 

@@ -7,15 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from alike import stack_networks
 
 from richness.measure import drift, feature_rank, singular_values
 from richness.measure.features import RANKS
 from richness.networks import MLP
-
-
-def stacked(network, seeds):
-    return [torch.stack(layer) for layer in zip(*[network.initialise(seed) for seed in seeds], strict=True)]
-
 
 # Singular values
 
@@ -33,7 +29,7 @@ def test_singular_values_against_numpy():
 def test_the_learned_change_stands_out_of_the_bulk():
     """A step of rank one: one value, as large as the step; the weights themselves hardly show it."""
     network = MLP(inputs=30, outputs=3, width=40, depth=3)
-    start = stacked(network, (0, 1))
+    start = stack_networks(network, (0, 1))
     u, v = torch.randn(40, dtype=torch.float64), torch.randn(30, dtype=torch.float64)
     moved = [w.clone() for w in start]
     moved[0][1] += torch.outer(u, v)
@@ -47,7 +43,7 @@ def test_the_learned_change_stands_out_of_the_bulk():
 def test_operators_are_the_weights_as_they_act():
     """The largest singular value bounds what a layer does to any input, and some input meets the bound."""
     network = MLP(inputs=5, outputs=3, width=7, depth=3, activation="linear")
-    weights = stacked(network, (0, 1))
+    weights = stack_networks(network, (0, 1))
     first, second, readout = network.operators(weights)
     x = torch.eye(5, dtype=torch.float64)
     torch.testing.assert_close(network.hidden(weights, x)[0], first)
@@ -109,12 +105,9 @@ def test_without_centring_the_mean_is_a_direction():
     assert expected < 1.1 and float(feature_rank(h)) == pytest.approx(2)
 
 
-def test_participation_is_the_default():
+def test_participation_is_the_default_and_an_unknown_rank_is_refused():
     h = torch.randn(2, 12, 40)
     assert torch.equal(feature_rank(h), feature_rank(h, "participation"))
-
-
-def test_an_unknown_rank_is_refused():
     with pytest.raises(ValueError, match="participation, stable, entropy, got 'soft'"):
         feature_rank(torch.randn(1, 3, 4), "soft")
 
@@ -135,7 +128,7 @@ def test_drift_is_the_relative_distance():
 
 def test_nan_gives_nan_in_that_cell_alone():
     network = MLP(inputs=5, outputs=3, width=7, depth=3)
-    weights, x = stacked(network, (0, 1, 2)), torch.randn(20, 5, dtype=torch.float64)
+    weights, x = stack_networks(network, (0, 1, 2)), torch.randn(20, 5, dtype=torch.float64)
 
     def everything(weights):
         hidden = network.hidden(weights, x)
@@ -143,7 +136,7 @@ def test_nan_gives_nan_in_that_cell_alone():
         firsts = [values[:, 0] for values in singular_values(weights)[:1]]
         return torch.stack([*ranks, *firsts, *drift(hidden, network.hidden(start, x))])
 
-    start = stacked(network, (7,))
+    start = stack_networks(network, (7,))
     whole = everything(weights)
     weights[0][1, 0, 0] = torch.nan
     found = everything(weights)

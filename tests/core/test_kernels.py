@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from alike import stack_networks
 
 from richness.measure import alignment, kernel_change, ntk, ntk_from_factors
 from richness.networks import MLP
-
-
-def stacked(network, seeds):
-    return [torch.stack(layer) for layer in zip(*[network.initialise(seed) for seed in seeds], strict=True)]
 
 
 def jacobian(network, weights, cell, x):
@@ -24,7 +21,7 @@ def jacobian(network, weights, cell, x):
 @pytest.mark.parametrize("depth", [2, 3, 5])
 def test_both_roads_against_the_jacobian(activation, depth):
     network = MLP(inputs=5, outputs=3, width=7, depth=depth, activation=activation)
-    weights, x = stacked(network, (0, 1)), torch.randn(11, 5, dtype=torch.float64)
+    weights, x = stack_networks(network, (0, 1)), torch.randn(11, 5, dtype=torch.float64)
     factors = network.factors(weights, x)
     for cell in range(2):
         rows = jacobian(network, weights, cell, x)
@@ -38,7 +35,7 @@ def test_both_roads_against_the_jacobian(activation, depth):
 
 def test_the_factors_are_the_derivatives():
     network = MLP(inputs=5, outputs=3, width=7, depth=4)
-    weights, x = stacked(network, (0, 1)), torch.randn(11, 5, dtype=torch.float64)
+    weights, x = stack_networks(network, (0, 1)), torch.randn(11, 5, dtype=torch.float64)
     factors = network.factors(weights, x)
     for cell in range(2):
         rows = [torch.einsum("bko,bi->bkoi", delta[cell], a[cell]).reshape(33, -1) for a, delta in factors]
@@ -66,7 +63,7 @@ def test_no_factors_are_refused():
 
 def test_nan_weights_give_a_nan_kernel_in_that_cell_alone():
     network = MLP(inputs=5, outputs=3, width=7, depth=3)
-    weights, x = stacked(network, (0, 1, 2)), torch.randn(11, 5, dtype=torch.float64)
+    weights, x = stack_networks(network, (0, 1, 2)), torch.randn(11, 5, dtype=torch.float64)
     whole = ntk_from_factors(network.factors(weights, x))
     weights[-1][1] = torch.nan
     for kernel in (ntk_from_factors(network.factors(weights, x)), ntk(network.forward, weights, x)):
@@ -115,17 +112,11 @@ def test_alignment_does_not_move_with_scale_offset_or_the_order_of_samples(kerne
     torch.testing.assert_close(alignment(kernels[:, order][:, :, order], y[order]), found)
 
 
-def test_labels_are_one_hot_targets(kernels):
-    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1])
-    one_hot = torch.nn.functional.one_hot(labels).double()
-    torch.testing.assert_close(alignment(kernels, labels), alignment(kernels, one_hot))
-
-
-def test_scalar_targets_are_one_column(kernels):
-    y = torch.randn(9, dtype=torch.float64)
-    torch.testing.assert_close(alignment(kernels, y), alignment(kernels, y[:, None]))
-    own = torch.outer(y, y)[None]
-    assert float(alignment(own, y)) == pytest.approx(1)
+def test_labels_are_one_hot_targets_and_scalar_ones_a_column(kernels):
+    labels, y = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1]), torch.randn(9, dtype=torch.float64)
+    for short, columns in ((labels, torch.nn.functional.one_hot(labels).double()), (y, y[:, None])):
+        torch.testing.assert_close(alignment(kernels, short), alignment(kernels, columns))
+    assert float(alignment(torch.outer(y, y)[None], y)) == pytest.approx(1)
 
 
 # Change
@@ -138,12 +129,9 @@ def test_kernel_change_against_numpy(kernels):
         assert float(found) == pytest.approx(1 - cosine, abs=1e-14)
 
 
-def test_a_kernel_that_only_grows_has_not_changed(kernels):
+def test_a_kernel_that_only_grows_has_not_changed_and_one_of_another_direction_fully(kernels):
     growth = torch.tensor([1.0, 1e-3, 1e5], dtype=torch.float64)[:, None, None]
     assert kernel_change(growth * kernels, kernels).tolist() == pytest.approx([0, 0, 0], abs=1e-15)
-
-
-def test_kernels_of_different_directions_are_fully_changed():
     first, second = torch.diag(torch.tensor([1.0, 0.0, 0.0])), torch.diag(torch.tensor([0.0, 3.0, 1.0]))
     assert float(kernel_change(first[None], second[None])) == pytest.approx(1)
 

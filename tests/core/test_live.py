@@ -18,8 +18,7 @@ from richness.runs.live import Live, live
 
 def test_live_is_the_same_run(small):
     experiment = small(gammas=[3.0], etas=[0.1], probes=("sharpness", "accuracy"), probe_points=4)
-    reports = list(live(experiment))
-    runs = sweep(small(gammas=[3.0], etas=[0.1], probes=("sharpness", "accuracy"), probe_points=4))
+    reports, runs = list(live(experiment)), sweep(experiment)
     assert [r["step"] for r in reports] == runs.step.values.tolist()
     np.testing.assert_allclose([r["loss"] for r in reports], runs.loss.values.ravel(), rtol=1e-4)
     sharp = np.array([np.nan if r["sharpness"] is None else r["sharpness"] for r in reports])

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from alike import measure_coordinates
 
-from richness.data import task
+from richness import Experiment
 from richness.networks import LOSSES, MLP, NETWORKS
 from richness.networks.optimizers import stability_line
 from richness.networks.parameterization import centre_output, natural_eta
@@ -83,34 +84,22 @@ class WrongReadout(MLP):
 
 
 def coordinates(width: int, steps: int = 10) -> tuple[float, float, float]:
-    """Root mean squares of the hidden pre-activations, of their change, and of f, after a few steps at γ = 1."""
-    from richness import Experiment
-
+    """Of the last hidden layer, of its change and of f, after a few steps at γ = 1."""
     experiment = Experiment(width=width, task="digits8", steps=steps, gammas=[1.0], etas=[1.0], batch_size=64)
-    trainer = Trainer(experiment, 0, [(1.0, 1.0)])
-    net, x = trainer.network, task("digits8").probe(256)[0]
-    before = net.hidden(trainer.stack.weights, x)[-1].clone()
-    for step in range(steps):
-        trainer.update(step)
-    after = net.hidden(trainer.stack.weights, x)[-1]
-    f = trainer.outputs(trainer.stack, trainer.stack.weights, x)
-    return tuple(float(v.detach().pow(2).mean().sqrt()) for v in (after, after - before, f))
+    after, changes, f = measure_coordinates(experiment, samples=256)
+    return after[-1], changes[-1], f
 
 
 def exponent(widths, values):
     return np.polyfit(np.log(widths), np.log(values), 1)[0]
 
 
-def test_the_mup_coordinate_check():
+def test_the_mup_coordinate_check_and_that_it_notices_a_wrong_readout(monkeypatch):
     """Hidden activations, their change and f are of order one in the width, at a fixed step."""
     widths = [64, 256, 1024]
     rows = np.array([coordinates(n) for n in widths])
     for name, column in zip(("hidden", "change", "f"), rows.T, strict=True):
         assert abs(exponent(widths, column)) < 0.1, (name, column)
-
-
-def test_the_coordinate_check_notices_a_wrong_readout(monkeypatch):
     monkeypatch.setitem(NETWORKS, "mlp", WrongReadout)
-    widths = [64, 256, 1024]
     changes = [coordinates(n)[1] for n in widths]
     assert not np.all(np.isfinite(changes)) or abs(exponent(widths, changes)) > 0.25

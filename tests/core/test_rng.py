@@ -27,14 +27,11 @@ def test_hash_is_fnv1a():
     assert rng.hash_name("foobar") == 0xBF9CF968
 
 
-def test_random_access():
+def test_random_access_and_longer_draws_begin_like_shorter_ones():
     block = rng.normals(3, "x", range(5, 9), 7)
     assert block.shape == (4, 7)
     for row, step in enumerate(range(5, 9)):
         assert torch.equal(block[row], rng.normals(3, "x", step, 7))
-
-
-def test_longer_draws_begin_like_shorter_ones():
     assert torch.equal(rng.bits(1, "x", 0, 5), rng.bits(1, "x", 0, 64)[:5])
 
 

@@ -24,16 +24,9 @@ STEPS, SAMPLES = 12, 24
 
 
 def described(network, width, gamma, eta, **fields):
-    shared = {
-        "task": "digits8_fixed",
-        "batch_size": SAMPLES,
-        "probe_samples": SAMPLES,
-        "steps": STEPS,
-        "record_points": 100,
-    }
-    return Experiment(
-        network=network, width=width, gammas=gamma, etas=eta, dtype="float64", **(shared | fields)
-    )  # fmt: skip
+    shared = {"task": "digits8_fixed", "batch_size": SAMPLES, "probe_samples": SAMPLES, "steps": STEPS}
+    shared |= {"record_points": 100, "dtype": "float64"}
+    return Experiment(network=network, width=width, gammas=gamma, etas=eta, **(shared | fields))
 
 
 def trained(network, width, gamma, eta, **fields):
@@ -204,16 +197,13 @@ def test_spectra_hold_the_three_side_by_side():
 def test_the_recipes_run_what_they_say():
     for scale in ("laptop", "paper"):
         for width in WIDTHS:
-            gammas = set(describe_plane(scale, width).gammas)
+            plane = describe_plane(scale, width)
+            gammas = set(plane.gammas)
             assert float(f"{width**-0.5:.12g}") in gammas, "the diagonal lies on the plane"
-            cells = [
-                (describe_plane(scale, width).gammas[i], describe_plane(scale, width).etas[j])
-                for i, j in describe_plane(scale, width).cells()
-            ]
+            cells = [(plane.gammas[i], plane.etas[j]) for i, j in plane.cells()]
             np.testing.assert_allclose([eta / gamma**2 for gamma, eta in cells], 3.0, rtol=1e-9)
             assert len(cells) == len(gammas)
-    assert describe_scaling("laptop", "ntk", 256).lr_raw(
-        np.array(describe_scaling("laptop", "ntk", 256).etas)
-    ) == pytest.approx(np.array(SCALINGS["ntk"].etas))
+    ntk = describe_scaling("laptop", "ntk", 256)
+    assert ntk.lr_raw(np.array(ntk.etas)) == pytest.approx(np.array(SCALINGS["ntk"].etas))
     assert all(recipe(scale).source.fixed for recipe in RECIPES.values() for scale in ("smoke", "laptop", "paper"))
     assert set(RESIDUAL) < set(networks.NETWORKS)

@@ -168,7 +168,10 @@ def test_a_write_that_the_system_refuses_keeps_what_is_finished(grid, tmp_path, 
     assert len(trained) == 2 * 36 - 6
 
 
-def test_a_full_disk_is_a_sentence(grid, tmp_path, monkeypatch):
+def test_a_full_disk_and_an_unwritable_store_are_sentences(grid, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ResultError, match="cannot write"):
+        sweep(grid, store=tmp_path / "file" / "store")
     fsync, calls = os.fsync, []
 
     def full(descriptor):
@@ -182,12 +185,6 @@ def test_a_full_disk_is_a_sentence(grid, tmp_path, monkeypatch):
         sweep(grid, store=tmp_path)
     monkeypatch.undo()
     assert len(in_store(tmp_path, grid)) == 6
-
-
-def test_an_unwritable_store_is_a_sentence(grid, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ResultError, match="cannot write"):
-        sweep(grid, store=tmp_path / "file" / "store")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import xarray as xr
+from alike import equal
 
 from richness import sweep
 from richness.analysis import boundaries
@@ -16,8 +16,6 @@ from richness.runs.experiment import Experiment, late_window
 from richness.runs.recipes import all_recipes, recipe
 from richness.runs.results import ResultError
 
-NEVER_SAME = ("date", "wall_seconds", "cpu_seconds")
-
 
 @pytest.fixture
 def grid(small, monkeypatch):
@@ -26,11 +24,6 @@ def grid(small, monkeypatch):
     return small(
         gammas=[1e-4, 0.1, 10.0], etas="1e-8:1e2:6", seeds=[0, 2], steps=40, probes=("sharpness",), probe_points=3
     )
-
-
-def equal(a: xr.Dataset, b: xr.Dataset) -> bool:
-    a, b = (d.drop_attrs(deep=False) for d in (a, b))
-    return a.identical(b)
 
 
 def test_shards_cover_every_cell_once(grid):
@@ -77,26 +70,21 @@ def test_an_interrupted_sweep_goes_on_from_its_store(grid, tmp_path, monkeypatch
     )  # nothing twice
 
 
-def test_progress_ends_at_the_whole(grid):
+def test_progress_ends_at_the_whole_and_can_be_a_bar(grid, capsys):
     seen = []
     sweep(grid, progress=lambda p: seen.append((p.done, p.total, p.cells)))
     assert seen[-1] == (36 * 40, 36 * 40, 36)
     assert [d for d, _, _ in seen] == sorted(d for d, _, _ in seen)
-
-
-def test_progress_can_be_a_bar(grid, capsys):
     sweep(grid, progress=True)
     assert "diverged" in capsys.readouterr().err
 
 
-def test_grids_and_seeds_may_be_arrays_and_ranges(small):
+def test_the_hash_is_of_the_recipe_whatever_its_grids_are_given_as_and_not_of_the_device(small):
     plain = small(gammas=[1.0, 2.0], seeds=[0, 1])
     assert small(gammas=np.array([1.0, 2.0]), seeds=range(2)).hash == plain.hash
     assert small(gammas=(np.float32(1), 2), seeds=np.arange(2)).hash == plain.hash
     assert small(gammas="1:2:2", seeds=[np.int64(0), 1]).hash == plain.hash
 
-
-def test_the_hash_is_of_the_recipe_not_the_device(small):
     assert small().hash == small(device="cuda").hash != small(steps=51).hash
     assert small(gammas=["3e-1", 3]).hash == small(gammas=[3.0, 0.3]).hash
 

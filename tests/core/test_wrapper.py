@@ -112,14 +112,13 @@ def test_batch_normalisation_follows_train_and_eval():
 
 
 def test_what_it_cannot_do_it_refuses():
-    with pytest.raises(ValueError, match="positive"):
-        richness.Centred(mlp(), 0.0)
-    with pytest.raises(ValueError, match=r"1 drops out a share 0.5"):
-        richness.Centred(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)), 1.0)
-    with pytest.raises(ValueError, match="drops out"):
-        richness.Centred(nn.TransformerEncoderLayer(8, 2, 16), 1.0)
-    with pytest.raises(ValueError, match="found 1"):
-        richness.maximal_update_(nn.Linear(3, 3), 0.1)
-    with pytest.raises(ValueError, match=r"does not know 1\.weight"):
-        richness.maximal_update_(nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 3)), 0.1)
+    for use, module, number, words in (
+        (richness.Centred, mlp(), 0.0, "positive"),
+        (richness.Centred, nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)), 1.0, r"1 drops out a share 0.5"),
+        (richness.Centred, nn.TransformerEncoderLayer(8, 2, 16), 1.0, "drops out"),
+        (richness.maximal_update_, nn.Linear(3, 3), 0.1, "found 1"),
+        (richness.maximal_update_, nn.Sequential(mlp(), nn.LayerNorm(10)), 0.1, r"does not know 1\.weight"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            use(module, number)
     assert math.isclose(richness.Centred(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0), 2.0).gamma, 2.0)

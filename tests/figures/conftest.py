@@ -10,6 +10,7 @@ import xarray as xr
 
 from richness.networks.parameterization import natural_eta
 
+pytest.register_assert_rewrite("specifications")
 OK, DIVERGED, NOT_RUN = 0, 1, 2
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import vl_convert
+from specifications import check_figure
 
 from richness.runs import places, results
 from richness.studies.bench import figures
@@ -41,11 +40,7 @@ def test_the_stored_report_is_whole(report, monkeypatch):
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_is_a_picture_with_words_and_numbers(name, report):
     figure = DRAWN[name](report, label=name)
-    specification = figure.chart.to_dict()
-    json.dumps(specification, allow_nan=False)
-    svg = vl_convert.vegalite_to_svg(specification)
-    assert svg.startswith("<svg") and "NaN" not in svg and "currentColor" in svg
-    assert figure.summary.endswith(".") and "nan" not in figure.summary and len(figure.table)
+    check_figure(figure)
     assert f'id="fig-{name}"' in figure.html()
 
 

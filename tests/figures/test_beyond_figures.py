@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import xarray as xr
+from specifications import controls, data
 
 from richness.analysis.cases import select_case
 from richness.runs.jobs import measure_seeds
@@ -17,14 +16,6 @@ from richness.studies.neighbours.beyond import analysis, figures
 @pytest.fixture(scope="module")
 def edge() -> xr.Dataset:
     return measure_seeds(recipe("beyond_the_edge", "smoke"))
-
-
-def controls(fig: Any) -> set[str]:
-    return {signal["name"] for signal in fig.vega["signals"] if "bind" in signal}
-
-
-def data(fig: Any, name: str) -> list[dict[str, Any]]:
-    return fig.specification["datasets"][name]
 
 
 def test_a_step_is_drawn_as_it_was_taken():

@@ -61,10 +61,9 @@ def test_the_gallery_is_turned_by_its_controls(four: list[xr.Dataset]) -> None:
 
 
 def test_a_gallery_lacks_nothing(four: list[xr.Dataset]) -> None:
-    with pytest.raises(ValueError, match="each combination"):
-        portrait_figures.gallery(four[:3])
-    with pytest.raises(ValueError, match="each combination"):
-        portrait_figures.gallery([*four[:2], *four[:2]])
+    for runs in (four[:3], [*four[:2], *four[:2]]):
+        with pytest.raises(ValueError, match="each combination"):
+            portrait_figures.gallery(runs)
 
 
 def test_sign_steps_are_straightened_by_the_root(runs: xr.Dataset) -> None:

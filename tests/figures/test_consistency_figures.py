@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+from specifications import controls
 
 from consistent import STEPS, planted
 from richness.studies.neighbours.consistency import analysis, figures, recipes
 
 load = planted()
-
-
-def controls(fig: Any) -> set[str]:
-    return {signal["name"] for signal in fig.vega["signals"] if "bind" in signal}
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import numpy as np
 import pytest
-import vl_convert
 import xarray as xr
+from specifications import check_figure
 
 from richness.networks.parameterization import natural_eta
 from richness.runs.probes import DENSITY_EDGES, EIGENVALUES
@@ -43,11 +42,7 @@ def swept(loss: str = "mse", depth: int = 3) -> xr.Dataset:
 
 def spectra() -> xr.Dataset:
     """Three γ at one η each, four steps: the eigenvalues fall by a tenth from one to the next, faster when lazy."""
-    gammas, etas, steps = (
-        np.array([0.01, 1.0, 100.0]),
-        np.array([1e-3, 1.0, 30.0, 90.0]),
-        np.array([0, 10, 300, 16_000]),
-    )
+    gammas, etas, steps = map(np.array, ([0.01, 1.0, 100.0], [1e-3, 1.0, 30.0, 90.0], [0, 10, 300, 16_000]))
     top, density = np.full((3, 4, 2, 4, EIGENVALUES), np.nan), np.full((3, 4, 2, 4, len(DENSITY_EDGES) - 1), np.nan)
     status, trace = np.full((3, 4, 2), 2, dtype=np.int8), np.full((3, 4, 2, 4), np.nan)
     for g in range(3):
@@ -97,15 +92,7 @@ def values(spec: Any, *fields: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_it_is_a_picture_that_speaks(name: str, drawn: dict[str, Any]) -> None:
-    figure = drawn[name]
-    spec = figure.chart.to_dict()
-    json.dumps(spec, allow_nan=False)
-    svg = vl_convert.vegalite_to_svg(spec)
-    assert svg.startswith("<svg") and "NaN" not in svg and "currentColor" in svg
-    assert figure.summary.endswith(".") and re.search(r"\d", figure.summary) and "nan" not in figure.summary
-    assert len(figure.table) > 0
-    for word in ("MSE", "digits8", "L = ", "N = 64", "B = 64", "T = ", "2 seeds"):
-        assert word in figure.caption, word
+    check_figure(drawn[name], "MSE", "digits8", "L = ", "N = 64", "B = 64", "T = ", "2 seeds")
 
 
 def test_the_exponents_drawn_are_those_measured(drawn: dict[str, Any]) -> None:
@@ -172,7 +159,6 @@ def test_large_eigenvalues_are_counted(drawn: dict[str, Any]) -> None:
 
 
 def test_another_seed_than_was_run_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of the seeds that were run"):
-        figures.spectrum(spectra(), seed=9)
-    with pytest.raises(ValueError, match="one of the seeds that were run"):
-        figures.sharpness_along_training(swept(), seed=9)
+    for draw, runs in ((figures.spectrum, spectra()), (figures.sharpness_along_training, swept())):
+        with pytest.raises(ValueError, match="one of the seeds that were run"):
+            draw(runs, seed=9)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
-import re
 from typing import Any
 
 import numpy as np
 import pytest
-import vl_convert
 import xarray as xr
+from specifications import check_figure, data
 
 from richness.analysis import boundaries, theory
 from richness.analysis.theory import catapult, single_index
@@ -32,39 +30,29 @@ def drawn(runs: xr.Dataset) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_it_speaks_and_becomes_a_picture(name: str, drawn: dict[str, Any]) -> None:
-    fig = drawn[name]
-    json.dumps(fig.specification, allow_nan=False)
-    svg = vl_convert.vegalite_to_svg(fig.specification)
-    assert svg.startswith("<svg") and "NaN" not in svg and "currentColor" in svg
-    assert fig.summary.endswith(".") and re.search(r"\d", fig.summary) and "nan" not in fig.summary
-    assert len(fig.table) > 0 and "MSE" in fig.caption and "seeds" in fig.caption
-    assert "weight" in fig.caption  # one shared or several: each caption says which
-    html = fig.html()
+    check_figure(drawn[name], "MSE", "seeds", "weight")  # one shared or several: each caption says which
+    html = drawn[name].html()
     assert len(gzip.compress(html.encode())) < 60_000
     assert 'class="richness-controls"' in html
 
 
-def rows(fig: Any, name: str) -> list[dict[str, Any]]:
-    return fig.specification["datasets"][name]
-
-
 def test_the_boundaries_are_theorys(drawn: dict[str, Any]) -> None:
-    lines = rows(drawn["boundaries"], "lines")
+    lines = data(drawn["boundaries"], "lines")
     upper = [row for row in lines if row["boundary"] == "η_crit"]
     exact = [float(theory.critical_eta(row["L"], row["gamma"], row["rule"])) for row in upper]
     assert [row["value"] for row in upper] == pytest.approx(exact, rel=2e-3)
     assert {(row["L"], row["rule"]) for row in lines} == {(L, rule) for L in (2, 3) for rule in figures.RULES}
-    points = [row for row in rows(drawn["boundaries"], "points") if row["ratio"] is not None]
+    points = [row for row in data(drawn["boundaries"], "points") if row["ratio"] is not None]
     sgd = [row["ratio"] for row in points if row["rule"] != "signs"]
     assert max(abs(ratio - 1) for ratio in sgd) < 0.02
     bounded = [
-        row for row in rows(drawn["boundaries"], "points") if row["boundary"] == "η_max" and row["ratio"] is None
+        row for row in data(drawn["boundaries"], "points") if row["boundary"] == "η_max" and row["ratio"] is None
     ]
     assert {row["rule"] for row in bounded} == {"cross_entropy"}  # of which no closed form is known
 
 
 def test_the_escape_shows_a_logarithm_at_depth_two_and_a_limit_at_three(drawn: dict[str, Any]) -> None:
-    lines = [row for row in rows(drawn["escape"], "lines") if row["loss"] == "mse"]
+    lines = [row for row in data(drawn["escape"], "lines") if row["loss"] == "mse"]
     two, three = ([row["exact"] for row in lines if row["L"] == L and row["gamma"] > 1e3] for L in (2, 3))
     steps = np.diff(two)
     np.testing.assert_allclose(steps, np.log(10) / 4 / 4, rtol=0.01)  # a quarter of a decade each
@@ -72,7 +60,7 @@ def test_the_escape_shows_a_logarithm_at_depth_two_and_a_limit_at_three(drawn: d
 
 
 def test_the_catapults_curves_are_its_runs(drawn: dict[str, Any]) -> None:
-    curves = rows(drawn["catapult"], "curves")
+    curves = data(drawn["catapult"], "curves")
     mine = [row for row in curves if row["start"] == "(2, 0.1)" and row["place"] == 6]  # 1.5 × 2/λ₀
     eta = 1.5 * 2 / float(catapult.initial_sharpness((2.0, 0.1), 0.01))
     run = catapult.simulate((2.0, 0.1), 0.01, eta, 60, record=True)
@@ -90,7 +78,7 @@ def test_single_index_slopes_are_in_the_table(drawn: dict[str, Any]) -> None:
 
 
 def test_the_overlay_holds_the_measurement_and_the_fit(runs: xr.Dataset, drawn: dict[str, Any]) -> None:
-    shown = [row for row in rows(drawn["overlay"], "rows") if row["boundary"] == "η_max" and row["constants"] == 1]
+    shown = [row for row in data(drawn["overlay"], "rows") if row["boundary"] == "η_max" and row["constants"] == 1]
     measured = boundaries.eta_max(runs)
     seen = measured.isel(gamma=measured.notnull().any("seed").values)
     assert [row["gamma"] for row in shown] == pytest.approx(seen.gamma.values, rel=1e-3)

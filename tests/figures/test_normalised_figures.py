@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import xarray as xr
+from specifications import controls, data
 
 from richness.analysis import cases
 from richness.runs.jobs import measure_seeds
@@ -20,14 +19,6 @@ def runs() -> dict[str, xr.Dataset]:
         name: measure_seeds(recipe(f"normalised_{name}", "smoke"))
         for name in ("isometry", "explosion", "traps", "shaping")
     }
-
-
-def controls(fig: Any) -> set[str]:
-    return {signal["name"] for signal in fig.vega["signals"] if "bind" in signal}
-
-
-def data(fig: Any, name: str) -> list[dict[str, Any]]:
-    return fig.specification["datasets"][name]
 
 
 def test_the_gap_stands_beside_bound_and_law(runs):

@@ -24,13 +24,15 @@ NAME = "phase_portrait_mlp3_mse"
 @pytest.fixture(scope="module")
 def paper():
     """What stands for a result at paper scale: the recipe with a narrow network, few steps and a coarse grid."""
-    reduced = richness.recipe(NAME, "smoke").model_dump() | {
+    reduced = {
         "width": 16,
         "steps": 60,
         "seeds": [0, 1],
         "task": "digits8",
+        "gammas": "1e-3:1e3:13",
+        "etas": "1e-7:1e4:60",
     }
-    experiment = richness.Experiment.model_validate(reduced | {"gammas": "1e-3:1e3:13", "etas": "1e-7:1e4:60"})
+    experiment = richness.Experiment.model_validate(richness.recipe(NAME, "smoke").model_dump() | reduced)
     return sweep(experiment, name=NAME, scale="paper")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from specifications import controls
 
 from richness.studies.similarity import analysis, figures
 from similar import GAMMAS, planted
@@ -20,10 +21,6 @@ def runs() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def pairs(runs: xr.Dataset) -> Any:
     return figures.likeness_map(runs)
-
-
-def controls(fig: Any) -> set[str]:
-    return {signal["name"] for signal in fig.vega["signals"] if "bind" in signal}
 
 
 def test_the_map_holds_every_pair_at_every_time_and_both_clocks(runs, pairs):

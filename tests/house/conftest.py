@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,3 +51,21 @@ def richness(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Answer(code, said.out, said.err)
 
     return call
+
+
+@pytest.fixture
+def promised(richness: Command) -> Callable[[str, str], list[str]]:
+    """``promised(line, where)``: the words after a command that a text names; it exists, with each of its options."""
+    from richness.cli import COMMANDS
+
+    def check(line: str, where: str) -> list[str]:
+        command, *rest = shlex.split(line)
+        if command.startswith("-"):  # of the program itself, as `richness --help`
+            command, rest = "", [command]
+        assert command in (*COMMANDS, ""), f"{where} promises richness {command}"
+        said = richness(*filter(None, [command]), "--help").out
+        for option in (word for word in rest if word.startswith("-")):
+            assert re.search(rf"(?<![\w-]){re.escape(option)}\b", said), f"{where}: richness {command} has no {option}"
+        return rest
+
+    return check

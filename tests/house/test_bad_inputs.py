@@ -9,7 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+
+from richness.runs import results
+from richness.runs.experiment import Experiment
+from richness.runs.sweep import sweep
 
 # What was typed after `richness`, and the words that the answer must have. A sweep's row is completed by a good γ and η
 # grid where it gives none of its own. {name} is filled in by the fixture `files`.
@@ -139,10 +144,6 @@ REST = [
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Files that a reader might hand to a command by mistake."""
-    from richness.runs import results
-    from richness.runs.experiment import Experiment
-    from richness.runs.sweep import sweep
-
     folder = tmp_path_factory.mktemp("files")
     places = {name: str(folder / f"{name}.nc") for name in ("other", "cut", "flipped", "smoke", "stale")}
     places |= {"folder": str(folder), "text": str(folder / "text"), "chapter": str(folder / "chapter.ipynb")}
@@ -163,15 +164,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def _notebook(parameters: str) -> dict:
-    cell = {
-        "cell_type": "code",
-        "execution_count": None,
-        "id": "a",
-        "metadata": {"tags": ["parameters"]},
-        "outputs": [],
-    }
+    cell = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    return {"cells": [cell | {"source": parameters}], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    return nbformat.v4.new_notebook(cells=[cell], metadata=kernel)
 
 
 def _with_good_grids(typed: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
+import importlib.util
+import shutil
 import subprocess
 import sys
 import types
@@ -11,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from richness.site import address, notebooks
+from richness.site import address, extension, notebooks
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -68,13 +71,8 @@ def test_a_chapter_stays_short(path):
 # The address ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_address_is_the_same_everywhere():
+def test_the_address_is_the_same_everywhere_and_its_placeholder_the_one_that_the_site_hides():
     assert [place.path.name for place in address.differences(ROOT)] == []
-
-
-def test_the_placeholder_is_the_one_that_the_site_hides():
-    from richness.site import extension
-
     assert extension.PLACEHOLDER == address.PLACEHOLDER
 
 
@@ -126,8 +124,6 @@ def _on_colab(monkeypatch, source: str, installed: bool, codes: tuple[int, ...] 
     monkeypatch.setattr(
         subprocess, "run", lambda command, **_: ran.append(command) or types.SimpleNamespace(returncode=next(answers))
     )
-    import importlib.util
-
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
     exec(source, {})
     return ran, switched
@@ -141,8 +137,6 @@ def test_off_colab_the_set_up_cell_does_nothing(monkeypatch, capsys):
 
 @pytest.mark.parametrize("released", [True, False])
 def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch, capsys, released):
-    import importlib.metadata
-
     cell = notebooks.colab_cell("https://github.com/somebody/richness", 7)
     ran, switched = _on_colab(monkeypatch, cell, installed=False, codes=(0,) if released else (1, 0))
     assert len(ran) == 2 - released and switched == [True]
@@ -158,8 +152,6 @@ def test_on_colab_torch_and_numpy_stay_as_they_are(monkeypatch, capsys, released
 
 @pytest.mark.parametrize(("there", "words"), [("/usr/bin/nvidia-smi", "on the GPU"), (None, "Change runtime type")])
 def test_on_colab_the_cell_says_where_it_computes(monkeypatch, capsys, there, words):
-    import shutil
-
     monkeypatch.setattr(shutil, "which", lambda name: there)
     ran, _ = _on_colab(monkeypatch, notebooks.colab_cell("https://github.com/somebody/richness"), installed=True)
     said = capsys.readouterr().out

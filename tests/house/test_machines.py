@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-
-from richness import cli
 
 pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
 
@@ -66,17 +63,14 @@ def test_every_script_is_sound_bash(path):
 
 
 @each
-def test_every_command_in_a_script_exists(path, richness):
+def test_every_command_in_a_script_exists(path, promised):
     """`make` targets, `richness` commands with their options and sets, and files of this repository."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for script in _scripts(path):
         for target in re.findall(r"(?:^|&& )make ([a-z]+)", script, re.MULTILINE):
             assert target in targets, f"{path.name}: make {target}"
         for line in re.findall(r"\.venv/bin/richness ([^\n]+)", script):
-            command, *rest = shlex.split(line)
-            assert command in cli.COMMANDS, f"{path.name}: richness {command}"
-            said = richness(command, "--help").out
-            assert [word for word in rest if word.startswith("--") and word not in said] == [], f"{path.name}: {line}"
+            rest = promised(line, path.name)
             if "--parameters" in rest and "$" not in (name := rest[rest.index("--parameters") + 1]):
                 assert (ROOT / "chapters" / "parameters" / f"{name}.yml").is_file()
         for file in re.findall(r"(?<![\w/])(\.ci/\w+)", script):
@@ -100,12 +94,9 @@ def test_a_strangers_code_never_runs_on_our_gpu():
 
 
 def test_the_gpus_choices_are_the_sets_there_are():
-    asked = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())[True]["workflow_dispatch"][
-        "inputs"
-    ]
-    assert set(asked["parameters"]["options"]) == {
-        path.stem for path in (ROOT / "chapters" / "parameters").glob("*.yml")
-    }
+    triggers = yaml.safe_load((ROOT / ".github" / "workflows" / "gpu.yml").read_text())[True]
+    asked, sets = triggers["workflow_dispatch"]["inputs"], (ROOT / "chapters" / "parameters").glob("*.yml")
+    assert set(asked["parameters"]["options"]) == {path.stem for path in sets}
 
 
 # Containers ----------------------------------------------------------------------------------------------------------

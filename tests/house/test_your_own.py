@@ -11,13 +11,8 @@ import pytest
 from richness.runs.probes import PROBES
 
 PAGE = Path(__file__).parents[2] / "chapters" / "your-own.md"
-EXAMPLES = dict(
-    zip(
-        ("network", "task", "optimizer", "probe", "results"),
-        re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S),
-        strict=True,
-    )
-)
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+EXAMPLES = dict(zip(("network", "task", "optimizer", "probe", "results"), BLOCKS, strict=True))
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
 

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from richness.lab import manifest
 from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
 
 LAB = Path(__file__).parents[2] / "lib/richness/lab"
-PURE = ("numbers", "runs", "plane", "panels", "address", "kernel", "rng")  # modules that touch no page
+PURE = ("numbers", "runs", "plane", "panels", "address", "kernel")  # modules that touch no page
 POLICY = "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src blob: 'self'; img-src 'self' data:"
 MANIFEST = {
-    "bytes": 3_920_000,
     "limits": {
         "depth": [2, 3, 4],
         "width": [64],
@@ -114,18 +114,9 @@ def runs() -> xr.Dataset:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's engine as the site lays it down: its modules, and what is exported, from the site's build if it is there."""
-    for package in ("onnx", "onnxscript"):
-        pytest.importorskip(package, reason=f"{package} is not installed: run `make setup`")
-    from richness.lab import export
-    from richness.site.places import SiteError, node_package
-
-    try:
-        runtime = node_package("onnxruntime-web") / "dist"
-    except SiteError as error:
-        pytest.skip(str(error))
+    """What trains, as the site lays it down, with the modules that its worker is bundled from."""
     folder = tmp_path_factory.mktemp("engine") / "engine"
-    shutil.copytree(export.cached(LAB.parents[2] / "_build" / "engine", runtime), folder)
+    manifest.write(folder)
     shutil.copytree(LAB / "engine", folder, dirs_exist_ok=True)
     (folder / "package.json").write_text('{"type": "module"}')
     return folder

@@ -1,46 +1,31 @@
-// Drives the page's engine in node, without workers: node drive_engine.mjs FOLDER BASE < jobs.json > answers.json
+// Drives the page's trainer in node, without workers: node drive_engine.mjs FOLDER KERNEL < jobs.json > answers.json
 // A job is {do: "run", ask, changes, gauges} | {do: "batch", task, seed, step, count} | {do: "set", task, part}
-// | {do: "resample", images, side, which, places} | {do: "eigen", matrix, start} | {do: "memory", limit, visits}.
+// | {do: "known", wrong} | {do: "eigen", matrix, start} | {do: "memory", limit, visits, help}.
 
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { gunzipSync } from "node:zlib";
 
-const [folder, base] = process.argv.slice(2);
+const [folder, file] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(`${folder}/${name}`));
-const [{ Graphs, compiled }, { Memory, Streams, framed, resample }, { Trainer }, { Gauges, largestEigenvalue, ritz }] = await Promise.all(
-  ["graphs.js", "stream.js", "trainer.js", "curvature.js"].map(load),
+const [{ Batches }, { Kernel }, { Gauges, largestEigenvalue, ritz }, { known }, { Trainer }] = await Promise.all(
+  ["batches.js", "compiled.js", "curvature.js", "known.js", "trainer.js"].map(load),
 );
-const manifest = await (await fetch(new URL("manifest.json", base))).json();
-const graphs = new Graphs(base, manifest, await compiled(base));
-const streams = new Streams(graphs);
-
-// What the stream's worker does: one batch after another, until what was asked for is needed no more.
-function maker(batch, arrive) {
-  let wanted = [], busy = false;
-  return async (more) => {
-    if (more) wanted.push(more);
-    else wanted = [];
-    if (busy) return;
-    for (busy = true; wanted.length;) {
-      const mine = wanted.shift();
-      for (let step = mine.from; step < mine.to; step++) {
-        const made = await batch(mine, step);
-        arrive({ ...mine, step, batch: made });
-      }
-    }
-    busy = false;
-  };
-}
-const memory = new Memory(
-  maker(({ task, seed, count }, step) => streams.batch(task, seed, step, count), (one) => memory.arrive(one)),
-);
+const manifest = JSON.parse(readFileSync(`${folder}/manifest.json`, "utf8")), digits = gunzipSync(readFileSync(`${folder}/digits.bin.gz`));
+const module = new WebAssembly.Module(readFileSync(`${folder}/${file}`));
+const [kernel, measuring, exact] = [0, 1, 2].map(() => {
+  const made = new Kernel(module);
+  made.useDigits(digits.buffer.slice(digits.byteOffset, digits.byteOffset + digits.byteLength));
+  return made;
+});
+const batches = new Batches(kernel);
 
 let number = 0;
-async function run({ ask, changes = {}, gauges = false, rewound = false }) {
+async function run({ ask, changes = {}, gauges = false }) {
   const reports = [], snapshots = [], mine = ++number;
-  const trainer = new Trainer({ graphs, memory, report: (one) => reports.push(one), probe: (one) => snapshots.push(one) });
+  const trainer = new Trainer({ kernel, batches, manifest, report: (one) => reports.push(one), probe: (one) => snapshots.push(one) });
   const cuts = Object.keys(changes).map(Number).sort((a, b) => a - b);
-  let over = trainer.start(mine, ask, cuts[0] ?? ask.steps);
+  const over = trainer.start(mine, ask, cuts[0] ?? ask.steps);
   const paused = async (step) => {
     while (!reports.some((one) => one.kind === "state" && one.state === "paused" && one.step === step)) {
       await new Promise((go) => setTimeout(go, 1));
@@ -55,7 +40,7 @@ async function run({ ask, changes = {}, gauges = false, rewound = false }) {
   await over;
   const rows = [];
   if (gauges) {
-    const measured = new Gauges({ graphs, sets: (task, part) => streams.set(task, part), report: (one) => rows.push(one) });
+    const measured = new Gauges({ kernel: measuring, exact, manifest, report: (one) => rows.push(one) });
     for (const one of snapshots.filter(({ step }) => step === 0 || step === ask.steps)) await measured.take(one);
   }
   const curves = reports.filter(({ kind }) => kind === "curve");
@@ -71,14 +56,37 @@ async function run({ ask, changes = {}, gauges = false, rewound = false }) {
   };
 }
 
-const samples = ({ x, targets, labels }) => ({ x: [...x], targets: [...targets], labels: labels && [...labels].map(Number) });
+function samples(address, { inputs, outputs }, count) {
+  const all = kernel.floats(address, count * (inputs + outputs)).slice();
+  kernel.release(address);
+  return { x: [...all.subarray(0, count * inputs)], targets: [...all.subarray(count * inputs)] };
+}
+
 const does = {
   run,
-  batch: async ({ task, seed, step, count }) => samples(await streams.batch(task, seed, step, count)),
-  set: async ({ task, part }) => samples(await streams.set(task, part)),
+  batch({ task, seed, step, count }) {
+    const about = { task: manifest.tasks[task], batch: count };
+    return samples(kernel.draw(about, seed, step, 1), about.task, count);
+  },
+  set({ task, part }) {
+    const about = manifest.tasks[task], held = about.classes ? manifest.digits.held_out : manifest.test_samples;
+    const count = part === "probe" ? manifest.probe_samples : held, address = kernel.reserve(4 * count * (about.inputs + about.outputs));
+    kernel.doors.draw_part(about.code, part === "probe" ? 0 : 1, count, address);
+    return samples(address, about, count);
+  },
 };
 
-does.resample = ({ images, side, which, places }) => [...resample(framed(Uint8Array.from(images), side), side, which, places)];
+// The known runs, one loss of one of them changed by a share of itself: what is said.
+does.known = ({ wrong }) => {
+  const changed = structuredClone(manifest);
+  changed.known.at(-1).loss[40] *= 1 + wrong;
+  try {
+    known(kernel, changed);
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+};
 
 does.eigen = async ({ matrix, start, tridiagonal }) => {
   if (tridiagonal) return ritz(...tridiagonal);
@@ -87,24 +95,34 @@ does.eigen = async ({ matrix, start, tridiagonal }) => {
   return [await largestEigenvalue(times, Float64Array.from(start), manifest.lanczos, 2 ** -52), products];
 };
 
-// Visits some steps of some streams, whose batches say what they are of; what was made for each visit, and what is held.
-does.memory = async ({ limit, visits }) => {
-  let made = [];
-  const batch = async ({ seed }, step) => {
-    made.push(step);
-    return { x: Float32Array.of(seed, step), targets: new Float32Array(1), labels: null };
+// Visits some steps of some streams of one sample a batch and one step a block; what was made for each visit, here and by the helper,
+// what is held, and whether each was what it should be.
+does.memory = async ({ limit, visits, help }) => {
+  let here = 0, there = 0, next = 8;
+  const memory = new Map(), allocated = () => [...memory.values()].filter(Boolean).length;
+  const put = (value) => { memory.set(next += 8, value); return next; };
+  const fake = {
+    draw: (about, seed, step) => { here += 1; return put([seed, step]); },
+    reserve: () => put([0, 0]),
+    floats: (address) => ({ set: (values) => memory.set(address, [...values]) }),
+    release: (address) => memory.delete(address),
   };
-  const small = new Memory(maker(batch, (one) => small.arrive(one)), limit);
-  const told = [];
+  const about = { task: { code: 0, inputs: 2 ** 18, outputs: 0 }, batch: 1 };
+  const helper = ({ seed, step, stamp, index }) => setTimeout(() => {
+    there += 1;
+    small.arrive({ stamp, index, samples: Float32Array.of(seed, step).buffer });
+  }, 1);
+  const small = new Batches(fake, help ? helper : null, limit * 2 ** 20), told = [];
   for (const { seed, from, last } of visits) {
-    small.choose("t", seed, 1);
-    made = [];
+    [here, there] = [0, 0];
+    small.choose(about, seed, last);
     let right = true;
     for (let step = from; step <= last; step++) {
-      const { x } = await small.get(step, last);
-      right &&= x[0] === seed && x[1] === step;
+      const { samples: address } = await small.get(step, () => new Promise((go) => setTimeout(go, 2)));
+      const [of, at] = memory.get(address);
+      right &&= of === seed && at === step;
     }
-    told.push({ right, made: made.length, bytes: small.bytes, passing: small.passing.size });
+    told.push({ right, here, there, bytes: small.bytes / 2 ** 20, allocated: allocated() });
   }
   return told;
 };

@@ -58,6 +58,7 @@ export function pageBackend(base, report) {
   };
   const backend = {
     kind: "page",
+    digits() { say("digits"); },
     async start(ask) {
       say("start", ask);
       report({ kind: "state", number: numbers + 1, state: "loading", step: 0, message: "" });

@@ -321,7 +321,7 @@ BAD = [
     ("eta=NaN", "eta must be"),
     ("eta=", "eta must be"),
     ("gamma=1e999", "gamma must be"),
-    ("depth=5", "depth = 5 cannot be had here (2, 3, 4)"),
+    ("depth=5", "depth = 5 cannot be had here (from 2 to 4)"),
     ("depth=3.5", "depth must be a whole number"),
     ("seed=-1", "seed must be a whole number"),
     ("task=cifar", "task “cifar” is not known here"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import looks
 import pytest
-from visits import SITE, Visit, built_pages, watch
+from visits import READ_ON_A_PHONE, SITE, Visit, built_pages, each_page, watch
 
 from richness.site.policy import site_policy
 from richness.site.serving import background
@@ -58,30 +58,25 @@ def visit(chromium: Any, address: str) -> Iterator[Callable[..., Visit]]:
         yield open_page
 
 
-# A page is loaded once by day, once by night and once on a phone; what was seen there is what the tests judge. Each of
-# these visits is a group, so that several processes share them out.
+# A page is loaded once by day, once by night and once on a phone; what was seen there is what the tests judge.
 
 
-def each_page(kind: str) -> list[Any]:
-    return [pytest.param(name, id=name, marks=pytest.mark.xdist_group(f"{kind} {name}")) for name in built_pages()]
-
-
-@pytest.fixture(scope="session", params=each_page("by day"))
+@pytest.fixture(scope="session", params=each_page("by day", built_pages()))
 def by_day(request: pytest.FixtureRequest, chromium: Any, address: str) -> Any:
     """What is seen of a page on a light screen, when each of its figures is brought to life and played with."""
     with opening(chromium, address) as open_page:
         return looks.by_day(open_page(request.param, color_scheme="light"))
 
 
-@pytest.fixture(scope="session", params=each_page("by night"))
+@pytest.fixture(scope="session", params=each_page("by night", built_pages()))
 def by_night(request: pytest.FixtureRequest, chromium: Any, address: str) -> Any:
     """What is seen of a page that is opened in the dark by a reader who wants no motion, and then turned light."""
     with opening(chromium, address) as open_page:
         return looks.by_night(open_page(request.param, color_scheme="dark", reduced_motion="reduce"))
 
 
-@pytest.fixture(scope="session", params=each_page("on a phone"))
+@pytest.fixture(scope="session", params=each_page("on a phone", built_pages()))
 def on_a_phone(request: pytest.FixtureRequest, chromium: Any, address: str) -> Any:
     """What is seen of a page that is 360 pixels wide."""
     with opening(chromium, address) as open_page:
-        return looks.on_a_phone(open_page(request.param, viewport=looks.PHONE), axe=request.param in looks.SOME)
+        return looks.on_a_phone(open_page(request.param, viewport=looks.PHONE), axe=request.param in READ_ON_A_PHONE)

@@ -10,11 +10,11 @@ import pytest
 from visits import SITE, built_pages
 
 from richness.site.serving import background
-from richness.site.weighing import ALIVE, DRAWN
-from richness.site.weighing import watch_page
+from richness.site.weighing import ALIVE, DRAWN, watch_page
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()
+TALLEST = 800  # px of a picture in a window 1280 px wide, about a screen
 LATE = re.compile(r"_book/vega/|_book/lab/engine/(?!manifest)")  # fetched when a figure is seen, or a reader trains
 
 
@@ -52,6 +52,8 @@ def test_a_page_without_javascript_is_whole(visit: Any, name: str) -> None:
         assert figure.locator("table th[scope=col]").count() > 0
         assert figure.locator("table tbody tr").count() > 0
         assert not figure.locator(".richness-controls").is_visible()
+        # a mark that is not cut off at its panel's edge stretches the picture
+        assert figure.locator(".richness-picture").bounding_box()["height"] <= TALLEST, figure.get_attribute("id")
     for laboratory in page.locator("[data-richness-lab]").all():
         assert laboratory.inner_text().strip()
 

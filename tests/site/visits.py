@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from richness.site.places import site_pages
 
@@ -19,6 +22,16 @@ def built_pages() -> list[str]:
     if not (SITE / "index.html").is_file():
         return ["not-built"]
     return [page for page in site_pages(SITE) if page != "index.html"]
+
+
+# The pages that axe reads on a phone too, one of each kind: a reading takes it up to a minute. All are read when wide.
+READ_ON_A_PHONE = ["chapters/00-introduction.html", "chapters/02-phase-portrait.html", "chapters/10-ledger.html",
+                   "chapters/api.html", "search.html"]  # fmt: skip
+
+
+def each_page(kind: str, names: Sequence[str]) -> list[Any]:
+    """Parameters of a kind of visit; each a group, so that several processes share them out."""
+    return [pytest.param(name, id=name, marks=pytest.mark.xdist_group(f"{kind} {name}")) for name in names]
 
 
 @dataclass

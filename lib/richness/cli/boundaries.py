@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from richness.cli.tables import format_table
 
@@ -33,12 +33,12 @@ def tabulate_boundaries(runs: xr.Dataset, names: Sequence[str] = (), natural: bo
     means = 10 ** seen.map(np.log10, keep_attrs=True).mean("seed", keep_attrs=True)
     if natural:
         means = means / recipe_of(runs).natural_eta(runs.gamma)
-    numbers = [
-        {"gamma": float(gamma)} | {name: _say(float(one.sel(gamma=gamma))) for name, one in means.items()}
+    columns = {str(name): f"{name} / natural" if natural else str(name) for name in means}
+    rows: list[dict[str, Any]] = [
+        {"gamma": float(gamma)}
+        | {column: _say(means[name].sel(gamma=gamma).item()) for name, column in columns.items()}
         for gamma in runs.gamma
     ]
-    columns = {name: f"{name} / natural" if natural else str(name) for name in means}
-    rows = [{columns.get(key, key): value for key, value in row.items()} for row in numbers]
     table = format_table(rows, ("gamma", *columns.values()))
     return "\n".join([table, *filter(None, map(_say_censored, seen.values()))])
 

@@ -21,10 +21,9 @@ function readField(key, text, choices) {
   if (key in WHOLE) {
     const x = Number(text), [least, most] = WHOLE[key];
     if (!/^\d+$/.test(text.trim()) || x < least || x > most) return [undefined, `${key} must be a whole number from ${least} to ${most}, not “${text}”`];
-    // What is offered of steps are examples: any number up to the largest can be had.
-    if (key === "steps" && x <= Math.max(...(choices.steps || [most]))) return [x, ""];
-    if (key !== "seed" && choices[key] && !choices[key].includes(x)) return [undefined, `${key} = ${x} cannot be had here (${choices[key].join(", ")})`];
-    return [x, ""];
+    // What is offered are examples: any number from the smallest to the largest can be had, and any fewer steps.
+    const [low, high] = [key === "steps" ? least : Math.min(...(choices[key] || [least])), Math.max(...(choices[key] || [most]))];
+    return x < low || x > high ? [undefined, `${key} = ${x} cannot be had here (from ${low} to ${high})`] : [x, ""];
   }
   return !choices[key] || choices[key].includes(text) ? [text, ""] : [undefined, `${key} “${text}” is not known here (${choices[key].join(", ")})`];
 }

@@ -7,7 +7,7 @@ import { addCurve, addGauges, beyond, describe, difference, measuredRun, nearest
 import { abs, atLog, colour, log10, max, megabytes, min, natural, number, regime, round } from "./numbers.js";
 
 const CHOICES = {
-  depth: [2, 3, 4, 5, 6, 8], width: [16, 32, 64, 128, 256, 512], loss: ["mse", "cross_entropy"],
+  depth: [2, 3, 4, 5, 6, 7, 8], width: [8, 16, 32, 64, 128, 256, 512], loss: ["mse", "cross_entropy"],
   task: ["digits8", "digits", "teacher", "staircase", "halfspace"], optimizer: ["sgd", "momentum", "signsgd", "adam"],
   batch_size: [16, 32, 64, 128, 256, 512], steps: [300, 1000, 3000, 10000],
 };
@@ -126,12 +126,18 @@ class Laboratory {
     this.root.classList.add(`rl-${this.backend.kind}`);
     this.watch = new ResizeObserver(() => { this.measureWidths(); this.paint(); });
     this.watch.observe(this.parts.body);
+    for (const sign of ["focusin", "pointermove", "touchstart"]) root.addEventListener(sign, () => this.fetchDigits(), { once: true, passive: true });
     this.measureWidths();
     this.lookUp();
     this.refresh();
     this.parts.problem.textContent = problems?.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
     this.say(this.nearWords());
     this.draw();
+  }
+
+  /** A reader has turned to this laboratory: what its task needs may come. */
+  fetchDigits() {
+    if (this.hasLabels(this.settings.task)) this.backend.digits?.();
   }
 
   close() {
@@ -221,7 +227,7 @@ class Laboratory {
 
   // -- training
 
-  /** The first press on a page fetches what trains; afterwards every move trains at once. */
+  /** The first press on a page; afterwards every move trains at once. */
   begin() {
     this.live = true;
     if (this.backendState !== "ready") this.backendState = "loading";
@@ -292,7 +298,8 @@ class Laboratory {
   }
 
   on_loading(message) {
-    this.loaded = !this.run && message.done < message.total ? message : null;
+    // In the background nobody waits for it.
+    this.loaded = this.backendState === "loading" && message.done < message.total ? message : null;
     this.paint();
   }
 
@@ -680,8 +687,7 @@ class Laboratory {
       parts.gamma.input.style.setProperty("--rl-thumb", colour(settings.gamma));
     }
     const busy = this.backendState === "loading", active = this.running();
-    const size = this.setup.engine?.bytes ? ` (${megabytes(this.setup.engine.bytes)}, once)` : "";
-    parts.main.textContent = this.backendState === "lost" ? "Try again" : busy ? "Loading …" : !this.live ? `Train here${size}`
+    parts.main.textContent = this.backendState === "lost" ? "Try again" : busy ? "Loading …" : !this.live ? "Train here"
       : active ? (run.state === "training" ? "Pause" : "Play") : "Train again";
     parts.main.setAttribute("aria-disabled", String(busy)); // not disabled: that would take the keyboard's focus away
     parts.step.disabled = !active;

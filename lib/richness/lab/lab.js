@@ -14,7 +14,7 @@ function render({ model, el }) {
 }
 
 /** Bring one container [data-richness-lab] of a built page to life. Its setup stands inline, or where `data-src` says.
- *  `engine` is the address of the folder that holds what trains; nothing but its manifest is fetched before a reader trains. */
+ *  `engine` is the address of the folder that holds what trains; its data come once a reader turns to the laboratory. */
 export async function boot(root, engine) {
   if (root.dataset.boot) return;
   root.dataset.boot = "true";
@@ -49,7 +49,7 @@ function tell(root, words) {
   note.textContent = words;
 }
 
-/** The page's backend, fetched at its first start. What was asked meanwhile is asked then, in order, from the last start on. */
+/** The page's backend, fetched at once. What was asked meanwhile is asked then, in order, from the last start on. */
 function lateBackend(engine, report) {
   let real = null, coming = null, waiting = [], tries = 0;
   const fetchIt = () => import(`${engine}client.js${tries++ ? `?try=${tries}` : ""}`).then(({ pageBackend }) => {
@@ -57,9 +57,9 @@ function lateBackend(engine, report) {
     waiting.forEach(([name, value]) => real[name](value));
     waiting = [];
   }).catch((error) => {
-    coming = null; // the next start tries anew
-    waiting = [];
-    report({ kind: "lost", message: `What trains could not be loaded: ${error.message}` });
+    const awaited = waiting.some(([name]) => name === "start");
+    [coming, waiting] = [null, []]; // the next start tries anew
+    if (awaited) report({ kind: "lost", message: `What trains could not be loaded: ${error.message}` });
   });
   const pass = (name) => (value) => {
     if (real) return real[name](value);
@@ -68,7 +68,8 @@ function lateBackend(engine, report) {
     if (name === "start") coming ??= fetchIt();
   };
   const backend = { kind: "page", close: () => { waiting = []; real?.close(); } };
-  for (const name of ["start", "change", "pause", "resume", "step", "rewind"]) backend[name] = pass(name);
+  for (const name of ["digits", "start", "change", "pause", "resume", "step", "rewind"]) backend[name] = pass(name);
+  coming = fetchIt();
   return backend;
 }
 

@@ -333,7 +333,9 @@ def gradient(loss: Loss, weights: list[Tensor]) -> Tensor:
     return torch.cat([row.reshape(len(row), -1) for row in rows], dim=1)
 
 
-def along_gradient(loss: Loss, weights: list[Tensor], product: Product | None = None) -> Tensor:
+def along_gradient(
+    loss: Loss, weights: list[Tensor], product: Product | None = None, direction: Tensor | None = None
+) -> Tensor:
     """The curvature of the loss along its own gradient, gᵀHg/‖g‖², which is at most λ_max.
 
     A step of SGD against this gradient is beyond the edge, its parabola ending higher than it began, where this exceeds
@@ -341,11 +343,12 @@ def along_gradient(loss: Loss, weights: list[Tensor], product: Product | None = 
 
     Args:
         loss, weights: as in :func:`hessian_vector_product`. product: as in :func:`sharpness`.
+        direction: the gradient, (cells, P), where it is known already.
 
     Returns:
         (cells,), NaN where the gradient is 0 or anything not finite.
     """
-    direction = gradient(loss, weights)
+    direction = gradient(loss, weights) if direction is None else direction
     direction = direction / direction.norm(dim=1, keepdim=True)
     return (direction * _product(loss, weights, product)(direction)).sum(dim=1)
 

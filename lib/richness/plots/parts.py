@@ -132,8 +132,8 @@ def points(data: alt.Chart, x: Any, y: Any, size: int = 34, **channels: Any) -> 
 
 
 def intervals(data: alt.Chart, x: Any, y: Channel, low: str, high: str, **channels: Any) -> alt.Chart:
-    """Upright bars between two fields."""
-    return data.mark_rule(strokeWidth=1.2).encode(x=x, y=y(low), y2=f"{high}:Q", **channels)
+    """Upright bars between two fields, cut off at the panel's edge."""
+    return data.mark_rule(strokeWidth=1.2, clip=True).encode(x=x, y=y(low), y2=f"{high}:Q", **channels)
 
 
 def points_with_intervals(

@@ -89,6 +89,7 @@ class Provenance:
     def rows(self) -> dict[str, str]:
         """What is told, in order."""
         attrs, packages = self.runs.attrs, json.loads(self.runs.attrs["packages"])
+        engine = "; ".join(attrs[key] for key in ("engine", "engine_reason") if key in attrs)
         commit = attrs["git_commit"] + (" with uncommitted changes" if attrs["git_dirty"] else "")
         return {
             "recipe": f"{attrs['recipe_name'] or 'unnamed'}, scale {attrs['scale'] or 'none'}",
@@ -96,6 +97,7 @@ class Provenance:
             "data's hash": data_hash(self.runs),
             "seeds": ", ".join(map(str, json.loads(attrs["seeds"]))),
             "device and precision": f"{attrs['device']}, {attrs['dtype']}",
+            **({"engine": engine} if engine else {}),
             "commit": commit,
             "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
             "made": f"{attrs['date']}, {attrs['wall_seconds']:.0f} s of work ({attrs['cpu_seconds']:.0f} s of processor)",

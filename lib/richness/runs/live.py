@@ -17,10 +17,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from richness.runs.engines import Stack
+from richness.runs.engines import Stack, name_machine
 from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES
-from richness.runs.results import device_name
 from richness.runs.shards import Shard, summary
 from richness.runs.sweep import assemble
 from richness.runs.training import History, Trainer
@@ -75,6 +74,7 @@ class Live:
         self.experiment, self.eta, self.record = experiment, experiment.etas[0], Record()
         self._trainer = Trainer(experiment, experiment.seeds[0], [(experiment.gammas[0], self.eta)], engine)
         self._drawn: tuple[range, Tensor, Tensor] | None = None
+        self._left: dict[str, Tensor] = {}  # by the last measurement for the next
         self._probed = experiment.probed_steps
 
     @property
@@ -141,10 +141,11 @@ class Live:
     def measure(self, moment: Moment, names: Sequence[str] | None = None) -> dict[str, Any]:
         """The experiment's probes, or those named: probe -> a number, or nested lists of them. Kept in the record."""
         begun, names = _clocks(), self.experiment.kept_probes if names is None else names
-        measured, cost = self._trainer.measure(moment.stack, names)
-        values = {name: measured[name][0].tolist() for name in names}
+        found = self._trainer.measure(moment.stack, names, self._left)
+        self._left |= found.left
+        values = {name: found.values[name][0].tolist() for name in names}
         for name in names:
-            self.record.cost[name] = self.record.cost.get(name, 0.0) + float(cost[name])
+            self.record.cost[name] = self.record.cost.get(name, 0.0) + float(found.cost[name])
         self.record.gauges.setdefault(moment.step, {}).update(values)
         self._spent(begun)
         return values
@@ -182,7 +183,7 @@ class Live:
         probes = {name: self._measured(name) for name in experiment.kept_probes if record.gauges}
         cost = {name: np.array([record.cost.get(name, 0.0)]) for name in experiment.kept_probes}
         arrays = summary(experiment, History(loss, np.array([record.died]), probes, cost))
-        arrays |= {"seconds": np.array(record.seconds), "device": np.array(device_name(experiment.device))}
+        arrays |= {"seconds": np.array(record.seconds), "device": np.array(name_machine(experiment))}
         runs = assemble(
             experiment, [(Shard(experiment.seeds[0], ((experiment.gammas[0], experiment.etas[0]),)), arrays)]
         )

@@ -7,16 +7,18 @@ row of values, for each. The measurements themselves are in :mod:`richness.measu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from richness import kernel as compiled
 from richness import measure
 from richness.data import Task
 from richness.data.streams import TEST_SAMPLES, UNSEEN_SAMPLES
 from richness.networks import LOSSES, MLP, Architecture, at_start
+from richness.networks.losses import one_hot
 from richness.networks.parameterization import centre_output
 from richness.registry import Registry
 
@@ -33,6 +35,7 @@ OUTPUT_BITS, GRAM_BITS = (
     8,
     5,
 )  # of mantissa that these keep: relative rounding 1/512 and 1/64, which move no R² or CKA by 1e-3
+SHARPEST = "sharpest"  # the name under which the sharpness leaves its eigenvector
 KERNEL_BYTES = 2**28  # of derivatives held at once for the kernel of a network that has no factors
 
 
@@ -85,6 +88,23 @@ class Setting:
         return [(x, y, self.raw_at_start(x)) for x, y in parts]
 
     @cached_property
+    def compiled(self) -> compiled.Samples | None:
+        """The probe set as the compiled kernel takes it; None where it does not know the network, the loss or the device."""
+        network, (x, targets) = self.network, self.probe_set
+        known = (
+            isinstance(network, MLP)
+            and network.activation in compiled.ACTIVATION_CODES
+            and self.loss in compiled.LOSS_CODES
+            and torch.device(self.device).type == "cpu"
+            and compiled.library() is not None
+        )
+        if not known:
+            return None
+        sizes = [network.inputs, *[out for out, _ in network.shapes]]
+        wanted = one_hot(targets, network.outputs, self.dtype)
+        return compiled.Samples(sizes, network.scales, self.loss, network.activation, x, wanted, self.start)
+
+    @cached_property
     def kernel_at_start(self) -> Tensor:
         return kernel(self.network, self.start, self.probe_set[0][:KERNEL_SAMPLES])
 
@@ -101,11 +121,15 @@ class Snapshot:
     Attributes:
         setting: what they share.
         weights: raw, one tensor a layer, (cells, ...). gamma: richness of each, (cells,).
+        earlier: what probes left of the same networks at an earlier moment, by name, (cells, ...) each.
+        left: what they leave now.
     """
 
     setting: Setting
     weights: list[Tensor]
     gamma: Tensor
+    earlier: dict[str, Tensor] = field(default_factory=dict)
+    left: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.gamma)
@@ -141,12 +165,34 @@ class Snapshot:
     def _loss_of(self, raw: Tensor) -> Tensor:
         return LOSSES[self.setting.loss](centre_output(raw, self.setting.probe_at_start, self.gamma), self.targets)
 
+    def keep(self, index: Tensor | slice) -> Snapshot:
+        """Those at ``index`` only."""
+        earlier = {name: values[index] for name, values in self.earlier.items()}
+        return Snapshot(self.setting, [w[index] for w in self.weights], self.gamma[index], earlier)
+
+    @cached_property
+    def curvature(self) -> compiled.Curvature | None:
+        """:meth:`loss` with its gradient and Hessian by the compiled kernel, where that knows it."""
+        samples = self.setting.compiled
+        return None if samples is None else compiled.Curvature(samples, self.weights, self.gamma)
+
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor] | None:
         """v ↦ Hv of :meth:`loss` at the weights, (cells, P) to (cells, P), where the network has one written out."""
+        if self.curvature:
+            return self.curvature.multiply
         if not isinstance(self.network, MLP):
             return None
         return self.network.hessian_vector_product(self.weights, self.inputs, self._loss_of)
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Of :meth:`loss`, (cells, P), P parameters in the order of ``weights``."""
+        return self.curvature.gradient if self.curvature else measure.gradient(self.loss, self.weights)
+
+    def apart(self) -> list[Snapshot]:
+        """These networks one by one where the kernel takes them so, since a stack waits for its slowest; else all at once."""
+        return [self.keep(slice(k, k + 1)) for k in range(len(self))] if self.setting.compiled else [self]
 
     @cached_property
     def kernel(self) -> Tensor:
@@ -187,6 +233,7 @@ class Probe:
         units: of its values; ``"1"`` for pure numbers.
         needs: of ``classes`` (a task with labels) and ``hidden`` (a network that shows its hidden layers).
         work: of one measurement, in gradients on the probe set, about: a sweep is cut into shards by it.
+        apart: it goes through :meth:`Snapshot.apart`.
     """
 
     measure: Callable[[Snapshot], Tensor]
@@ -195,14 +242,23 @@ class Probe:
     units: str = "1"
     needs: tuple[str, ...] = ()
     work: float = 0.0
+    apart: bool = False
 
 
 def _sharpness(now: Snapshot) -> Tensor:
-    return measure.sharpness(now.loss, now.weights, product=now.product)
+    """From the eigenvector of an earlier moment, where there was one: it takes fewer products than from the gradient."""
+    found = [
+        measure.sharpest_direction(
+            one.loss, one.weights, product=one.product, start=one.earlier.get(SHARPEST, one.gradient)
+        )
+        for one in now.apart()
+    ]
+    now.left[SHARPEST] = torch.cat([pair.vector for pair in found])
+    return torch.cat([pair.value for pair in found])
 
 
 def _along_gradient(now: Snapshot) -> Tensor:
-    return measure.along_gradient(now.loss, now.weights, product=now.product)
+    return measure.along_gradient(now.loss, now.weights, product=now.product, direction=now.gradient)
 
 
 def _accuracy(now: Snapshot) -> Tensor:
@@ -316,7 +372,8 @@ PROBES: Registry[Probe] = Registry(
             _sharpness,
             "largest Hessian eigenvalue of the loss as trained, raw weights, fixed probe set",
             units="1/lr_raw",
-            work=40,
+            work=25,
+            apart=True,
         ),
         "along_gradient": Probe(
             _along_gradient,

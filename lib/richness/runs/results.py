@@ -19,6 +19,7 @@ import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -238,12 +239,27 @@ def provenance(description: Experiment | Measurement, name: str, scale: str, wal
 
 
 def device_name(device: str) -> str:
-    """The device in words: processor and system, or the GPU's name where there is one."""
+    """The device in words: architecture, system and processor, or the GPU's name where there is one."""
     if device.startswith("cuda"):
         import torch
 
         return f"{device}: {torch.cuda.get_device_name(device)}" if torch.cuda.is_available() else device
-    return f"{device}: {platform.machine()} {platform.system()}"
+    return f"{device}: {platform.machine()} {platform.system()}, {processor_name()}"
+
+
+@cache
+def processor_name() -> str:
+    """The processor's model, with family, model and stepping where the system gives them: names of virtual ones are bare."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    lines = [line.partition(":") for line in text.split("\n\n")[0].splitlines()]
+    said = {key.strip(): value.strip() for key, _, value in lines}
+    name = said.get("model name", platform.machine())
+    wide = "AVX-512" if "avx512f" in said.get("flags", "") else "AVX2" if "avx2" in said.get("flags", "") else ""
+    parts = [f"{key} {said[key]}" for key in ("cpu family", "model", "stepping") if key in said] + [wide]
+    return f"{name} ({', '.join(part for part in parts if part)})"
 
 
 def device_here(device: str) -> str:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from richness.networks.parameterization import dtype_for
+from richness.runs.engines import name_machine
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
 from richness.runs.probes import PROBES
-from richness.runs.results import device_name
 from richness.runs.training import History, cores, train
 
 Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
@@ -142,7 +142,7 @@ def run_shard(
     wall, cpu = time.perf_counter(), time.process_time()
     arrays = summary(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
     seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])
-    return arrays | {"seconds": seconds, "device": np.array(device_name(experiment.device))}
+    return arrays | {"seconds": seconds, "device": np.array(name_machine(experiment))}
 
 
 def cost_of(probe: str) -> str:

@@ -29,11 +29,14 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     """The folder of a store that holds the cells of such an experiment, whatever its grid.
 
     Its name is a hash of all that a cell's numbers depend on besides γ, η and the seed: so a wider grid of the same networks
-    goes on from what is there. The kind of device and the engine are among it, since the last bits are their own.
+    goes on from what is there. The kind of device and the engine are among it, with the compiler and the processor of one that
+    was compiled here, since the last bits are their own: chaos makes percents of them.
     """
     fields = experiment.model_dump(mode="json", exclude=GRID)
-    device, engine = experiment.device.partition(":")[0], engine_for(experiment).__name__
-    fields |= {"device": device, "engine": engine, "schema": SCHEMA, "registered": experiment.registered}
+    device, engine = experiment.device.partition(":")[0], engine_for(experiment)
+    build = engine.build()
+    fields |= {"device": device, "engine": engine.__name__, "build": build.identity if build else ""}
+    fields |= {"schema": SCHEMA, "registered": experiment.registered}
     return Path(store).expanduser() / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

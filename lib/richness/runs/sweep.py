@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from richness.data.streams import remember_batches
-from richness.runs.engines import engine_for
+from richness.runs.engines import engine_for, passed_over
 from richness.runs.execution import run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES
@@ -149,6 +149,8 @@ def assemble(
     runs = xr.Dataset(data, coordinates, provenance(experiment, name, scale, *seconds))
     runs.attrs["device"] = "; ".join(sorted(devices))  # the workers', which this process need not have
     runs.attrs["engine"] = engine_for(experiment).__name__.lower()
+    if reason := passed_over(experiment):
+        runs.attrs["engine_reason"] = reason
     if experiment.kept_probes:
         each, share = cost / max(measurements, 1), cost / max(seconds[1], 1e-9)
         for key, values in (("probe_seconds", each), ("probe_share", share)):

@@ -17,7 +17,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from richness.networks.optimizers import schedule
 from richness.networks.parameterization import centre_output, dtype_for
 from richness.runs.engines import Block, Engine, Stack, engine_for
 from richness.runs.experiment import Experiment
-from richness.runs.probes import Setting, Snapshot, take_probe
+from richness.runs.probes import PROBES, Setting, Snapshot, take_probe
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
 BLOCK_STEPS = 32  # and at most so many steps: what a block needs is memory beside the networks
@@ -61,10 +61,29 @@ class Piece:
 
     engine: Engine
     column: np.ndarray  # (cells,) int64
+    left: dict[str, Tensor] = field(default_factory=dict)  # by probes for those at a later step, (cells, ...) each
 
     def keep(self, alive: np.ndarray) -> None:
-        self.engine.keep(torch.from_numpy(alive.nonzero()[0]).to(self.engine.weights[0].device))
+        index = torch.from_numpy(alive.nonzero()[0]).to(self.engine.weights[0].device)
+        self.engine.keep(index)
         self.column = self.column[alive]
+        self.left = {name: values[index] for name, values in self.left.items()}
+
+
+class Measured(NamedTuple):
+    """Probes of a few networks at one moment, by name.
+
+    Attributes:
+        values: float64 (cells, ...). cost: CPU seconds (cells,). left: for probes at a later moment, (cells, ...).
+    """
+
+    values: dict[str, Tensor]
+    cost: dict[str, Tensor]
+    left: dict[str, Tensor]
+
+    def keep(self, index: Tensor | slice) -> Measured:
+        """Of the networks at ``index`` only."""
+        return Measured(*({name: one[index] for name, one in part.items()} for part in self))
 
 
 class Trainer:
@@ -195,33 +214,56 @@ class Trainer:
 
     def probe(self, name: str) -> Tensor:
         """A measurement of every cell in training, float64 (cells, ...)."""
-        return self.probe_all([name])[name][0]
+        return self.probe_all([name]).values[name]
 
-    def probe_all(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Measurements of every cell in training: name -> values, float64 (cells, ...), and CPU seconds that each cell cost.
+    def probe_all(self, names: Sequence[str], at_start: bool = False) -> Measured:
+        """Measurements of every cell in training.
 
         What two probes share, such as the kernel, is on the bill of the first.
+
+        Args:
+            at_start: no step has been taken: cells of one γ are one network, which is measured once.
         """
+        if at_start:
+            gamma, same = torch.cat([piece.engine.stack.gamma for piece in self.pieces]).unique(return_inverse=True)
+            start = Stack([w.expand(len(gamma), *w.shape[1:]) for w in self.start], gamma)
+            found = self._measure_all([(start, {})], names).keep(same)
+            shared = {name: cost / same.bincount()[same] for name, cost in found.cost.items()}
+            found = found._replace(cost=shared)
+        else:
+            found = self._measure_all([(piece.engine.stack, piece.left) for piece in self.pieces], names)
+        ends = np.cumsum([len(piece.column) for piece in self.pieces])
+        for piece, end in zip(self.pieces, ends.tolist(), strict=True):
+            piece.left = found.keep(slice(end - len(piece.column), end)).left
+        return found
+
+    def _measure_all(self, stacks: Sequence[tuple[Stack, dict[str, Tensor]]], names: Sequence[str]) -> Measured:
+        """Stacks with what earlier probes left of them, measured in parts, side by side where there are threads."""
         bytes_a_cell = 4 * self.network.units * self.experiment.probe_samples * self.dtype.itemsize
         together = max(1, min(PROBE_CELLS, PROBE_BYTES // bytes_a_cell))
-        parts = [part for piece in self.pieces for part in _parts(piece.engine.stack, together)]
-        measured = list(self._map(lambda part: self.measure(part, names), parts))
-        return {
-            name: (torch.cat([values[name] for values, _ in measured]), torch.cat([cost[name] for _, cost in measured]))
-            for name in names
-        }
+        parts = [
+            (stack.keep(cut), {name: values[cut] for name, values in left.items()})
+            for stack, left in stacks
+            for cut in _cuts(len(stack), together)
+        ]
+        measured = list(self._map(lambda part: self.measure(part[0], names, part[1]), parts))
+        fields = zip(*measured, strict=True)
+        return Measured(*({name: torch.cat([one[name] for one in parts]) for name in parts[0]} for parts in fields))
 
-    def measure(self, part: Stack, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Measurements of a few networks at one moment, and CPU seconds of each: name -> (cells, ...)."""
+    def measure(self, part: Stack, names: Sequence[str], earlier: dict[str, Tensor] | None = None) -> Measured:
+        """Measurements of a few networks at one moment; ``earlier``: what those of the same at an earlier one left."""
+        now = Snapshot(self.setting, part.weights, part.gamma, earlier or {})
         # A lone cell gets a twin: a batched product of one takes another path, whose last bits differ.
-        twins = part if len(part) > 1 else part.keep(torch.zeros(2, dtype=torch.int64, device=self.device))
-        now, values, cost = Snapshot(self.setting, twins.weights, twins.gamma), {}, {}
+        twins = now if len(part) > 1 else now.keep(torch.zeros(2, dtype=torch.int64, device=self.device))
+        found = Measured({}, {}, {})
         clock = time.thread_time if self.device == "cpu" else time.perf_counter
         for name in names:
             begun = clock()
-            values[name] = take_probe(name, now)[: len(part)]
-            cost[name] = torch.full((len(part),), (clock() - begun) / len(part), dtype=torch.float64)
-        return values, cost
+            seen = now if PROBES[name].apart and self.setting.compiled else twins
+            found.values[name] = take_probe(name, seen)[: len(part)]
+            found.cost[name] = torch.full((len(part),), (clock() - begun) / len(part), dtype=torch.float64)
+        found.left.update({name: values[: len(part)] for name, values in (twins.left | now.left).items()})
+        return found
 
 
 def cell_bytes(experiment: Experiment, dtype: torch.dtype) -> int:
@@ -240,8 +282,8 @@ def _bounds(count: int, largest: int, threads: int = 1) -> list[int]:
     return [round(k * count / pieces) for k in range(pieces + 1)]
 
 
-def _parts(stack: Stack, largest: int) -> list[Stack]:
-    return [stack.keep(slice(a, b)) for a, b in pairwise(_bounds(len(stack), largest)) if b > a]
+def _cuts(count: int, largest: int) -> list[slice]:
+    return [slice(a, b) for a, b in pairwise(_bounds(count, largest)) if b > a]
 
 
 def cores() -> int:
@@ -296,9 +338,11 @@ def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None) -> 
     for steps, following in zip(blocks, [*blocks[1:], None], strict=True):
         block, prepared = ahead or trainer.draw(steps)
         if steps.start in probed:
-            for name, (values, cost) in trainer.probe_all(names).items():
-                _enter(probes, name, values.numpy(), probed[steps.start], trainer.column, (len(probed), count))
-                seconds[name][trainer.column] += cost.numpy()
+            found = trainer.probe_all(names, at_start=steps.start == 0)
+            for name in names:
+                values, cost = found.values[name].numpy(), found.cost[name].numpy()
+                _enter(probes, name, values, probed[steps.start], trainer.column, (len(probed), count))
+                seconds[name][trainer.column] += cost
         going = trainer.start_on(block, prepared)
         # Drawn here while the pool's threads step: what they allocate for good is then only what steps need.
         ahead = trainer.draw(following) if following else None

@@ -1,4 +1,4 @@
-"""``python -m richness.site build | bundle | serve | weigh | print | policy | pack``: make the website, and guard it."""
+"""``python -m richness.site build | bundle | kernel | serve | weigh | print | policy | pack``: make the website, guard it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="execute the chapters and write the website to _build/html")
     build.add_argument("--strict", action="store_true", help="every warning and every dangling reference is an error")
     build.add_argument("--clean", action="store_true", help="forget everything built before")
-    commands.add_parser("bundle", help="the laboratory's modules as the one that Jupyter and the pages load; commit it")
+    commands.add_parser("bundle", help="the laboratory's modules as those that Jupyter and the pages load; commit them")
+    commands.add_parser("kernel", help="the compiled kernel that the pages load, by clang; commit it")
     serve = commands.add_parser("serve", help="serve _build/html on localhost")
     serve.add_argument("--port", type=int, default=8000, help="0 lets the system choose (default: 8000)")
     commands.add_parser("print", help="the whole book as one PDF, _build/book.pdf")
@@ -35,9 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return build(strict=options.strict, clean=options.clean)
         if options.command == "bundle":
-            from richness.site.bundling import write_bundle
+            from richness.site.bundling import write_bundles
 
-            print(f"wrote {write_bundle()}")
+            print("\n".join(f"wrote {path}" for path in write_bundles()))
+            return 0
+        if options.command == "kernel":
+            from richness.site.bundling import write_kernel
+
+            print("\n".join(f"wrote {path}" for path in write_kernel()))
             return 0
         if options.command == "serve":
             from richness.site.serving import serve

@@ -71,11 +71,11 @@ def check_tools() -> None:
     Raises:
         SiteError: if a Python or npm package is missing.
     """
-    for module in ("jupyter_book", "myst_nb", "vl_convert", "ipykernel", "onnx", "onnxscript"):
+    for module in ("jupyter_book", "myst_nb", "vl_convert", "ipykernel"):
         if importlib.util.find_spec(module) is None:
             raise SiteError(f"The Python package {module} is missing: run `make setup`, which installs it.")
     node_binary()
-    for package in ("katex", "vega", "vega-interpreter", "onnxruntime-web"):
+    for package in ("katex", "vega", "vega-interpreter"):
         node_package(package)
 
 

@@ -1,6 +1,6 @@
-"""The laboratory's modules as one, by esbuild: Jupyter takes a single module, and a page fetches it in one go.
+"""The laboratory's modules as two, by esbuild: the instrument (Jupyter takes a single module), and what a page's workers run.
 
-The bundle is committed and travels in the wheel, so only who edits the modules needs Node.
+The bundles are committed and travel in the wheel, so only who edits the modules needs Node.
 """
 
 from __future__ import annotations
@@ -10,27 +10,43 @@ from pathlib import Path
 
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_binary, node_package
 
-BUNDLE = LABORATORY / "lab.bundle.js"
+#: bundle -> the module that it begins with.
+BUNDLES = {LABORATORY / "lab.bundle.js": "lab.js", LABORATORY / "engine" / "worker.bundle.js": "worker.js"}
 
 
-def bundle_laboratory() -> bytes:
-    """``lab.js`` with all that it imports, as one minified ES module; the same bytes on every machine.
+def bundle(target: Path) -> bytes:
+    """What ``target`` of ``BUNDLES`` should hold: a module with all that it imports, minified; the same on every machine.
 
     Raises:
         SiteError: Node or esbuild is missing, or a module cannot be read; the message then holds esbuild's own words.
     """
-    script, esbuild, entry = ASSETS / "bundle.cjs", node_package("esbuild"), LABORATORY / "lab.js"
+    script, esbuild, entry = ASSETS / "bundle.cjs", node_package("esbuild"), target.with_name(BUNDLES[target])
     done = subprocess.run([node_binary(), script, esbuild, entry], capture_output=True, check=False)
     if done.returncode:
         raise SiteError(f"esbuild could not bundle {entry}:\n{done.stderr.decode().strip()}")
     return done.stdout
 
 
-def write_bundle() -> Path:
-    """Bundle the laboratory's modules afresh, and return the file; to be committed with them.
+def write_bundles() -> list[Path]:
+    """Bundle the laboratory's modules afresh, and return the files; to be committed with them.
 
     Raises:
-        SiteError: as :func:`bundle_laboratory`.
+        SiteError: as :func:`bundle`.
     """
-    BUNDLE.write_bytes(bundle_laboratory())
-    return BUNDLE
+    for target in BUNDLES:
+        target.write_bytes(bundle(target))
+    return list(BUNDLES)
+
+
+def write_kernel() -> list[Path]:
+    """Compile the kernel that the pages load, and return the files; to be committed with its source.
+
+    Raises:
+        SiteError: there is no clang that can, or it failed.
+    """
+    from richness.kernel import compiler, page
+
+    try:
+        return page.build()
+    except compiler.Missing as error:
+        raise SiteError(str(error)) from error

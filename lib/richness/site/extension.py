@@ -15,7 +15,7 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 from richness.registry import study_modules
-from richness.site import docstrings, engine, executing, formulas, icons, pages, styles
+from richness.site import docstrings, executing, formulas, icons, pages, styles
 from richness.site.address import PLACEHOLDER
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_package
 
@@ -125,8 +125,6 @@ def _add_assets(app: Sphinx) -> None:
     book = Path(app.outdir) / pages.BOOK
     try:
         copy_assets(book)
-        # Traced while the chapters run, and waited for at the end.
-        app.richness_engine = engine.start(Path(app.outdir).parent / "engine")  # type: ignore[attr-defined]
     except SiteError as error:
         raise _one_line(error) from error
     # Cut down by the last build; without them Sphinx lays down the whole ones and stays silent about it.
@@ -157,11 +155,16 @@ def copy_assets(book: Path) -> None:
 
 
 def copy_laboratory(target: Path) -> None:
-    """Copy what a page loads of the laboratory: its opener, the bundle, the style, and the modules of what trains."""
-    (target / "engine").mkdir(parents=True, exist_ok=True)
-    shell = (LABORATORY / name for name in ("boot.js", "lab.bundle.js", "lab.css"))
-    for path in (*shell, *(LABORATORY / "engine").glob("*.js")):
-        shutil.copyfile(path, target / path.relative_to(LABORATORY))
+    """Lay down what a page loads of the laboratory: its opener, the bundles, the style, and what trains."""
+    from richness.kernel.compiler import Missing  # with torch, which only a build needs
+    from richness.lab import manifest
+
+    try:
+        manifest.write(target / "engine")
+    except Missing as error:
+        raise SiteError(str(error)) from error
+    for name in ("boot.js", "lab.bundle.js", "lab.css", "engine/client.js", "engine/worker.bundle.js"):
+        shutil.copyfile(LABORATORY / name, target / name)
 
 
 def copy_vega(target: Path) -> None:
@@ -193,16 +196,8 @@ def _drop_third_parties(app: Sphinx, page: str, template: str, context: dict[str
 def _finish(app: Sphinx, exception: Exception | None) -> None:
     if app.builder.format == "html":
         formulas.typesetter().stop()
-    export: engine.Export | None = getattr(app, "richness_engine", None)
     if exception is not None or app.builder.name != "html":
-        if export:
-            export.stop()
         return
-    if export:
-        try:
-            export.finish(Path(app.outdir) / pages.BOOK / "lab" / "engine")
-        except SiteError as error:
-            raise _one_line(error) from error
     finish_site(Path(app.outdir))
 
 

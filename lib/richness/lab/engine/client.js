@@ -1,9 +1,10 @@
-// The backend of a page without a kernel: four workers, told what to train; all they report comes through one function.
+// The backend of a page without Python: workers with the library's kernel, told what to train; all they report comes through one
+// function.
 //
 // An ask has the names of richness.Experiment, singular: {gamma, eta, depth, width, loss, task, optimizer, batch_size, steps, seed}.
 // Reports, each with `kind` and, of a run, its `number`:
 //   ready    {limits, reasons}     what can be asked here, and why no more
-//   loading  {done, total}         bytes, while runtime, graphs and data arrive
+//   loading  {done, total}         bytes, while the digits arrive
 //   run      {ask, lr, line}       a run has begun; line: the sharpness up to which its step is stable
 //   curve    {from, step, loss, eta}   rows of every step, to be placed at index `from`; the loss before the update
 //   gauges   {step, sharpness, along, accuracy, test_loss, alignment, drift}   null where there is none; late, in any order
@@ -11,8 +12,8 @@
 //   state    {state, step, message}    loading, training, paused, finished, diverged, error
 //   lost     {message}             nothing more will come; `start` tries anew
 
-const WORKS = { train: "trains", stream: "makes the data", helper: "helps to make the data", measure: "measures" };
-const LINKS = [["train", "stream"], ["train", "helper"], ["train", "measure"], ["stream", "measure"]];
+const WORKS = { train: "trains", helper: "helps to make the data", measure: "measures" };
+const BYTES_EACH = 50; // ms between two reports of loading
 
 /** What this browser lacks, in a sentence; null if nothing. */
 export function lacking() {
@@ -37,12 +38,12 @@ function moduleWorkers() {
 
 /**
  * Trains in this page. base: the address of the folder with manifest.json. report: takes every answer, see the reports of the
- * laboratory, above.
+ * laboratory, above. The kernel is fetched at once and tried on runs whose losses are known; the digits when `digits` is called, or
+ * a run needs them.
  */
 export function pageBackend(base, report) {
   const root = new URL(base, globalThis.document?.baseURI ?? import.meta.url).href;
-  let manifest = null, workers = null, number = 0, begun = false, closed = false;
-  let done = 0, total = 0;
+  let manifest = null, workers = null, number = 0, closed = false, done = 0, shown = 0;
 
   const lose = (message) => {
     if (closed) return;
@@ -52,7 +53,7 @@ export function pageBackend(base, report) {
 
   const end = () => {
     for (const worker of Object.values(workers ?? {})) worker.terminate();
-    workers = null;
+    [workers, done] = [null, 0];
   };
 
   const described = async () => {
@@ -68,16 +69,18 @@ export function pageBackend(base, report) {
     return told;
   };
 
-  const ready = () => (manifest ??= described().catch((error) => { manifest = null; lose(error.message); return null; }));
+  /** The manifest, with the workers open; null where that cannot be. */
+  const ready = async () => {
+    const told = await (manifest ??= described().catch((error) => { manifest = null; lose(error.message); return null; }));
+    if (told && !closed && !workers) open(told);
+    return told;
+  };
 
-  const heard = (role, message) => {
+  const heard = (role, message, told) => {
     if (message.kind === "holds") watch(role, workers[role], message.lock);
     else if (message.kind === "lost") lose(message.message);
-    else if (message.kind === "bytes") loading(message.bytes);
-    else if (message.number === number) {
-      if (message.kind === "curve" && !begun) { begun = true; done = total; report({ kind: "loading", done, total }); }
-      report(message);
-    }
+    else if (message.kind === "bytes") loading(message.bytes, told.digits.packed);
+    else if (message.number === number) report(message);
   };
 
   // Each worker holds a lock as long as it lives: whoever gets it after that knows, however busy the machine.
@@ -85,26 +88,25 @@ export function pageBackend(base, report) {
     if (workers?.[role] === worker) lose(`The worker that ${WORKS[role]} has ended.`);
   });
 
-  let shown = 0;
-  const loading = (bytes) => {
+  const loading = (bytes, total) => {
     done = Math.min(total, done + bytes);
-    if (begun || performance.now() - shown < 50) return;
+    if (done < total && performance.now() - shown < BYTES_EACH) return;
     shown = performance.now();
     report({ kind: "loading", done, total });
   };
 
-  const open = (told, ask) => {
+  const open = (told) => {
+    const roles = Object.keys(WORKS).filter((role) => role !== "helper" || navigator.hardwareConcurrency > 1);
+    const ports = Object.fromEntries(roles.map((role) => [role, {}]));
     workers = {};
-    [begun, done, total] = [false, 0, weight(told, ask)];
-    const roles = Object.keys(WORKS), ports = Object.fromEntries(roles.map((role) => [role, {}]));
-    for (const [one, other] of LINKS) {
+    for (const other of roles.slice(1)) {
       const { port1, port2 } = new MessageChannel();
-      [ports[one][other], ports[other][one]] = [port1, port2];
+      [ports.train[other], ports[other].train] = [port1, port2];
     }
     for (const role of roles) {
-      const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: role });
+      const worker = new Worker(new URL("./worker.bundle.js", import.meta.url), { type: "module", name: role });
       workers[role] = worker;
-      worker.onmessage = ({ data }) => { if (workers?.[role] === worker) heard(role, data); };
+      worker.onmessage = ({ data }) => { if (workers?.[role] === worker) heard(role, data, told); };
       worker.onerror = (event) => {
         event.preventDefault?.();
         if (workers?.[role] === worker) lose(`The worker that ${WORKS[role]} failed: ${event.message || "its file cannot be loaded"}.`);
@@ -120,15 +122,15 @@ export function pageBackend(base, report) {
 
   return {
     kind: "page",
+    async digits() {
+      if (!lack && await ready() && !closed) send({ do: "digits" });
+    },
     async start(ask) {
       if (lack) return lose(lack);
       closed = false;
       const mine = ++number;
       report({ kind: "state", number: mine, state: "loading", step: 0, message: "" });
-      const told = await ready();
-      if (!told || closed || mine !== number) return;
-      if (!workers) open(told, ask);
-      send({ do: "start", number: mine, ask });
+      if (await ready() && !closed && mine === number) send({ do: "start", number: mine, ask });
     },
     change({ eta }) {
       if (!(eta > 0 && eta < Infinity)) throw new RangeError(`eta must be a number above 0, got ${eta}`);
@@ -146,12 +148,4 @@ export function pageBackend(base, report) {
       end();
     },
   };
-}
-
-/** Bytes that a first run of this ask fetches, as far as their arrival can be seen: the runtime's modules are imported. */
-function weight({ files, tasks, network_of: networks, dtypes, float64_below: below }, ask) {
-  const network = networks[ask.task]?.[ask.loss]?.[ask.depth], dtype = dtypes[ask.gamma < below ? "float64" : "float32"];
-  const graph = (name) => name.startsWith(`graphs/${network}.`) && (name.endsWith(`.${dtype}.onnx`) || name.includes(".gauges."));
-  const needed = ["ort.wasm.gz", ...(tasks[ask.task]?.files ?? []), ...Object.keys(files).filter(graph)];
-  return needed.reduce((sum, name) => sum + files[name], 0);
 }

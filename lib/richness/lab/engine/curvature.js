@@ -1,12 +1,9 @@
 // What is measured of a network in training: sharpness by Lanczos, curvature along the gradient, alignment and drift, held-out loss and accuracy.
 
-import * as rng from "./rng.js";
-import { breath, tensor } from "./graphs.js";
-import { feeds, initial, named, resolved } from "./trainer.js";
+import { breath } from "./compiled.js";
+import { resolved } from "./trainer.js";
 
-const EPSILON = { float32: 2 ** -23, float64: 2 ** -52 };
-
-const EXACT = "gauges"; // in float64, whatever the network's dtype
+const FLOAT32 = 2 ** -23, FLOAT64 = 2 ** -52; // spacing at 1
 
 const dot = (a, b) => { let sum = 0; for (let i = 0; i < a.length; i++) sum += a[i] * b[i]; return sum; };
 const norm = (a) => Math.sqrt(dot(a, a));
@@ -86,19 +83,14 @@ export async function largestEigenvalue(product, start, rule, epsilon, stale = (
   return value;
 }
 
-/** Numbers as they are in a dtype. */
-const rounded = (dtype, values) => (dtype === "float32" ? Float32Array.from(values) : values);
+const finite = (value) => (Number.isFinite(value) ? value : null);
 
 /** Measures the latest run's networks, one after another; those of earlier runs are dropped. */
 export class Gauges {
-  /** sets(task, part): the samples of a part, see `Streams.set`. report: takes the reports of kind gauges. */
-  constructor({ graphs, sets, report }) {
-    Object.assign(this, { graphs, sets, report });
-    this.manifest = graphs.manifest;
-    this.queue = [];
-    this.number = 0;
-    this.kept = new Map();
-    this.working = null;
+  /** kernel, exact: two kernels, the second of which holds the network in float64, for its tangent kernel and drift. ready: of a
+   *  task, a promise that both have its data. report: takes the reports of kind gauges. */
+  constructor({ kernel, exact, manifest, report, ready = async () => {} }) {
+    Object.assign(this, { kernel, exact, manifest, report, ready, queue: [], number: 0, observed: "", working: null });
   }
 
   /** Measure {number, ask, step, weights}; resolves when nothing is left to measure. */
@@ -122,65 +114,68 @@ export class Gauges {
     }
   }
 
-  async #measured({ ask, weights: values }, stale) {
-    const about = resolved(ask, this.manifest), { network, dtype, weights } = about;
-    const at = (program) => this.graphs.of(network, program, dtype);
-    const { start, probe, kernel, test } = await this.#fixed(ask, about);
-    const now = named(dtype, weights, values), gamma = tensor(dtype, [ask.gamma], [1]);
-    const held = await (await at("test"))({ ...now, ...test, gamma });
-    const kernels = await (await this.graphs.of(network, EXACT, "float64"))({ ...named("float64", weights, values), ...start, ...kernel });
+  async #measured({ ask, weights }, stale) {
+    const about = resolved(ask, this.manifest), { kernel, exact } = this, count = about.parameters;
+    await this.ready(ask.task);
+    if (stale()) return null;
+    this.#observe(about, ask);
+    for (const one of [kernel, exact]) one.write(weights, (address) => one.doors.write_weights(address));
+    const [test, right] = kernel.read(2, (address) => kernel.doors.test(address));
     await breath();
     if (stale()) return null;
-    const given = { ...now, ...probe, gamma };
-    const [gradient, product] = await Promise.all([at("gradient"), at("product")]);
-    const downhill = (await gradient(given)).gradient.data, from = this.#mixed(downhill);
+    const [alignment, ...drift] = exact.read(about.depth, (address) => exact.doors.read_gauges(address));
+    await breath();
+    if (stale()) return null;
+    const downhill = kernel.read(count, (address) => kernel.doors.gradient(address)), from = this.#mixed(downhill);
     const times = async (v) => {
       await breath();
-      return stale() ? v : (await product({ ...given, v: tensor(dtype, v, [1, v.length]) })).product.data;
+      return stale() ? v : kernel.write(v, (given) => kernel.read(count, (address) => kernel.doors.product(given, address)));
     };
     const length = norm(downhill), unit = downhill.map((v) => v / length), along = dot(unit, await times(unit));
-    const sharpness = await largestEigenvalue(times, from, this.manifest.lanczos, EPSILON[dtype], stale);
+    const sharpness = await largestEigenvalue(times, from, this.manifest.lanczos, about.exact ? FLOAT64 : FLOAT32, stale);
     if (sharpness === null) return null;
-    const finite = (value) => (Number.isFinite(value) ? value : null);
     return {
-      sharpness: finite(sharpness),
-      along: finite(along),
-      accuracy: held.accuracy ? finite(held.accuracy.data[0]) : null,
-      test_loss: finite(held.test_loss.data[0]),
-      alignment: finite(kernels.alignment.data[0]),
-      drift: Array.from(kernels.drift.data, finite),
+      sharpness: finite(sharpness), along: finite(along), accuracy: about.task.classes ? finite(right) : null, test_loss: finite(test),
+      alignment: finite(alignment), drift: drift.map(finite),
     };
   }
 
-  /** What does not change in a run: the samples with f of the first weights on them. Kept for the last network. */
-  #fixed(ask, about) {
-    const key = `${about.network} ${ask.task} ${about.dtype} ${ask.seed}`;
-    if (!this.kept.has(key)) {
-      this.kept.clear();
-      this.kept.set(key, this.#prepared(ask, about));
+  /** Both kernels at this run's first weights, with what does not change in it: the samples, and f of the first weights on them. */
+  #observe(about, ask) {
+    const { kernel, exact } = this, { probe_samples: probes, test_samples: tests, kernel_samples: some } = this.manifest;
+    const { task, network } = about, key = `${network} ${ask.gamma}`;
+    if (key === this.observed) return;
+    for (const [one, is] of [[kernel, about.exact], [exact, true]]) {
+      this.#draw(one, task);
+      one.begin({ ...about, exact: is }, ask);
     }
-    return this.kept.get(key);
+    const start = kernel.read(about.parameters, (address) => kernel.doors.read_weights(address));
+    exact.write(start, (address) => exact.doors.write_weights(address));
+    const held = task.classes ? this.manifest.digits.held_out : tests;
+    const there = kernel.doors.observe_loss(kernel.samples.probe, probes, kernel.samples.test, held)
+      && exact.doors.observe_features(exact.samples.probe, probes, some);
+    if (!there) throw new Error("this browser gives the page no more memory: choose a smaller width or batch");
+    this.observed = key;
   }
 
-  async #prepared(ask, { network, dtype, weights, task }) {
-    const [probe, test] = await Promise.all(["probe", "test"].map((part) => this.sets(ask.task, part)));
-    const raw = await this.graphs.of(network, "raw", dtype), values = initial(weights, ask.seed), n = this.manifest.kernel_samples;
-    const some = { x: probe.x.slice(0, n * task.inputs), targets: probe.targets.slice(0, n * task.outputs), labels: null };
-    const with0 = async (samples) => {
-      const given = feeds(dtype, samples, task.inputs, task.outputs);
-      return { ...given, raw0: (await raw({ ...named(dtype, weights, values), x: given.x })).raw };
+  /** The task's probe and held-out samples, in a kernel's memory. */
+  #draw(kernel, task) {
+    if (kernel.samples?.code === task.code) return;
+    const { probe_samples: probes, test_samples: tests, digits } = this.manifest, held = task.classes ? digits.held_out : tests;
+    if (kernel.samples) [kernel.samples.probe, kernel.samples.test].forEach((address) => kernel.release(address));
+    const made = (part, n) => {
+      const address = kernel.reserve(4 * n * (task.inputs + task.outputs));
+      kernel.doors.draw_part(task.code, part, n, address);
+      return address;
     };
-    return {
-      start: named("float64", weights, values.map((layer) => rounded(dtype, layer)), "s"),
-      kernel: feeds("float64", some, task.inputs, task.outputs),
-      probe: await with0(probe), test: await with0(test),
-    };
+    kernel.samples = { code: task.code, probe: made(0, probes), test: made(1, held) };
   }
 
   /** The gradient and a fixed random direction in equal parts. */
   #mixed(gradient) {
     const guess = gradient.map((v) => (Number.isFinite(v) ? v : 0)), length = norm(guess);
-    const direction = rng.normals(0, this.manifest.lanczos.direction, 0, guess.length), unit = norm(direction);
+    const direction = this.kernel.read(guess.length, (address) => this.kernel.doors.draw_direction(guess.length, address));
+    const unit = norm(direction);
     return guess.map((v, i) => (length > 0 ? v / length : 0) + direction[i] / unit);
   }
 }

@@ -1,7 +1,6 @@
-// One run at a time: the library's step graph from the seed's first weights over the seed's stream.
+// One run at a time: the library's kernel from the seed's first weights over the seed's stream, some steps at a call.
 
-import * as rng from "./rng.js";
-import { breath, integers, tensor } from "./graphs.js";
+import { breath } from "./compiled.js";
 
 const PATIENCE = 8, FRAME = 50, GLIMPSE = 250; // ms: between breaths, between reports of the curve, between samples
 const SHOWN = 12; // samples of a batch
@@ -23,60 +22,44 @@ export function probedSteps(last, recordPoints, probePoints) {
 // numpy rounds halves to even.
 const even = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
-/** What an ask means here: names of graphs, dtype, constants. Throws where the page cannot train it. */
+/** What an ask means here: codes, dtype, constants. Throws where the page cannot train it. */
 export function resolved(ask, manifest) {
-  const { limits, reasons } = manifest;
-  for (const field of ["depth", "width", "task", "optimizer", "batch_size"]) {
+  const { limits, reasons, codes, tasks } = manifest;
+  for (const field of ["task", "optimizer"]) {
     if (!limits[field].includes(ask[field])) throw new Error(`${field} ${ask[field]}: ${reasons[field]}`);
   }
+  for (const field of ["depth", "width", "batch_size", "steps"]) {
+    const least = field === "steps" ? 1 : Math.min(...limits[field]), most = Math.max(...limits[field]);
+    if (!Number.isInteger(ask[field]) || ask[field] < least || ask[field] > most) throw new Error(`${field} ${ask[field]}: ${reasons[field]}`);
+  }
   if (!limits.losses_of[ask.task].includes(ask.loss)) throw new Error(`loss ${ask.loss}: ${reasons.loss}`);
-  const most = Math.max(...limits.steps);
-  if (!Number.isInteger(ask.steps) || ask.steps < 1 || ask.steps > most) throw new Error(`steps ${ask.steps}: ${reasons.steps}`);
   for (const field of ["gamma", "eta"]) {
     if (!(ask[field] > 0 && ask[field] < Infinity)) throw new Error(`${field} must be a number above 0, got ${ask[field]}`);
   }
   if (!Number.isInteger(ask.seed) || ask.seed < 0 || ask.seed > 0xffffffff) {
     throw new Error(`seed must be a whole number from 0 to 2^32 - 1, got ${ask.seed}`);
   }
-  const network = manifest.network_of[ask.task][ask.loss][ask.depth];
+  const { task: name, depth, width, batch_size: batch, loss, optimizer } = ask, task = tasks[name];
+  const { beta, beta2, epsilon } = manifest, exact = ask.gamma < manifest.float64_below;
   return {
-    network,
-    task: manifest.tasks[ask.task],
-    ...manifest.networks[network],
-    dtype: ask.gamma < manifest.float64_below ? "float64" : "float32",
+    task, depth, width, batch, exact, beta, beta2, epsilon,
+    codes: { loss: codes.loss[loss], optimizer: codes.optimizer[optimizer], activation: codes.activation.relu },
+    parameters: width * (task.inputs + width * (depth - 2) + task.outputs),
+    lr: ask.eta * (manifest.by_sign.includes(optimizer) ? 1 : width),
+    network: `${name} ${depth} ${width} ${loss} ${exact} ${ask.seed}`, // what f of the first weights depends on
     probed: probedSteps(ask.steps, manifest.record_points, manifest.probe_points),
   };
 }
 
-/** The weights at step 0, one array a layer, in float64. */
-export const initial = (weights, seed) => weights.map(({ name, shape }) => rng.normals(seed, name, 0, shape[1] * shape[2]));
-
-/** A batch as the graphs take it. */
-export function feeds(dtype, batch, inputs, outputs) {
-  const count = batch.x.length / inputs;
-  return {
-    x: tensor(dtype, batch.x, [count, inputs]),
-    targets: tensor(dtype, batch.targets, [count, outputs]),
-    labels: batch.labels && integers(batch.labels, [count]),
-  };
-}
-
-const lettered = (letter, tensors) => Object.fromEntries(tensors.map((one, layer) => [letter + layer, one]));
-
-/** Weights as the graphs take them: w0, w1, … or, of another letter, those at step 0. */
-export const named = (dtype, weights, values, letter = "w") =>
-  lettered(letter, weights.map(({ shape }, layer) => tensor(dtype, values[layer], shape)));
-
 /**
  * Trains what was asked for last.
  *
- * graphs: `Graphs`. memory: `Memory` of batches. report: takes the reports of a run (see client.js). probe: takes
- * {number, ask, step, weights} at every step that is measured; the arrays are its own.
+ * kernel: `Kernel`. batches: `Batches`. ready: of a task, a promise that its data are there. report: takes the reports of a run
+ * (see client.js). probe: takes {number, ask, step, weights} at every step that is measured; the array is its own.
  */
 export class Trainer {
-  constructor({ graphs, memory, report, probe = () => {} }) {
-    Object.assign(this, { graphs, memory, report, probe });
-    this.manifest = graphs.manifest;
+  constructor({ kernel, batches, manifest, report, probe = () => {}, ready = async () => {} }) {
+    Object.assign(this, { kernel, batches, manifest, report, probe, ready });
     this.run = null;
     this.working = Promise.resolve();
   }
@@ -84,19 +67,25 @@ export class Trainer {
   /** Train from the seed's first weights; `until`: pause after so many updates. Resolves when this run is over. */
   start(number, ask, until = ask.steps) {
     this.#end();
-    const lr = ask.eta * this.manifest.lr_raw;
-    this.report({ kind: "run", number, ask, lr, line: this.manifest.line / lr });
-    let about;
+    let about = null, refusal = "";
     try {
       about = resolved(ask, this.manifest);
     } catch (error) {
-      this.report({ kind: "state", number, state: "error", step: 0, message: error.message });
+      refusal = error.message;
+    }
+    const lr = about?.lr ?? NaN;
+    this.report({ kind: "run", number, ask, lr, line: (this.manifest.lines[ask.optimizer] ?? NaN) / lr });
+    if (refusal) {
+      this.report({ kind: "state", number, state: "error", step: 0, message: refusal });
       this.run = null;
       return this.working;
     }
-    const run = { number, ask, about, eta: ask.eta, at: 0, until, state: "", wake: () => {}, rows: { from: 0, loss: [], eta: [] } };
+    const run = { number, ask, about, eta: ask.eta, at: 0, until, chunk: 1, state: "", wake: () => {}, rows: { from: 0, loss: [], eta: [] } };
     this.run = run;
-    this.working = this.working.then(() => this.#train(run));
+    this.working = this.working.then(() => this.#train(run)).catch((error) => {
+      this.#state(run, "error", error.message);
+      run.over = true;
+    });
     return this.working;
   }
 
@@ -123,17 +112,10 @@ export class Trainer {
     return this.run ? this.start(number, this.run.ask, 0) : this.working;
   }
 
-  close() {
-    this.#end();
-    this.run = null;
-  }
-
   #end() {
-    if (this.run) {
-      this.run.over = true;
-      this.run.wake();
-    }
-    this.memory.wanted?.go(null);
+    if (!this.run) return;
+    this.run.over = true;
+    this.run.wake();
   }
 
   #until(when) {
@@ -150,16 +132,13 @@ export class Trainer {
 
   async #train(run) {
     if (run.over) return;
-    const { ask, about } = run, { dtype, network, task } = about;
+    const { ask, about } = run;
     this.#state(run, "loading");
-    this.memory.choose(ask.task, ask.seed, ask.batch_size);
-    this.memory.ahead(ask.steps); // they are made while the graphs arrive
-    const [raw, step] = await Promise.all(["raw", "step"].map((program) => this.graphs.of(network, program, dtype)));
+    await this.ready(ask.task);
     if (run.over) return;
-    const start = named(dtype, about.weights, this.#first(network, about.weights, ask.seed));
-    const scalar = (value) => tensor(dtype, [value], [1]), gamma = scalar(ask.gamma), key = `${network} ${dtype}`;
-    let weights = start, eta = scalar(run.eta), used = run.eta, breathed = performance.now();
-    for (;;) {
+    this.batches.choose(about, ask.seed, ask.steps);
+    this.kernel.begin(about, ask);
+    for (let breathed = performance.now(); ;) {
       if (performance.now() - breathed > PATIENCE) {
         await breath();
         breathed = performance.now();
@@ -171,43 +150,36 @@ export class Trainer {
         await new Promise((wake) => { run.wake = wake; });
         continue;
       }
-      const batch = await this.memory.get(run.at, ask.steps);
-      if (run.over || !batch) return;
+      const block = await this.batches.get(run.at, breath);
+      if (run.over || !block) return;
       this.#state(run, "training");
-      if (run.eta !== used) [eta, used] = [scalar(run.eta), run.eta];
-      const given = feeds(dtype, batch, task.inputs, task.outputs);
-      if (batch.key !== key) [batch.key, batch.raw0] = [key, (await raw({ ...start, x: given.x })).raw];
-      const out = await step({ ...weights, ...given, raw0: batch.raw0, gamma, eta });
-      if (run.over) return;
-      const loss = out.loss.data[0];
-      if (!Number.isFinite(loss)) {
-        this.#flush(run, true);
-        this.#state(run, "diverged");
-        return this.#over(run);
+      if (block.key !== about.network) {
+        this.kernel.release(block.atStart);
+        Object.assign(block, { key: about.network, atStart: this.kernel.outputsAtStart(block.samples, block.steps) });
       }
-      run.rows.loss.push(loss);
-      run.rows.eta.push(run.eta);
-      if (about.probed.has(run.at)) this.#measure(run, weights);
-      this.#glimpse(run, batch, out.f);
-      if (run.at === ask.steps) {
-        this.#flush(run, true);
-        this.#state(run, "finished");
-        return this.#over(run);
-      }
-      weights = lettered("w", about.weights.map((_, layer) => out[`n${layer}`]));
-      run.at += 1;
-      this.#flush(run, run.at === 1);
+      if (this.#advance(run, block)) return;
     }
   }
 
-  #over(run) {
-    run.over = true;
-  }
-
-  #first(network, weights, seed) {
-    const key = `${network} ${seed}`;
-    if (this.drawn?.key !== key) this.drawn = { key, values: initial(weights, seed) };
-    return this.drawn.values;
+  /** Some steps within a block, no further than to what is to be looked at next; whether the run is over. */
+  #advance(run, block) {
+    const { ask, about, at } = run, first = at - block.from, last = run.until === ask.steps ? ask.steps + 1 : run.until;
+    const snapshot = about.probed.has(at) ? this.kernel.read(about.parameters, (address) => this.kernel.doors.read_weights(address)) : null;
+    this.#glimpse(run, block, first);
+    let rows = Math.min(block.steps - first, last - at, run.chunk);
+    for (let ahead = 1; ahead < rows; ahead++) if (about.probed.has(at + ahead)) rows = ahead;
+    const begun = performance.now(), losses = this.kernel.advance(block, first, rows, ask.steps - at, at, run.eta);
+    if (performance.now() - begun < PATIENCE / 2) run.chunk = Math.min(64, 2 * run.chunk);
+    else if (performance.now() - begun > 2 * PATIENCE) run.chunk = Math.max(1, run.chunk >> 1);
+    const dead = losses.findIndex((loss) => !Number.isFinite(loss)), alive = dead < 0 ? rows : dead;
+    for (const loss of losses.subarray(0, alive)) run.rows.loss.push(loss), run.rows.eta.push(run.eta);
+    if (snapshot && alive) this.probe({ number: run.number, ask, step: at, weights: snapshot });
+    run.at = Math.min(ask.steps, at + alive);
+    const end = dead < 0 ? (at + rows > ask.steps ? "finished" : "") : "diverged";
+    this.#flush(run, end || at === 0);
+    if (end) this.#state(run, end);
+    run.over ||= Boolean(end);
+    return Boolean(end);
   }
 
   #flush(run, now) {
@@ -221,21 +193,20 @@ export class Trainer {
     run.rows = { from: rows.from + rows.loss.length, loss: [], eta: [] };
   }
 
-  #measure(run, weights) {
-    const values = run.about.weights.map((_, layer) => weights[`w${layer}`].data.slice());
-    this.probe({ number: run.number, ask: run.ask, step: run.at, weights: values });
-  }
-
-  #glimpse(run, batch, f) {
+  #glimpse(run, block, first) {
     const time = performance.now();
     if (time - (this.glimpsed ?? -GLIMPSE) < GLIMPSE) return;
     this.glimpsed = time;
-    const { inputs, outputs, side, classes } = run.about.task, n = Math.min(SHOWN, run.ask.batch_size);
+    const { task, batch } = run.about, { inputs, outputs, side, classes } = task, n = Math.min(SHOWN, batch);
+    const f = this.kernel.read(n * outputs, (address) =>
+      this.kernel.doors.guess(block.samples, block.atStart, block.steps, first, n, address));
+    const samples = this.kernel.floats(block.samples, block.steps * batch * (inputs + outputs));
+    const x = samples.slice(first * batch * inputs, (first * batch + n) * inputs);
+    const targets = samples.subarray((block.steps * inputs + first * outputs) * batch);
     const rows = (values) => Array.from({ length: n }, (_, i) => values.subarray(i * outputs, (i + 1) * outputs));
-    const first = classes ? (row) => row.indexOf(Math.max(...row)) : (row) => row[0];
+    const said = classes ? (row) => row.indexOf(Math.max(...row)) : (row) => row[0];
     this.report({
-      kind: "samples", number: run.number, step: run.at, side, inputs: batch.x.slice(0, n * inputs),
-      labels: rows(batch.targets).map(first), guesses: rows(f.data).map(first),
+      kind: "samples", number: run.number, step: run.at, side, inputs: x, labels: rows(targets).map(said), guesses: rows(f).map(said),
     });
   }
 }

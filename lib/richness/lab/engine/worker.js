@@ -1,34 +1,43 @@
-// The four workers of a backend, told apart by their names: `train`, `stream` and `helper` (make batches ahead, every other one
-// each: a batch takes five times as long to make as to train on) and `measure`, so that curvature never keeps the loss waiting.
+// The workers of a backend, told apart by their names: `train`; `helper`, which makes batches ahead where there is a core for it;
+// and `measure`, so that curvature never keeps the loss waiting. Each holds a kernel of its own: no memory is shared.
 
+import { Batches } from "./batches.js";
+import { Kernel, compiled, unpackedDigits } from "./compiled.js";
 import { Gauges } from "./curvature.js";
-import { Graphs, breath, compiled } from "./graphs.js";
-import { Memory, Streams } from "./stream.js";
+import { known } from "./known.js";
 import { Trainer } from "./trainer.js";
 
-const PATIENCE = 8; // ms of work between two breaths
-const WASM = "ort.wasm.gz";
-
 const tell = (message) => self.postMessage(message);
-const seen = (bytes) => tell({ kind: "bytes", bytes });
 const fail = (error) => tell({ kind: "lost", message: error?.message ?? String(error) });
-const buffers = (...arrays) => arrays.filter(Boolean).map((array) => array.buffer);
 
-/** Compiles the runtime for all, and trains. */
+/** A promise with its `go`. */
+function awaited() {
+  let go;
+  const promise = new Promise((one) => { go = one; });
+  return { promise, go };
+}
+
+/** Fetches kernel and digits for all, sees whether this browser computes rightly, and trains. */
 async function train({ base, manifest, ports }) {
-  const module = compiled(base, manifest.files[WASM], seen);
-  module.then((made) => Object.values(ports).forEach((port) => port.postMessage({ module: made }))).catch(fail);
-  const makers = [ports.stream, ports.helper];
-  const memory = new Memory((wanted) => makers.forEach((port, k) => {
-    port.postMessage({ wanted: wanted && { ...wanted, from: wanted.from + k, by: makers.length } });
+  const module = await compiled(base), others = Object.values(ports);
+  others.forEach((port) => port.postMessage({ module }));
+  const kernel = new Kernel(module), help = ports.helper && ((job) => ports.helper.postMessage({ job }));
+  known(kernel, manifest);
+  tell({ kind: "right" });
+  const batches = new Batches(kernel, help);
+  if (ports.helper) ports.helper.onmessage = ({ data }) => batches.arrive(data);
+  let digits = null;
+  const fetchDigits = () => (digits ??= unpackedDigits(base, manifest.digits, (bytes) => tell({ kind: "bytes", bytes })).then((bytes) => {
+    kernel.useDigits(bytes);
+    others.forEach((port) => port.postMessage({ digits: bytes }));
   }));
-  for (const port of makers) port.onmessage = ({ data }) => memory.arrive(data);
-  const probe = (snapshot) => ports.measure.postMessage({ snapshot }, buffers(...snapshot.weights));
-  const trainer = new Trainer({ graphs: new Graphs(base, manifest, module, seen), memory, report: tell, probe });
-  const now = (work) => { work?.catch(fail); };
+  const ready = (task) => manifest.tasks[task].classes && fetchDigits().catch((error) => { fail(error); throw error; });
+  const probe = (snapshot) => ports.measure.postMessage({ snapshot }, [snapshot.weights.buffer]);
+  const trainer = new Trainer({ kernel, batches, manifest, report: tell, probe, ready });
   return {
-    start: ({ number, ask }) => now(trainer.start(number, ask)),
-    rewind: ({ number }) => now(trainer.rewind(number)),
+    digits: () => { fetchDigits().catch(() => { digits = null; }); }, // in the background: who needs them asks again
+    start: ({ number, ask }) => { trainer.start(number, ask); },
+    rewind: ({ number }) => { trainer.rewind(number); },
     change: (settings) => trainer.change(settings),
     pause: () => trainer.pause(),
     resume: () => trainer.resume(),
@@ -36,55 +45,40 @@ async function train({ base, manifest, ports }) {
   };
 }
 
-/** Makes batches for the trainer, in order, and, where it is asked to, the fixed sets that are measured on, which go first. */
-async function stream({ base, manifest, ports }) {
-  let jobs = [], busy = false, give;
-  const module = new Promise((go) => { give = go; });
-  const streams = new Streams(new Graphs(base, manifest, module, seen));
-  const work = async () => {
-    if (busy) return;
-    busy = true;
-    for (let breathed = performance.now(); jobs.length;) {
-      const { task, seed, count, from, to, by } = jobs[0], batch = await streams.batch(task, seed, from, count);
-      ports.train.postMessage({ task, seed, count, step: from, batch }, buffers(batch.x, batch.targets, batch.labels));
-      jobs[0]?.from === from && (from + by < to ? (jobs[0].from += by) : jobs.shift());
-      if (performance.now() - breathed > PATIENCE) {
-        await breath();
-        breathed = performance.now();
-      }
-    }
-    busy = false;
-  };
-  ports.train.onmessage = ({ data }) => {
-    if (data.module) return give(data.module);
-    if (!data.wanted) jobs = [];
-    else if (data.wanted.from < data.wanted.to) jobs.push(data.wanted);
-    work().catch(fail);
-  };
-  if (ports.measure) ports.measure.onmessage = async ({ data: { task, part } }) => {
-    try {
-      ports.measure.postMessage({ task, part, set: await streams.set(task, part) });
-    } catch (error) {
-      fail(error);
-    }
+/** What comes from the worker that trains: the kernel's module, the digits, and then `work`. */
+function served(port, count, work) {
+  const kernels = awaited(), digits = awaited();
+  port.onmessage = async ({ data }) => {
+    if (data.module) return kernels.go(Array.from({ length: count }, () => new Kernel(data.module)));
+    const made = await kernels.promise;
+    if (data.digits) {
+      made.forEach((kernel) => kernel.useDigits(data.digits));
+      digits.go();
+    } else work(data, made, digits.promise);
   };
 }
 
-/** Measures what the trainer hands over, on sets that the stream's worker makes. */
-async function measure({ base, manifest, ports }) {
-  let give;
-  const module = new Promise((go) => { give = go; });
-  const graphs = new Graphs(base, manifest, module, seen), waiting = new Map();
-  ports.stream.onmessage = ({ data: { task, part, set } }) => waiting.get(`${task} ${part}`)?.(set);
-  const sets = (task, part) => new Promise((go) => {
-    waiting.set(`${task} ${part}`, go);
-    ports.stream.postMessage({ task, part });
+/** Makes the blocks of batches that the trainer asks for. */
+async function helper({ ports }) {
+  served(ports.train, 1, ({ job }, [kernel]) => {
+    const { about, seed, step, steps, stamp, index } = job, { task, batch } = about;
+    const address = kernel.draw(about, seed, step, steps);
+    const samples = kernel.floats(address, steps * batch * (task.inputs + task.outputs)).slice().buffer;
+    kernel.release(address);
+    ports.train.postMessage({ stamp, index, samples }, [samples]);
   });
-  const gauges = new Gauges({ graphs, sets, report: tell });
-  ports.train.onmessage = ({ data }) => (data.module ? give(data.module) : gauges.take(data.snapshot).catch(fail));
 }
 
-const roles = { train, stream, helper: stream, measure };
+/** Measures what the trainer hands over. */
+async function measure({ manifest, ports }) {
+  let gauges = null;
+  served(ports.train, 2, ({ snapshot }, [kernel, exact], digits) => {
+    gauges ??= new Gauges({ kernel, exact, manifest, report: tell, ready: (task) => manifest.tasks[task].classes && digits });
+    gauges.take(snapshot).catch(fail);
+  });
+}
+
+const roles = { train, helper, measure };
 let opened = null;
 
 self.onmessage = async ({ data }) => {

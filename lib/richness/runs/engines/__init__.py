@@ -7,8 +7,8 @@ engine         networks                                how
                                                        networks, and what the others are tested against
 ``fused``      MLPs of the package's own activations   the backward pass by hand, steps straight into the
                and losses, on any device               weights, stacked matrix products
-``compiled``   MLPs of relu or linear units, the       the same as one C++ loop over cache-sized tiles, built
-               package's own losses and optimisers,    once by the machine's own compiler
+``compiled``   MLPs of the package's own activations,  the same as one C++ loop over cache-sized tiles, built
+               losses and optimisers,                  once by the machine's own compiler
                on a CPU, where there is a C++
                compiler
 =============  ======================================  =====================================================
@@ -21,8 +21,20 @@ from richness.runs.engines.compiled import Compiled
 from richness.runs.engines.fused import Fused
 from richness.runs.engines.stack import Block, Engine, Stack
 from richness.runs.experiment import Experiment
+from richness.runs.results import device_name
 
-__all__ = ["ENGINES", "Autograd", "Block", "Compiled", "Engine", "Fused", "Stack", "engine_for"]
+__all__ = [
+    "ENGINES",
+    "Autograd",
+    "Block",
+    "Compiled",
+    "Engine",
+    "Fused",
+    "Stack",
+    "engine_for",
+    "name_machine",
+    "passed_over",
+]
 
 #: name → engine, the fastest first; the last knows every experiment.
 ENGINES: dict[str, type[Engine]] = {"compiled": Compiled, "fused": Fused, "autograd": Autograd}
@@ -45,3 +57,19 @@ def engine_for(experiment: Experiment, name: str = "auto") -> type[Engine]:
     if reason := ENGINES[name].refuses(experiment):
         raise ValueError(f"the {name} engine {reason}: use engine {best!r}, or 'auto'")
     return ENGINES[name]
+
+
+def passed_over(experiment: Experiment) -> str:
+    """Why engines that are faster than ``auto``'s do not take an experiment, in words; empty where none is."""
+    taken = list(ENGINES.values()).index(engine_for(experiment))
+    faster = list(ENGINES.items())[:taken]
+    return "; ".join(f"the {name} engine {engine.refuses(experiment)}" for name, engine in faster)
+
+
+def name_machine(experiment: Experiment) -> str:
+    """The device that an experiment is trained on here, in words, with the compiler of an engine that was compiled for it.
+
+    Last bits are a processor's and a compiler's own.
+    """
+    build = engine_for(experiment).build()
+    return device_name(experiment.device) + (f", {build.version}" if build else "")

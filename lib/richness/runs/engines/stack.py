@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from richness.kernel import Build
 from richness.networks.losses import one_hot
 from richness.networks.optimizers import ADAM_EPSILON, OPTIMIZERS, Step
 from richness.runs.experiment import Experiment
@@ -96,6 +97,11 @@ class Engine(ABC):
     @abstractmethod
     def refuses(cls, experiment: Experiment) -> str | None:
         """What of an experiment it does not know, in words that follow the engine's name; None where it knows all of it."""
+
+    @classmethod
+    def build(cls) -> Build | None:
+        """What it was compiled by on this machine; None for an engine in torch."""
+        return None
 
     @staticmethod
     @abstractmethod

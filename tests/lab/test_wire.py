@@ -120,29 +120,34 @@ def test_the_modules_are_one_for_jupyter():
     assert "import.meta" not in widget.InstrumentView._esm
 
 
-def test_the_bundle_is_that_of_its_modules():
+@pytest.mark.parametrize("target", bundling.BUNDLES, ids=lambda path: path.name)
+def test_a_bundle_is_that_of_its_modules(target: Path):
     try:
-        fresh = bundling.bundle_laboratory()
+        fresh = bundling.bundle(target)
     except SiteError as error:
         pytest.skip(str(error))
-    assert bundling.BUNDLE.read_text(encoding="utf-8") == widget.InstrumentView._esm
-    assert bundling.BUNDLE.read_bytes() == fresh, (
-        "lab.bundle.js is not that of the modules beside it: run `python -m richness.site bundle`, and commit it"
+    assert target.read_bytes() == fresh, (
+        f"{target.name} is not that of the modules beside it: run `python -m richness.site bundle`, and commit it"
     )
+
+
+def test_jupyter_takes_the_bundle():
+    assert (widget.HERE / "lab.bundle.js").read_text(encoding="utf-8") == widget.InstrumentView._esm
 
 
 def test_a_module_that_cannot_be_bundled_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "lab.js").write_text('import { nothing } from "./missing.js";\nnothing();\n')
-    monkeypatch.setattr(bundling, "LABORATORY", tmp_path)
+    target = tmp_path / "lab.bundle.js"
+    monkeypatch.setattr(bundling, "BUNDLES", {target: "lab.js"})
     with pytest.raises(SiteError, match=r'could not bundle .*lab\.js(.|\n)*"\./missing\.js"|make setup'):
-        bundling.bundle_laboratory()
+        bundling.bundle(target)
 
 
 def test_no_modules_import_one_another():
     needs = {
         path.name: re.findall(r'^import\b[^;]*from "\./([\w.-]+)";', path.read_text(encoding="utf-8"), re.MULTILINE)
-        for path in widget.HERE.glob("*.js")
-        if path != bundling.BUNDLE
+        for path in (*widget.HERE.glob("*.js"), *(widget.HERE / "engine").glob("*.js"))
+        if path not in bundling.BUNDLES
     }
     assert needs["lab.js"] == ["instrument.js", "kernel.js"]
     assert len(list(TopologicalSorter(needs).static_order())) == len(needs)  # a CycleError names a circle
