@@ -143,7 +143,7 @@ def _prepare(module: str, arguments: tuple[Any, ...], threads: int) -> float:
     _program = code.prepare(*arguments)
     reset = Path("/proc/self/clear_refs")  # Linux: from here on the high-water mark counts anew
     if os.access(reset, os.W_OK):
-        reset.write_text("5")
+        reset.write_text("5", encoding="utf-8")
     return _peak_mb()
 
 
@@ -164,6 +164,6 @@ def _peak_mb() -> float:
     """The most that was resident, since it was last counted anew where the system can do that."""
     status = Path("/proc/self/status")
     if status.exists():
-        said = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        said = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines() if ":" in line)
         return 1024 * float(said["VmHWM"].split()[0]) / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6

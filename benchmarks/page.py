@@ -109,8 +109,8 @@ def measured(turns: int = TURNS) -> dict[str, Any]:
         manifest.write(folder / "engine")
         shutil.copytree(LABORATORY / "engine", folder / "engine", dirs_exist_ok=True)
         shutil.copy(Path(__file__).with_name("peer_page.js"), folder)
-        (folder / "peer.js").write_text(PEER_WORKER)
-        (folder / "index.html").write_text("<!doctype html><title>Bench</title>")
+        (folder / "peer.js").write_text(PEER_WORKER, encoding="utf-8")
+        (folder / "index.html").write_text("<!doctype html><title>Bench</title>", encoding="utf-8")
         with background(folder) as address, sync_playwright() as running:
             browser = running.chromium.launch(executable_path=chromium(), headless=True, args=list(BROWSER_FLAGS))
             page = browser.new_page()

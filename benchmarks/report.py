@@ -135,7 +135,7 @@ def _git() -> tuple[str, bool]:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(ROOT), *words], capture_output=True, encoding="utf-8", check=True
         ).stdout.strip()
 
     try:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from richness.analysis.boundaries import boundaries
     from richness.analysis.coordinates import check_coordinates
     from richness.analysis.ledger import ledger
     from richness.data import register_data, register_task, task
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         register_schedule,
     )
     from richness.networks.wrapper import Centred, maximal_update_
+    from richness.plots.records import record
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
     from richness.runs.loops import Loop
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from richness.runs.sweep import sweep
     from richness.runs.training import train
     from richness.studies.adviser.analysis import advise
+    from richness.studies.portrait.figures.portrait import portrait
+    from richness.studies.portrait.figures.scales import compare
 
 __version__ = "0.1.0"
 
@@ -65,11 +69,16 @@ _HOME = {
     "register_task": "richness.data",
     "register_probe": "richness.runs.probes",
     # what came out
+    "boundaries": "richness.analysis.boundaries",
+    "portrait": "richness.studies.portrait.figures.portrait",
+    "compare": "richness.studies.portrait.figures.scales",
     "ledger": "richness.analysis.ledger",
     "advise": "richness.studies.adviser.analysis",
     # for a PyTorch model of your own
     "Centred": "richness.networks.wrapper",
     "maximal_update_": "richness.networks.wrapper",
+    # for a chapter
+    "record": "richness.plots.records",
     # what a reader touches
     "Lab": "richness.lab",
 }
@@ -80,15 +89,19 @@ __all__ = [
     "Lab",
     "Loop",
     "advise",
+    "boundaries",
     "check_coordinates",
+    "compare",
     "ledger",
     "live",
     "load",
     "load_or_run",
     "maximal_update_",
     "plane",
+    "portrait",
     "read",
     "recipe",
+    "record",
     "register_activation",
     "register_data",
     "register_loss",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -87,8 +88,8 @@ def bits(seed: int, name: str, steps: Sequence[int] | range | int, count: int, d
     Raises:
         ValueError: a seed outside [0, 2^32).
     """
-    if not 0 <= seed <= _MASK:
-        raise ValueError(f"seed must be an integer from 0 to 2^32 - 1, got {seed}")
+    if not (isinstance(seed, Integral) and 0 <= seed <= _MASK):
+        raise ValueError(f"seed must be an integer from 0 to 2^32 - 1, got {seed!r}")
     wanted = [steps] if isinstance(steps, int) else list(steps)
     pairs = (count + 1) // 2
     position = torch.arange(pairs, dtype=torch.int32, device=device)

@@ -13,11 +13,14 @@ from types import SimpleNamespace
 
 import dask
 import distributed
+import numpy as np
 import pytest
 import torch
 from alike import equal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from richness import sweep
+from richness import Experiment, sweep
 from richness.runs import execution, results, shards
 from richness.runs.results import ResultError
 
@@ -165,6 +168,53 @@ def test_a_shard_of_heavy_cells_is_small(small):
         work = shards.operations(experiment) * sizes[-1]
         assert work <= shards.LIMITS["cpu"].operations or sizes[-1] == 1
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > 60 and sizes[-1] == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 12), st.integers(2, 30), st.integers(1, 4), st.integers(1, 100_000), st.sampled_from((1, 2, 7)),
+    st.integers(1, 512),
+)  # fmt: skip
+def test_a_kill_costs_a_tenth_or_ten_seconds(gammas, etas, seeds, steps, workers, width):
+    """A sweep whose shards are kept, on workers that each lose the one that they train."""
+    experiment = Experiment(
+        gammas=np.geomspace(1e-5, 1e2, gammas),
+        etas=np.geomspace(1e-4, 1, etas),
+        seeds=range(seeds),
+        steps=steps,
+        width=width,
+    )
+    cells, limit = shards.cells_of(experiment), shards.LIMITS["cpu"]
+    pieces = shards.cut_shards(experiment, cells, workers, kept=True)
+    assert sorted((shard.seed, *cell) for shard in pieces for cell in shard.cells) == sorted(cells)
+    largest = max(len(shard.cells) for shard in pieces)
+    soon = limit.operations / 400 / shards.operations(experiment)
+    assert largest <= max(1, len(cells) / 10 / workers, soon, 64 if workers > 1 else 1)
+
+
+def test_what_eight_kills_cost(small, tmp_path, monkeypatch):
+    """Killed in every shard at its very end, a sweep trains each tenth of its work twice, and ends in the same numbers."""
+    experiment = small(etas="1e-4:10:12", seeds=[0, 1], steps=20)
+    undisturbed = sweep(experiment)
+    monkeypatch.setattr(shards, "SOON", 0.0)
+    whole, trained, kills = shards.run_shard, [], iter([True, False] * 8)
+
+    def killed(*arguments, **named):
+        arrays = whole(*arguments, **named)
+        trained.append(arrays["diverged_at"].size)
+        if next(kills, False):
+            raise KeyboardInterrupt
+        return arrays
+
+    monkeypatch.setattr(shards, "run_shard", killed)
+    for _ in range(8):
+        with pytest.raises(KeyboardInterrupt):
+            sweep(experiment, store=tmp_path)
+    resumed = sweep(experiment, store=tmp_path)
+    cells = len(shards.cells_of(experiment))
+    assert sum(trained) <= cells * (1 + 8 * 0.1)
+    for name in undisturbed.data_vars:
+        np.testing.assert_array_equal(undisturbed[name], resumed[name])
 
 
 # Real processes ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import richness
 from richness import Experiment, sweep
@@ -62,6 +64,77 @@ def test_a_stored_and_a_live_result_are_one_and_any_netcdf_reader_opens_the_file
     assert stored.loss.dtype == runs.loss.dtype
     with xr.open_dataset(path, engine="h5netcdf") as plain:
         assert plain.loss.shape == runs.loss.shape
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_part_of_a_result_is_kept_as_it_is(runs, tmp_path_factory, data):
+    """One γ, some steps, a few variables: what is read is what was saved."""
+    part = runs[data.draw(st.lists(st.sampled_from(list(runs.data_vars)), min_size=1, unique=True))]
+    for dim in sorted(map(str, part.sizes)):
+        size = part.sizes[dim]
+        kept = data.draw(
+            st.one_of(st.none(), st.integers(0, size - 1), st.lists(st.integers(0, size - 1), unique=True))
+        )
+        part = part if kept is None else part.isel({dim: kept})
+    path = save(part, tmp_path_factory.mktemp("part") / "part.nc")
+    xr.testing.assert_identical(read(path), part)
+
+
+def test_what_is_no_result_is_not_saved_as_one(runs, tmp_path):
+    with pytest.raises(TypeError, match=r"runs: expected a Dataset .* got DataArray; save runs\[\['loss'\]\]"):
+        save(runs.loss, tmp_path / "a.nc")
+    with pytest.raises(ValueError, match="keep_attrs=True"):
+        save(runs.drop_attrs(), tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "scipy"])
+def test_plain_netcdf_is_named_and_read_where_it_is_asked_for(runs, tmp_path, engine):
+    path = tmp_path / "mine.nc"
+    runs.to_netcdf(path, engine=engine)
+    with pytest.raises(ResultError, match=r"without this project's checksum.*unsealed=True") as refused:
+        read(path)
+    assert "delete" not in str(refused.value)
+    xr.testing.assert_equal(read(path, unsealed=True), runs)
+    xr.testing.assert_equal(read(save(read(path, unsealed=True), tmp_path / "sealed.nc")), runs)
+    cut = tmp_path / "cut.nc"
+    cut.write_bytes(save(runs, tmp_path / "whole.nc").read_bytes()[:-1])
+    with pytest.raises(ResultError, match="damaged"):
+        read(cut, unsealed=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "gamma,eta,late_loss\n0.1,0.01,0.09\n", r"a table.*pandas\.read_csv"),
+        ("a.json", '{"format": "richness laboratory run, version 1", "ask": {}}', "from the laboratory.*json.load"),
+        ("b.json", '[{"id": "C1"}]', "is JSON"),
+        ("empty.nc", "", "damaged.*make it again"),
+    ],
+)
+def test_another_kind_of_file_is_named(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ResultError, match=words) as refused:
+        richness.load(tmp_path / name)
+    assert "delete" not in str(refused.value)
+
+
+def test_other_netcdf_is_named(tmp_path):
+    xr.Dataset({"a": 1}).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(ResultError, match="carries no recipe"):
+        read(tmp_path / "a.nc", unsealed=True)
+
+
+def test_load_takes_a_path(runs, tmp_path):
+    path = save(runs, tmp_path / "mine.nc")
+    xr.testing.assert_identical(richness.load(path), runs)
+    xr.testing.assert_identical(richness.load(str(path)), runs)
+    with pytest.raises(ResultError, match=r"cannot read runs/mine\.nc: No such file"):
+        richness.load("runs/mine.nc")
+    with pytest.raises(ValueError, match="is a path, which has none"):
+        richness.load(path, "laptop")
+    with pytest.raises(TypeError, match="name: expected"):
+        richness.load(3)
 
 
 def test_provenance_is_complete(runs):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from alike import equal
 
 from richness import sweep
 from richness.analysis import boundaries
-from richness.runs import shards
+from richness.runs import progress, shards
 from richness.runs.description import Measurement, log_steps
 from richness.runs.experiment import Experiment, late_window
 from richness.runs.recipes import all_recipes, recipe
@@ -132,3 +134,34 @@ def test_exponents_of_a_small_sweep(gammas, slope):
     window = (runs.gamma.values[0] * 0.99, runs.gamma.values[-1] * 1.01)
     fit = boundaries.fit(boundaries.eta_max(runs), window)
     assert abs(fit.slope - slope) < (0.06 if slope == 2 else 0.08), fit
+
+
+@pytest.mark.parametrize(
+    ("terminal", "kernel", "book", "drawn"),
+    [(True, False, False, True), (False, True, False, True), (False, False, False, False), (True, True, True, False)],
+)
+def test_a_bar_is_drawn_where_someone_looks(grid, monkeypatch, terminal, kernel, book, drawn):
+    """On a terminal and in a notebook that is open; not in a log, a build or a rerun."""
+    bars = []
+    monkeypatch.setattr(progress, "progress_bar", lambda **_: bars.append(1) or (lambda state: None))
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: terminal, write=lambda _: 0, flush=lambda: None))
+    shell = SimpleNamespace(kernel=1) if kernel else SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setenv("RICHNESS_BOOK", "1" if book else "")
+    sweep(grid)
+    sweep(grid, progress=False)
+    assert bars == [1] * drawn
+    with pytest.raises(TypeError, match="progress: expected a function"):
+        sweep(grid, progress=3)
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_a_sweep_stopped_by_hand_says_how_to_go_on(grid, monkeypatch, tmp_path, store):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards, "run_shard", stopped)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        sweep(grid, store=tmp_path if store else None)
+    (note,) = stop.value.__notes__
+    assert (f"kept in {tmp_path}" in note and "run the same command again" in note) if store else "store=" in note

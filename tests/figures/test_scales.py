@@ -65,6 +65,18 @@ def test_the_portrait_shows_both_scales(both):
         assert measured[key] == pytest.approx(slope, nan_ok=True), "the other scale changes nothing of this one"
 
 
+def test_any_results_are_compared_by_the_names_that_they_are_given(both):
+    mapping = {"narrow": both[1], "as in the book": both[0]}
+    figure = richness.compare(mapping)
+    assert set(figure.table["result"]) == set(mapping) and "of narrow" in figure.summary
+    scales = portrait_figures.compare_scales([both[1], both[0]])
+    assert figure.table.slope.equals(scales.table.slope), "the numbers are those of the scales"
+    with pytest.raises(ValueError, match="results: expected a mapping"):
+        richness.compare(both)
+    with pytest.raises(ValueError, match="1 to 8 results"):
+        richness.compare({})
+
+
 def test_the_ledger_shows_the_other_scale(both, monkeypatch):
     monkeypatch.setattr(claims, "study_modules", lambda name: [portraits])
     monkeypatch.setattr(claims, "claims", claims.claims.__wrapped__)  # past its cache, which holds those of all studies

@@ -129,7 +129,7 @@ REST = [
     ("adopt {folder}/absent.nc", "absent.nc not there"),
     ("adopt {cut}", "{cut} damaged"),
     ("adopt {flipped}", "{flipped} damaged"),
-    ("adopt {text}", "damaged"),
+    ("adopt {text}", "{text} a table no result"),
     ("adopt {other}", "{other} names the recipe expected one of"),
     ("adopt {smoke}", "{smoke} scale smoke laptop"),
     ("adopt {stale}", "{stale} recipe same commit"),

@@ -68,7 +68,7 @@ def test_a_sweep_is_written_with_its_recipe_and_is_not_repeated(richness, tiny, 
 
 def test_a_sweep_says_what_its_probes_cost(richness, tiny, tmp_path):
     answer = richness(*tiny, "--probes", "drift", "sharpness", "--probe-points", "2", "--out", tmp_path / "probed.nc")
-    lines = answer.out.splitlines()[1:]
+    lines = answer.out.splitlines()[1:3]
     pattern = r"(drift|sharpness) [\d.e+]+ ms a cell and step, \d+% of the time"
     assert answer.code == 0 and len(lines) == 2 and all(re.fullmatch(pattern, line) for line in lines), lines
 
@@ -117,6 +117,72 @@ def test_a_search_says_where_the_boundaries_are_and_is_not_repeated(richness, tm
     again = richness(*typed)
     assert again.code == 0 and "nothing to do" in again.out
     assert richness("sweep", "--gammas", "1", "--etas", "1", "--out", out).code == 1  # another recipe's file
+
+
+def test_a_sweep_names_the_boundaries_that_it_did_not_see(richness, tiny, tmp_path):
+    """Six cells see no boundary: each is told as beyond what was run, or as absent."""
+    from richness.analysis.boundaries import boundaries
+    from richness.runs import results
+
+    said = richness(*tiny, "--out", tmp_path / "a.nc").out.splitlines()
+    seen = boundaries(results.read(tmp_path / "a.nc"))
+    for name, one in seen.items():
+        told = [line for line in said if line.startswith(f"{name} is censored at")]
+        gammas = one.attrs["censored_at"]
+        assert len(told) == bool(gammas)
+        assert all(f"{gamma:.3g}" in told[0] or "every gamma" in told[0] for gamma in gammas)
+    assert any("eta_crit is censored at" in line and "above the η that were run there" in line for line in said)
+
+
+def test_eta_in_natural_units_gives_each_gamma_its_own_band(richness, tmp_path):
+    from richness.runs import results
+
+    out = tmp_path / "a.nc"
+    small = ["--width", "8", "--steps", "2", "--batch-size", "8", "--record-points", "3"]
+    answer = richness("sweep", "--gammas", "0.01:100:3", "--etas", "0.1:10:5", "--natural", *small, "--out", out)
+    runs = results.read(out)
+    share = (runs.eta / results.recipe_of(runs).natural_eta(runs.gamma)).where(runs.status.isel(seed=0) != 2)
+    counts = share.notnull().sum("eta").values
+    assert answer.code == 0 and "eta_max / natural" in answer.out
+    assert set(counts) <= {4, 5} and float(share.min()) >= 0.1 and float(share.max()) <= 10.001
+    for typed, words in (
+        (["--etas", "1", "2"], "one grid"),
+        (["--etas", "0.1:10:5", "--band", "1", "2"], "no --band"),
+    ):
+        refused = richness("sweep", "--gammas", "1", "--natural", *typed, *small)
+        assert refused.code == 2 and words in refused.err
+
+
+def test_a_dry_run_tells_cells_cost_and_place(richness, tiny, tmp_path):
+    out = tmp_path / "a.nc"
+    answer = richness(*tiny, "--dry-run", "--out", out)
+    assert answer.code == 0 and not out.exists() and not list(tmp_path.rglob("*.npz"))
+    assert "6 cells × 1 seeds × 12 steps" in answer.out and str(out) in answer.out and "kept: 0 of 6" in answer.out
+    assert re.search(r"cost: about \d+ s in this process", answer.out)
+
+
+def test_show_tells_a_result_and_lists_its_runs(richness, tiny, tmp_path):
+    import csv
+
+    from richness.runs import results
+
+    out = tmp_path / "a.nc"
+    printed = richness(*tiny, "--out", out).out
+    shown = richness("show", out)
+    assert shown.code == 0 and "gamma 2, eta 3, seed 1" in shown.out and "6 ok" in shown.out
+    table = next(line for line in printed.splitlines() if line.startswith("gamma "))
+    assert table in shown.out
+    runs = results.read(out)
+    rows = list(csv.DictReader(richness("show", out, "--csv").out.splitlines()))
+    assert len(rows) == 6 and {row["status"] for row in rows} == {"ok"}
+    for row in rows:
+        cell = runs.sel(gamma=float(row["gamma"]), eta=float(row["eta"]), seed=int(row["seed"]))
+        assert float(row["late_loss"]) == pytest.approx(float(cell.late_loss))
+    results.save(runs.isel(gamma=0, seed=0), tmp_path / "part.nc")
+    assert "eta_crit" in richness("show", tmp_path / "part.nc").out
+    runs.to_netcdf(tmp_path / "plain.nc")
+    assert richness("show", tmp_path / "plain.nc").out == shown.out
+    assert "make it with" in richness("show", "no_such_result").err
 
 
 @pytest.mark.slow
@@ -207,7 +273,7 @@ def test_a_log_gets_a_line_each_tenth(richness, tiny, tmp_path):
 def test_a_terminal_gets_a_bar(richness, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     said = richness(*tiny, "--out", tmp_path / "a.nc").err
-    assert "6 of 6 cells, 0 diverged" in said and "100%" in said and "cell·steps/s" in said
+    assert "6 of 6 cells, 0 diverged" in said and "100%" in said and "cell-steps/s" in said
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import errno
 import json
 import os
@@ -54,8 +55,9 @@ def test_a_rerun_runs_here_with_typed_values_and_keeps_what_failed(richness, tmp
     assert said[:4] == ["smoke", 3, 1e-3, [4, 5]] and said[5] == "1"
     assert Path(said[4]) == Path(sys.executable) and Path(said[6]) == good.parent
     assert "02-bad failed" in answer.err and "cell [4]" in answer.err and "no such luck" in answer.err
-    assert str(out / "02-bad.ipynb") in answer.err and "Traceback" not in answer.err
-    kept = nbformat.read(out / "02-bad.ipynb", 4)
+    (place,) = out.glob("02-bad-*.ipynb")  # with the hash of its parameters
+    assert str(place) in answer.err and "Traceback" not in answer.err
+    kept = nbformat.read(place, 4)
     assert any("no such luck" in str(cell.get("outputs", "")) for cell in kept.cells)
     assert "01-good" in answer.out and "ok" in answer.out and "failed" in answer.out
     assert [cell.outputs for cell in nbformat.read(good, 4).cells] == [[]] * 3, "the chapter itself is left as it was"
@@ -154,12 +156,14 @@ def never(monkeypatch):
         ("seed: 1\nchapters: {01-setting: {seed: 2}}", "seed at the top (1) under 01-setting (2) once"),
         ("- smoke", "expected keys"),
         ("scale: [smoke", "no readable YAML"),
-        ("scale: {of: smoke}", "scale expected a value"),
         ("scale: &a smoke\ndevice: *a", "no readable YAML alias *a write the value itself line 2"),
         (BOMB, "no readable YAML alias *a0"),
         ("scale: " + "[" * 5000, "no readable YAML"),
         ("about: " + "x" * 200_000, "expected a set of parameters bytes"),
-        ("scale: !!python/object/apply:os.system [true]", "scale expected a value"),
+        ("scale: !!python/object/apply:os.system [true]", "scale"),
+        ("scale: {of: smoke}", "scale expected one value"),
+        ("seed: [0, 1]", "seed expected one value the list 0, 1 --grid"),
+        ("chapters: {01-setting: {steps: [[1]]}}", "expected a value or a list of values"),
     ],
 )
 def test_a_bad_set_ends_before_any_kernel_starts(richness, tmp_path, never, text, words):
@@ -199,6 +203,69 @@ def test_yaml_is_read_in_the_types_of_the_chapter_and_a_p_wins(tmp_path):
     assert notebooks._jobs([one], "laptop", None, {}, chosen, explicit=True)[0].values["scale"] == "laptop"
 
 
+# Variants ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("depth=2,4", ["2", "4"]),
+        ("seed=0:3", ["0", "1", "2"]),
+        ("gamma=0.1:10:3", ["0.1", "1.0", "10.0"]),
+        ("x=y", ["y"]),
+    ],
+)
+def test_a_grid_is_values_a_range_or_log_spaced(text, values):
+    assert parameters.read_grid(text) == (text.partition("=")[0], values)
+
+
+@pytest.mark.parametrize(
+    "text", ["depth", "depth=", "=2", "seed=3:3", "seed=a:b", "depth=2,,4", "depth=2,2", "gamma=0:1:3"]
+)
+def test_a_bad_grid_is_a_sentence(richness, tmp_path, never, text):
+    answer = richness("rerun", "01-setting", "--grid", text, "--out", tmp_path / "out")
+    assert answer.code == 2 and "--grid: expected name=values" in answer.err and answer.err.count("\n") == 1
+
+
+def test_every_variant_has_a_notebook_of_its_own_and_a_row_of_the_table(richness, tmp_path, executed):
+    path = _chapter(tmp_path / "book" / "01.ipynb", "x = 1")
+    out = tmp_path / "out"
+    (tmp_path / "mine.yml").write_text("gamma: 1e-3\nwidths: [4, 5]\n")
+    typed = ["rerun", path, "-y", tmp_path / "mine.yml", "--grid", "seed=0:3", "scale=smoke,laptop", "--out", out]
+    assert richness(*typed).code == 0 and len(executed) == 6
+    made = [nbformat.read(one, 4).metadata["richness"]["parameters"] for one in sorted(out.glob("01-*.ipynb"))]
+    assert sorted((one["seed"], one["scale"]) for one in made) == [
+        (seed, scale) for seed in range(3) for scale in ("laptop", "smoke")
+    ]
+    assert all(one["gamma"] == 1e-3 and one["widths"] == [4, 5] for one in made)
+    assert richness(*typed).code == 0 and len(executed) == 6, "they are kept"
+    assert richness("rerun", path, "-p", "seed", "7", "--out", out).code == 0 and len(list(out.glob("01-*.ipynb"))) == 7
+    table = richness("table", out).out.splitlines()
+    assert {*table[0].split()} - {"chapter"} == {"notebook", "scale", "seed", "gamma", "widths"}, "those that differ"
+    assert len(table) == 2 + 7
+    assert len(richness("table", out, "--csv").out.splitlines()) == 8
+    twice = richness("rerun", path, "-p", "seed", "1", "--grid", "seed=0:2", "--out", out)
+    assert twice.code == 2 and "seed is given twice" in twice.err
+    assert richness("table", tmp_path / "nowhere").code == 2 and richness("table", path).code == 2
+
+
+@pytest.mark.slow
+def test_variants_run_side_by_side_and_their_records_are_collected(richness, tmp_path):
+    path = _chapter(tmp_path / "book" / "01.ipynb", "import richness", "richness.record(square=seed**2, word=scale)")
+    assert richness("rerun", path, "--grid", "seed=1:4", "--workers", "2", "--out", tmp_path / "out").code == 0
+    rows = list(csv.DictReader(richness("table", tmp_path / "out", "--csv").out.splitlines()))
+    assert {(row["seed"], row["square"], row["word"], row["outcome"]) for row in rows} == {
+        (str(seed), str(seed**2), "laptop", "ok") for seed in (1, 2, 3)
+    }
+
+
+def test_a_record_is_one_number_or_word():
+    import richness
+
+    with pytest.raises(TypeError, match="slopes: expected one number"):
+        richness.record(slopes=[1, 2])
+
+
 # Going on ------------------------------------------------------------------------------------------------------------
 
 
@@ -230,7 +297,8 @@ def test_what_was_executed_with_the_same_is_not_executed_again(richness, tmp_pat
     assert ran() == ["01.ipynb", "02.ipynb"]
     assert ran() == []
     assert ran("-p", "seed", "1") == ["01.ipynb", "02.ipynb"], "other parameters"
-    (out / "02.ipynb").write_text((out / "02.ipynb").read_text()[:-40])
+    (half,) = out.glob("02-*.ipynb")
+    half.write_text(half.read_text()[:-40])
     assert ran("-p", "seed", "1") == ["02.ipynb"], "half a notebook"
     _chapter(one, "x = 3")
     assert ran("-p", "seed", "1") == ["01.ipynb"], "another text"

@@ -15,8 +15,21 @@ from richness.networks.optimizers import Step, stability_line
 from richness.runs.probes import PROBES
 
 PAGE = Path(__file__).parents[2] / "chapters" / "your-own.md"
-NAMES = ("loop", "module", "attention", "network", "task", "data", "optimizer", "momenta", "clipping", "probe")
-EXAMPLES = dict(zip(NAMES, re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S), strict=True))
+NAMES = (
+    "loop",
+    "module",
+    "attention",
+    "network",
+    "task",
+    "data",
+    "optimizer",
+    "momenta",
+    "clipping",
+    "probe",
+    "results",
+)
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+EXAMPLES = dict(zip(NAMES, BLOCKS, strict=True))
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
 
@@ -25,7 +38,8 @@ LONG = {"loop", "module", "attention"}
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LONG)) for kind in EXAMPLES])
-def test_the_example_runs_as_printed(kind):
+def test_the_example_runs_as_printed(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where its store goes
     text = EXAMPLES[kind]
     assert len([line for line in text.splitlines() if line.strip()]) <= 20
     namespace = {"__name__": "__main__"}

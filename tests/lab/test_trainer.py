@@ -400,6 +400,59 @@ def test_it_is_steered_from_the_view_and_from_python(make):
     assert heard.states()[-1] == "stopped"
 
 
+def test_a_run_is_waited_for(make):
+    """Right after Run All the first run is still training."""
+    lab, heard = make()
+    lab.train()
+    assert lab.run.sizes["step"] > 2
+    lab.gamma = 5.0
+    assert lab.run.gamma.item() == 5.0, "the run that was asked for, not the one before"
+    lab.eta = 0.3
+    assert lab.wait(timeout=60).eta.item() == pytest.approx(0.3)
+    lab.steps = 10_000_000
+    with pytest.raises(TimeoutError, match=r"after 0\.05 seconds"):
+        lab.wait(timeout=0.05)
+    lab.pause()
+    until(lambda: heard.states()[-1] == "paused")
+    with pytest.raises(RuntimeError, match=r"paused at step \d+: call resume"):
+        lab.wait()
+    assert lab.run.eta.item() == pytest.approx(0.3), "the last that ended"
+    lab.stop()
+    with pytest.raises(RuntimeError, match="stopped"):
+        lab.wait()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("depth", 7), ("width", 24), ("loss", "cross_entropy"), ("task", "staircase"), ("optimizer", "adam"),
+     ("batch_size", 4), ("steps", 30), ("seed", 3), ("gamma", 0.5), ("eta", 0.01)],
+)  # fmt: skip
+def test_every_setting_can_be_set_and_is_what_trains(make, name, value):
+    lab, heard = make()
+    lab.train()
+    setattr(lab, name, value)
+    assert getattr(lab, name) == value
+    fields = json.loads(lab.wait(60).attrs["recipe"])
+    assert fields.get(name, fields.get(f"{name}s")) in (value, [value])
+    if name == "depth":
+        assert 7 in heard.of("ready", None)[-1]["limits"]["depth"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("depth", 1), ("width", 0), ("task", "nope"), ("gamma", -1), ("seed", "x")]
+)
+def test_a_wrong_setting_is_refused_and_changes_nothing(make, name, value):
+    lab, _ = make()
+    before = getattr(lab, name)
+    with pytest.raises(ValueError):
+        setattr(lab, name, value)
+    assert getattr(lab, name) == before
+    with pytest.raises(AttributeError, match="no 'widht' to be set; its settings are gamma, eta, seed, depth"):
+        lab.widht = 3
+    with pytest.raises(AttributeError, match="no 'widht'"):
+        _ = lab.widht
+
+
 def test_every_message_is_answered_and_nonsense_is_told(make):
     lab, heard = make()
     lab.train()

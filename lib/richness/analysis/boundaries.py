@@ -167,6 +167,7 @@ def _pack(
         "threshold": threshold,
         "units": "1 (η; lr_raw is width times it)",
         "censored": int(censored.sum()),
+        "censored_at": runs.gamma.values[censored.reshape(len(censored), -1).any(axis=1)].tolist(),
         "absent": int((np.isnan(position) & ~censored).sum()),
     }
     return xr.DataArray(10.0**position, coords=coords, dims=dims, name=name, attrs=attrs)
@@ -185,8 +186,8 @@ def eta_max(runs: xr.Dataset, below: float = CONVERGED_BELOW) -> xr.DataArray:
         below: the share of the initial loss below which a late loss has converged.
 
     Returns:
-        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``threshold``, ``censored`` (nothing was
-        run above it) and ``absent`` (nothing converged at all at that γ and seed).
+        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``threshold``, ``censored`` (at how many γ
+        and seeds nothing was run above it; ``censored_at`` lists the γ) and ``absent`` (nothing converged at all).
 
     Raises:
         ValueError: the threshold is not a positive number.

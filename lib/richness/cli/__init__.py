@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from richness.cli.errors import Usage, explain_error, suggest
+from richness.cli.terminal import prepare_streams
 
 __all__ = ["COMMANDS", "main"]
 
@@ -25,8 +26,10 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 COMMANDS = {
     "sweep": ("train", "one sweep over the γ–η plane, resumable"),
     "search": ("train", "the boundaries of the plane without the plane, resumable"),
+    "show": ("results", "a result: what it is, what became of its runs, its boundaries"),
     "precompute": ("precompute", "fills precomputed/ with what is stale"),
     "rerun": ("notebooks", "executes chapters at a scale, parameters checked"),
+    "table": ("notebooks", "the parameters and results of executed chapters, a row each"),
     "status": ("notebooks", "when each chapter last ran, from the logs of reruns"),
     "adopt": ("results", "takes a result from another machine into precomputed/"),
     "ledger": ("ledger", "the paper's claims and their verdicts"),
@@ -42,10 +45,13 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors become one sentence on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    prepare_streams()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"richness: note: {message}", file=sys.stderr)
-            return _dispatch(arguments)
+            code = _dispatch(arguments)
+            sys.stdout.flush()  # what cannot be written is said here, not by Python's shutdown
+            return code
     except KeyboardInterrupt as stop:
         _tell_how_to_go_on(stop, arguments)
         return 130

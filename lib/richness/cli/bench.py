@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -13,6 +14,7 @@ from typing import Any
 from richness.cli.errors import Failure
 from richness.cli.options import Parser, read_output
 from richness.cli.tables import format_table
+from richness.cli.terminal import print_json
 
 
 def bench(words: Sequence[str]) -> int:
@@ -23,12 +25,11 @@ def bench(words: Sequence[str]) -> int:
     if measured.returncode:  # it has said why
         return 1
     report = json.loads(measured.stdout)
-    text = json.dumps(report, ensure_ascii=False, indent=1)
     if place:
         from richness.runs.results import write_whole
 
-        write_whole(place, f"{text}\n".encode())
-    print(text if options.json else _tabulate_rows(report["rows"]))
+        write_whole(place, (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode())
+    print_json(report, indent=1) if options.json else print(_tabulate_rows(report["rows"]))
     broken = [f"{row['name']}: {row['failed']}" for row in report["rows"] if row["failed"]]
     if broken:
         raise Failure(f"not everything could be measured. {'; '.join(broken)}.")
@@ -60,7 +61,8 @@ def _find_clone() -> Path:
 def _run_benchmarks(clone: Path, options: Namespace) -> subprocess.CompletedProcess[str]:
     """The report is what the program prints; what it tells of each job, and why it cannot, goes on to stderr."""
     command = [sys.executable, "-m", "benchmarks", *options.only, *(["--quick"] if options.quick else [])]
-    with subprocess.Popen(command, cwd=clone, stdout=subprocess.PIPE, text=True) as program:
+    speaking = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    with subprocess.Popen(command, cwd=clone, env=speaking, stdout=subprocess.PIPE, encoding="utf-8") as program:
         report, _ = program.communicate()  # `run` would kill it at Ctrl-C, before it can end its own processes
     return subprocess.CompletedProcess(command, program.returncode, report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin
@@ -11,7 +12,8 @@ from pydantic.fields import FieldInfo
 
 from richness.cli.errors import Usage, explain_validation
 from richness.cli.options import Parser, name_option
-from richness.runs.description import Measurement
+from richness.networks.parameterization import reach
+from richness.runs.description import Measurement, canonical
 from richness.runs.experiment import Experiment
 
 MAX_POINTS = 10_000
@@ -26,6 +28,10 @@ def add_experiment_options(parser: Parser) -> None:
             name_option(name), nargs="*" if many else None, help=_describe_field(field),
             metavar=METAVARS.get(name, (name.removesuffix("s") if many else name).upper()),
         )  # fmt: skip
+    parser.add_argument(
+        "--natural", action="store_true",
+        help="--etas is one grid A:B:N in units of the natural η of each γ, and sets the band; boundaries are printed so too",
+    )  # fmt: skip
 
 
 def _describe_field(field: FieldInfo) -> str:
@@ -44,7 +50,26 @@ def read_experiment(options: Namespace) -> Experiment:
     }
     for name, typed in values.items():
         _check_number_of_values(name, typed)
-    return _validate(Experiment, values)
+    return _validate(Experiment, _from_natural(values) if options.natural else values)
+
+
+def _from_natural(values: dict[str, Any]) -> dict[str, Any]:
+    """--etas in units of the natural η: one axis from the least to the largest that any γ asks for, as fine as was asked for,
+    and the band that leaves each γ its own."""
+    typed = values.get("etas", ())
+    if len(typed) != 1 or ":" not in typed[0] or "band" in values:
+        raise Usage(
+            f"--natural: expected --etas LOW:HIGH:POINTS, one grid, and no --band; got {' '.join(typed) or 'none'}."
+        )
+    asked = _validate(Experiment, values | {"gammas": values.get("gammas", ())})
+    low, high = asked.etas[0], asked.etas[-1]
+    natural = [float(asked.natural_eta(gamma)) for gamma in asked.gammas]
+    ratio = (high / low) ** (1 / (len(asked.etas) - 1))
+    first = low * min(natural)
+    points = (
+        math.ceil(math.log(high * max(natural) * reach(min(asked.gammas), asked.loss) / first) / math.log(ratio)) + 1
+    )
+    return values | {"etas": canonical(first * ratio**k for k in range(points)), "band": (low, high * (1 + 1e-9))}
 
 
 def _check_number_of_values(name: str, typed: str | tuple[str, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from richness.cli.errors import Usage
 from richness.cli.options import Parser, name_option, read_choice, read_positive, read_whole
 from richness.cli.tables import format_table
+from richness.cli.terminal import print_json
 
 
 def ledger(words: Sequence[str]) -> int:
@@ -21,7 +21,7 @@ def ledger(words: Sequence[str]) -> int:
 
     rows = list_claims()
     if options.json:
-        print(json.dumps(rows, ensure_ascii=False, indent=2, default=str))
+        print_json(rows, indent=2)
     else:
         print(format_table(rows, ("id", "part", "claim", "predicted", "measured", "interval", "verdict")))
     return 0
@@ -44,7 +44,7 @@ def advise(words: Sequence[str]) -> int:
         advice = advise_on(depth, loss, gamma, optimizer=optimizer, **counts)
     except ValueError as error:
         raise Usage(str(error)) from error
-    print(json.dumps(asdict(advice), ensure_ascii=False) if options.json else advice)
+    print_json(asdict(advice)) if options.json else print(advice)
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from richness.cli.errors import Failure, Usage, explain_validation
-from richness.cli.options import Parser, read_choice
+from richness.cli.options import Parser, read_choice, read_whole
 from richness.cli.tables import format_table
 
 if TYPE_CHECKING:
@@ -40,6 +40,15 @@ def _rerun_options() -> Parser:
         help="sets one parameter of the chapter (repeatable)")  # fmt: skip
     add("--parameters", metavar="SET",
         help="a YAML file of parameters, or one of chapters/parameters/: smoke, laptop, t4, paper")  # fmt: skip
+    add(
+        "-y",
+        dest="values",
+        metavar="FILE",
+        help="a YAML file of the chapter's parameters, a line each, such as 'depth: 4'",
+    )
+    add("--grid", metavar="NAME=VALUES", nargs="*", default=[],
+        help="runs every combination, each a notebook of its own: depth=2,4 seed=0:5 gamma=0.1:100:4")  # fmt: skip
+    add("--workers", metavar="N", help="notebooks at a time (default: half the cores with --grid, else 1)")
     add("--out", metavar="DIR", default="runs", help="where the executed notebooks go (default: %(default)s)")
     add("--log", metavar="FILE", help="gets a line of JSON a chapter (default: log.jsonl in DIR)")
     add("--again", action="store_true", help="also what was executed before with the same parameters and commit")
@@ -50,15 +59,20 @@ def _rerun_chapters(options: Namespace) -> list[Report]:
     from pydantic import ValidationError
 
     from richness.runs.places import SCALES
+    from richness.runs.training import cores
     from richness.site.notebooks import rerun as rerun_notebooks
-    from richness.site.parameters import FIELDS, BadParameter
+    from richness.site.parameters import FIELDS, BadParameter, read_values
 
     if options.scale is not None:
         read_choice(options.scale, "--scale", SCALES)
+    workers = max(1, cores() // 2) if options.grid else 1
+    if options.workers is not None:
+        workers = read_whole(options.workers, "--workers", least=1)
     parameter_of = {field: name for name, field in FIELDS.items()}
     try:
+        typed = [*(read_values(Path(options.values)) if options.values else []), *map(tuple, options.parameter)]
         return rerun_notebooks(
-            options.chapters, scale=options.scale, device=options.device, parameters=options.parameter,
+            options.chapters, scale=options.scale, device=options.device, parameters=typed, grid=options.grid, workers=workers,
             parameter_set=options.parameters, out=Path(options.out), log=Path(options.log) if options.log else None,
             again=options.again,
         )  # fmt: skip
@@ -66,6 +80,31 @@ def _rerun_chapters(options: Namespace) -> list[Report]:
         raise Usage(str(error)) from error
     except ValidationError as error:
         raise Usage(explain_validation(error, lambda field: f"-p {parameter_of.get(field, field)}")) from error
+
+
+def table(words: Sequence[str]) -> int:
+    parser = Parser("table", "One row an executed notebook: the parameters that differ, and what it recorded.")
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="*", help="executed notebooks, or folders of them (default: runs)"
+    )
+    parser.add_argument("--csv", action="store_true", help="every parameter and record, as CSV")
+    options = parser.read(words)
+
+    import pandas as pd
+
+    from richness.site.parameters import BadParameter
+    from richness.site.records import collect
+
+    try:
+        rows = pd.DataFrame(collect([Path(path).expanduser() for path in options.paths or ["runs"]]))
+    except BadParameter as error:
+        raise Usage(str(error)) from error
+    if options.csv:
+        print(rows.to_csv(index=False), end="")
+        return 0
+    told = [name for name in rows if name == "notebook" or rows[name].astype(str).nunique() > 1 or len(rows) == 1]
+    print(format_table(rows[told].astype(object).where(rows[told].notna(), None).to_dict("records"), told))
+    return 0
 
 
 def status(words: Sequence[str]) -> int:
@@ -80,6 +119,6 @@ def status(words: Sequence[str]) -> int:
     from richness.site.status import status as read_status
 
     if logs:
-        record(map(Path, logs))
+        record(Path(log).expanduser() for log in logs)
     print(format_table(read_status().rows(), ("chapter", *SCALES, COLAB), widest=80))
     return 0

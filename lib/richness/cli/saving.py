@@ -39,15 +39,42 @@ def holds_recipe(path: Path, recipe_hash: str) -> bool:
     return True
 
 
-def run_job(described: Experiment | Measurement, path: Path, workers: Workers, name: str = "", scale: str = "") -> None:
+def run_job(
+    described: Experiment | Measurement, path: Path, workers: Workers, name: str = "", scale: str = ""
+) -> xr.Dataset:
     """Runs every cell of a sweep, or every seed of a measurement, and writes the result."""
     from richness.runs import jobs
     from richness.runs.experiment import Experiment
 
     about = f"{described.title}, {len(described.seeds)} seeds"
     if isinstance(described, Experiment):
-        about = f"{len(described.cells())} cells × {len(described.seeds)} seeds × {described.steps} steps"
-    save_result_of(functools.partial(jobs.run, name=name, scale=scale), described, about, path, workers)
+        about = _count_cells(described)
+    return save_result_of(functools.partial(jobs.run, name=name, scale=scale), described, about, path, workers)
+
+
+def _count_cells(experiment: Experiment) -> str:
+    return f"{len(experiment.cells())} cells × {len(experiment.seeds)} seeds × {experiment.steps} steps"
+
+
+def explain_plan(experiment: Experiment, path: Path) -> str:
+    """What a sweep would do: cells, cost, where its result goes, and what of it is there."""
+    from richness.runs.progress import duration
+    from richness.runs.shards import cells_of, estimate_seconds
+    from richness.runs.store import folder_of, read_cells
+
+    cells = cells_of(experiment)
+    store, wanted = path.with_suffix(".parts"), dict.fromkeys(cells)
+    for _ in read_cells(folder_of(store, experiment), wanted):
+        pass
+    seconds = estimate_seconds(experiment, list(wanted))
+    return "\n".join(
+        [
+            f"{path.stem}: {_count_cells(experiment)}",
+            f"cost: about {duration(seconds)} in this process, less what diverges, timed on a few of its steps",
+            f"result: {path}",
+            f"kept: {len(cells) - len(wanted)} of {len(cells)} cells in {store}",
+        ]
+    )
 
 
 def save_result_of(
@@ -65,10 +92,10 @@ def save_result_of(
             runs = run(described, executor=executor, store=store, progress=progress)
             save(runs, path)
         except KeyboardInterrupt as stop:
-            stop.add_note(f"What is finished is kept in {store}; to go on:")
+            stop.__notes__ = [f"What is finished is kept in {store}; to go on:"]
             raise
         shutil.rmtree(store, ignore_errors=True)
-    print("\n".join([f"{path}: {_count_outcomes(runs)}", *_list_costs(runs)]))
+    print("\n".join([f"{path}: {count_outcomes(runs)}", *_list_costs(runs)]))
     return runs
 
 
@@ -108,7 +135,7 @@ def _open_progress(name: str) -> Iterator[Callable[[Any], None]]:
     yield tell
 
 
-def _count_outcomes(runs: xr.Dataset) -> str:
+def count_outcomes(runs: xr.Dataset) -> str:
     if "status" not in runs:
         return f"{runs.sizes['seed']} seeds"
     names = str(runs.status.attrs["flag_meanings"]).split()

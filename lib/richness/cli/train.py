@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from richness.cli.boundaries import tabulate_boundaries
 from richness.cli.experiments import add_experiment_options, read_experiment
 from richness.cli.options import Parser, read_choice, read_output, read_whole
-from richness.cli.saving import holds_recipe, run_job, save_result_of
-from richness.cli.tables import format_table
+from richness.cli.saving import explain_plan, holds_recipe, run_job, save_result_of
 from richness.cli.workers import add_worker_options, read_workers
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 
 def sweep(words: Sequence[str]) -> int:
@@ -25,7 +22,12 @@ def sweep(words: Sequence[str]) -> int:
     if holds_recipe(path, experiment.hash):
         print(f"{path} holds this experiment already; nothing to do.")
         return 0
-    run_job(experiment, path, workers)
+    if options.dry_run:
+        print(explain_plan(experiment, path))
+        return 0
+    runs = run_job(experiment, path, workers)
+    if len(experiment.etas) > 1:
+        print(tabulate_boundaries(runs, natural=options.natural))
     return 0
 
 
@@ -33,7 +35,9 @@ def _sweep_options() -> Parser:
     parser = Parser(
         "sweep", "One sweep over the γ–η plane, resumable. Grids are numbers or start:stop:points, log-spaced."
     )
-    parser.add_argument("--out", metavar="FILE.nc", help="where the result goes (default: runs/sweep-<hash>.nc)")
+    add = parser.add_argument
+    add("--out", metavar="FILE.nc", help="where the result goes (default: runs/sweep-<hash>.nc)")
+    add("--dry-run", action="store_true", help="only say how many cells there are, what they cost and where they go")
     add_worker_options(parser)
     add_experiment_options(parser)
     return parser
@@ -55,7 +59,7 @@ def search(words: Sequence[str]) -> int:
     about = f"boundaries at {len(experiment.gammas)} γ × {len(experiment.seeds)} seeds, {experiment.steps} steps"
     runs = save_result_of(functools.partial(search_plane, **sought), experiment, about, path, workers)
     print(f"{runs.cells_run} of {runs.cells_full_grid} cells were run.")
-    print(_tabulate_boundaries(runs, sought["boundaries"]))
+    print(tabulate_boundaries(runs, sought["boundaries"], options.natural))
     return 0
 
 
@@ -86,19 +90,3 @@ def _read_sought(options: Namespace) -> dict[str, Any]:
         "per_decade": read_whole(options.per_decade, "--per-decade", least=1),
         "guard": read_whole(options.guard, "--guard"),
     }
-
-
-def _tabulate_boundaries(runs: xr.Dataset, names: Sequence[str]) -> str:
-    """The boundaries at every γ, geometric mean over the seeds that saw them, η_min for the whole run."""
-    import numpy as np
-
-    from richness.analysis.boundaries import boundaries
-
-    seen = boundaries(runs)[list(names)]
-    seen = seen.sel(budget=runs.step.values[-1]) if "budget" in seen.dims else seen
-    means = seen.map(np.log10).mean("seed")
-    rows = [
-        {"gamma": float(gamma)} | {name: 10 ** float(means[name].sel(gamma=gamma)) for name in names}
-        for gamma in runs.gamma
-    ]
-    return format_table(rows, ("gamma", *names))

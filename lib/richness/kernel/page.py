@@ -41,7 +41,7 @@ def compiler() -> tuple[str, int]:
     """
     for name in [*(f"clang++-{version}" for version in range(24, 17, -1)), "clang++"]:
         if found := shutil.which(name):
-            said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+            said = subprocess.run([found, "--version"], capture_output=True, encoding="utf-8", check=False).stdout
             version = re.search(r"version (\d+)", said)
             if version and int(version[1]) >= 18:
                 return found, int(version[1])
@@ -70,7 +70,7 @@ def build(target: Path = BUILT) -> list[Path]:
 
 
 def _run(*command: str) -> None:
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if run.returncode:
         raise Missing(f"{command[0]} could not build the page's kernel: {run.stderr.strip()[-600:]}")
 

@@ -96,6 +96,28 @@ class TrainingThread:
                 self._enter(self._latest, "stopped")
                 self._wake.notify()
 
+    def wait(self, timeout: float | None = None) -> Training:
+        """The training asked for last, once nothing of it is left to do.
+
+        Raises:
+            RuntimeError: there is none, or it is paused, was stopped or failed. TimeoutError: after ``timeout`` seconds.
+        """
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while (training := self._latest) is not None:
+            ended = training.done.wait(max(0.0, min(FRAME, until - time.monotonic())))
+            if ended and training.state in ("finished", "diverged"):
+                return training
+            if training is self._latest and training.state in ("paused", "stopped", "error"):
+                why = f": {training.message}" if training.message else ""
+                raise RuntimeError(
+                    f"the run is {training.state} at step {training.step}{why}: call resume() or train()"
+                )
+            if time.monotonic() >= until:
+                raise TimeoutError(
+                    f"the run is at step {training.step} after {timeout:g} seconds: wait longer, or stop()"
+                )
+        raise RuntimeError("nothing was asked for: call train()")
+
     def replay(self) -> None:
         """Tell the current training whole, for a view that came late."""
         with self._wake:

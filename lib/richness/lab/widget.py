@@ -57,6 +57,9 @@ class Lab:
     Python: it shows measured runs, with a picture, a summary and a table that need no JavaScript, and the page itself trains
     what it can.
 
+    Every setting below up to ``seed``, and ``optimizer``, can be read and set: ``lab.depth = 4`` moves the controls and
+    trains anew.
+
     Args:
         gamma: richness γ > 0 at the start.
         eta: step size η > 0 at the start; SGD moves raw weights by width·η.
@@ -82,7 +85,8 @@ class Lab:
     Example:
         >>> lab = richness.Lab(gamma=10.0, eta=1.0)
         >>> lab            # shows it, and starts the first run
-        >>> lab.run.loss   # the run that ended last, as richness.sweep gives it
+        >>> lab.run.loss   # the run as richness.sweep gives it, once it has ended
+        >>> lab.depth = 4  # any setting: another run
         >>> lab.close()    # stops the thread
     """
 
@@ -136,23 +140,24 @@ class Lab:
         #: What is displayed, to be placed in a layout of your own.
         self.widget = ipywidgets.VBox([*rows, self._view])
 
-    @property
-    def gamma(self) -> float:
-        """γ of the next run; set it to move the slider and train."""
-        return self._experiment.gammas[0]
+    def __getattr__(self, name: str) -> Any:
+        """A setting of the next run: gamma, eta, seed, or one of `FIELDS`."""
+        if name not in SETTINGS:
+            raise AttributeError(f"a laboratory has no {name!r}; its settings are {', '.join(SETTINGS)}")
+        return settings_of(self._experiment)[name]
 
-    @gamma.setter
-    def gamma(self, value: float) -> None:
-        self._set_value("gamma", value)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Another setting: it moves the controls, and trains anew. What is no setting is refused.
 
-    @property
-    def eta(self) -> float:
-        """η of the next run; set it to move the slider and train."""
-        return self._experiment.etas[0]
-
-    @eta.setter
-    def eta(self, value: float) -> None:
-        self._set_value("eta", value)
+        Raises:
+            AttributeError: no setting. ValueError: a value that no experiment could have; nothing has changed then.
+        """
+        if name in SETTINGS:
+            self._set_value(name, value)
+        elif name.startswith("_") or name in ("on_page", "widget"):
+            super().__setattr__(name, value)
+        else:
+            raise AttributeError(f"a laboratory has no {name!r} to be set; its settings are {', '.join(SETTINGS)}")
 
     def train(self) -> None:
         """Train at γ and η from the start, in the background; whatever was running stops."""
@@ -185,6 +190,17 @@ class Lab:
         """End the run where it is."""
         self._require_thread().stop()
 
+    def wait(self, timeout: float | None = None) -> xr.Dataset:
+        """Wait until the run that was asked for last has ended, and return it as :func:`richness.sweep` gives it; one is begun
+        where none was.
+
+        Raises:
+            RuntimeError: it is paused or was stopped, so that it will not end, or it failed; or no kernel trains here.
+            TimeoutError: it goes on after ``timeout`` seconds.
+        """
+        self._begin()
+        return self._require_thread().wait(timeout).result()
+
     @property
     def runs(self) -> list[xr.Dataset]:
         """The latest runs that finished or diverged, oldest first, each as :func:`richness.sweep` gives it.
@@ -196,16 +212,19 @@ class Lab:
 
     @property
     def run(self) -> xr.Dataset:
-        """The last of :attr:`runs`.
+        """The run that was asked for last, which is waited for while it trains; where it is paused or was stopped, the last of
+        :attr:`runs`.
 
         Raises:
-            RuntimeError: none has ended yet.
+            RuntimeError: none has ended, and none is training.
         """
+        training = self._require_thread().training
+        if training is not None and training.state in ("loading", "training"):
+            return self.wait()
         ended = tuple(self._require_thread().ended)
         if not ended:
-            raise RuntimeError(
-                "no run has ended yet: show the laboratory or call train(), and wait until it has finished"
-            )
+            state = f"this one is {training.state}" if training else "none was begun"
+            raise RuntimeError(f"no run has ended yet, and {state}: show the laboratory, or call train() or resume()")
         return ended[-1].result()
 
     def close(self) -> None:
@@ -227,15 +246,17 @@ class Lab:
 
     # From the sliders, and from the view.
 
-    def _choose(self, **changes: float) -> None:
+    def _choose(self, **changes: Any) -> None:
         """Other settings from here on; a ValueError, and those before, where no experiment has them."""
         self._experiment = experiment_of(settings_of(self._experiment) | changes, self._device)
 
-    def _set_value(self, name: str, value: float) -> None:
+    def _set_value(self, name: str, value: Any) -> None:
         before = self._experiment
         self._choose(**{name: value})
         if not self.on_page and self._experiment != before:
             self._move_controls()
+            if name in FIELDS:  # a value that the view has not offered so far
+                self._tell({"kind": "ready", **offers(self._experiment)})
             self._retrain(name)
 
     def _move_controls(self, *, sliders: bool = True) -> None:
@@ -330,6 +351,8 @@ class Lab:
         )
         return f"Lab(gamma={self.gamma:g}, eta={self.eta:g}, {network})"
 
+
+SETTINGS = ("gamma", "eta", "seed", *FIELDS)
 
 DEFAULT: dict[str, Any] = {
     name: parameter.default

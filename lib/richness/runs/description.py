@@ -44,9 +44,15 @@ def canonical(values: Iterable[float]) -> tuple[float, ...]:
 
 def as_tuple(value: Any) -> Any:
     """Any sequence, range or array to a tuple of plain values; one item stands for a list of one."""
+    value = _plain(value)
     if isinstance(value, str) or not isinstance(value, Iterable):
         value = (value,)
-    return tuple(item.item() if isinstance(item, np.generic) else item for item in value)
+    return tuple(map(_plain, value))
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, numpy's, torch's or xarray's, as lists of numbers, and those of no axis as the number: ``runs.gamma[3]``."""
+    return np.asarray(value).tolist() if hasattr(value, "__array__") else value
 
 
 def _grid(value: Any) -> Any:

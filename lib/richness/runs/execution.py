@@ -62,7 +62,7 @@ def run_cells(
     if folder is not None:
         for shard, arrays in storage.read_cells(folder, experiment, wanted):
             yield shard, work.complete(experiment, arrays)
-    todo = work.cut_shards(experiment, wanted, workers_of(executor))
+    todo = work.cut_shards(experiment, wanted, workers_of(executor), kept=folder is not None)
     trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)
     try:
         for shard, arrays in trained:
@@ -70,10 +70,16 @@ def run_cells(
                 storage.write_shard(folder, shard, arrays)
             yield shard, work.complete(experiment, arrays)
     except _Stopped as stop:
-        kept = "nothing is kept, since no store was named"
-        if folder is not None:
-            kept = f"finished shards are kept in {folder}: run the same command again to go on from them"
-        raise ResultError(f"{stop}; {kept}") from stop.__cause__
+        raise ResultError(f"{stop}; {_explain_kept(folder)}") from stop.__cause__
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"Stopped by hand: {_explain_kept(folder)}.")
+        raise
+
+
+def _explain_kept(folder: Path | None) -> str:
+    if folder is None:
+        return "nothing is kept, since no store was named (store='runs/store' keeps what is finished)"
+    return f"finished shards are kept in {folder}: run the same command again to go on from them"
 
 
 def count_steps(loop: Loop, executor: Executor | None, store: str | Path | None) -> Loop:

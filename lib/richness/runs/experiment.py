@@ -104,9 +104,25 @@ class Experiment(Description):
         late = [b for b in self.budgets if b > self.steps]
         if late:
             raise ValueError(f"budgets must not exceed steps = {self.steps}, got {late}")
-        if not self.cells():
-            raise ValueError(f"no cell of the grid lies in the band {self.band}: widen the band or move the etas")
+        if not any(self._band_meets_etas(gamma) for gamma in self.gammas):
+            raise ValueError(self.explain_empty_band())
         return self
+
+    def explain_empty_band(self) -> str:
+        """What to do where the band leaves out every η of the grid."""
+        low, high = (float(share * self.natural_eta(self.gammas[0])) for share in self.band or (0, math.inf))
+        return (
+            f"no cell of the grid lies in the band {self.band}, in units of the natural η: at γ = {self.gammas[0]:g} it is η "
+            f"from {low:.3g} to {high * reach(self.gammas[0], self.loss):.3g}, and etas go from {self.etas[0]:.3g} to "
+            f"{self.etas[-1]:.3g}. Move the etas, widen the band, or give band=None, which runs all"
+        )
+
+    def _band_meets_etas(self, gamma: float) -> bool:
+        """Whether the band reaches between the smallest and the largest η, where a search may find η of its own."""
+        if self.band is None:
+            return True
+        low, high = (share * self.natural_eta(gamma) for share in self.band)
+        return low <= self.etas[-1] and self.etas[0] <= high * reach(gamma, self.loss)
 
     def _measurable(self, probe: str, network: Architecture) -> None:
         """Whether the task and the network have what a probe needs."""

@@ -20,14 +20,15 @@ def run(
     description: Experiment | Measurement,
     executor: Executor | None = None,
     store: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     *,
     name: str = "",
     scale: str = "",
 ) -> xr.Dataset:
     """A sweep or a measurement done, whichever is described; only a sweep keeps in the store what it has finished."""
     if isinstance(description, Measurement):
-        return measure_seeds(description, executor, progress, name=name, scale=scale)
+        told = progress if callable(progress) else None
+        return measure_seeds(description, executor, told, name=name, scale=scale)
     return sweep(description, executor, store, progress, name=name, scale=scale)
 
 

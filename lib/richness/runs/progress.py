@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tqdm.auto import tqdm
+
+PATIENCE = 1.0  # seconds before a bar that nobody asked for is drawn
 
 
 @dataclass
@@ -56,9 +60,28 @@ class SeedsDone(Progress):
         return f"{self.done} of {self.total} seeds done"
 
 
-def progress_bar(name: str = "") -> Callable[[Progress], None]:
-    """A bar of cell·steps for a terminal or a notebook, to be given to :func:`sweep`."""
-    bar = tqdm(desc=name or None, unit=" cell·steps", unit_scale=True, smoothing=0)
+def teller(progress: Callable[[Progress], None] | bool | None) -> Callable[[Progress], None] | None:
+    """Who is told: the callback itself; a bar for True, and for None where someone is looking; nobody for False."""
+    if callable(progress):
+        return progress
+    if progress is None:
+        return progress_bar(delay=PATIENCE) if someone_looks() else None
+    if not isinstance(progress, bool):
+        raise TypeError(f"progress: expected a function of a Progress, True, False or None, got {progress!r}")
+    return progress_bar() if progress else None
+
+
+def someone_looks() -> bool:
+    """Whether stderr is a terminal, or this runs in a notebook that a reader has open (no build, no rerun)."""
+    if os.environ.get("RICHNESS_BOOK") == "1":
+        return False
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def progress_bar(name: str = "", delay: float = 0.0) -> Callable[[Progress], None]:
+    """A bar of cell·steps for a terminal or a notebook, to be given to :func:`sweep`; drawn after ``delay`` seconds."""
+    bar = tqdm(desc=name or None, unit=" cell-steps", unit_scale=True, smoothing=0, delay=delay)
 
     def draw(state: Progress) -> None:
         bar.total, bar.initial = state.total, state.kept

@@ -13,10 +13,11 @@ from functools import cache
 from typing import Any
 
 import xarray as xr
+from pydantic import validate_call
 
 from richness.registry import study_modules
 from richness.runs import jobs, places
-from richness.runs.description import Measurement
+from richness.runs.description import Measurement, Seed
 from richness.runs.experiment import Experiment
 from richness.runs.places import SCALES
 from richness.runs.progress import Progress
@@ -61,11 +62,12 @@ def recipe(name: str, scale: str) -> Experiment | Measurement:
     return all_recipes()[name](scale)
 
 
+@validate_call  # Papermill's -r gives the seed as a string
 def load_or_run(
     name: str,
     scale: str = "laptop",
-    seed: int = 0,
-    progress: Callable[[Progress], None] | None = None,
+    seed: Seed = 0,
+    progress: Callable[[Progress], None] | bool | None = None,
     device: str | None = None,
     **changes: Any,
 ) -> xr.Dataset:

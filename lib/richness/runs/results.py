@@ -14,9 +14,10 @@ import json
 import os
 import platform
 import re
+import secrets
+import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
@@ -56,21 +57,26 @@ def write_sealed(path: Path, content: bytes) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the whole new one, never a part.
 
+    ``~`` is the reader's home, a link is written through, a file that stood there keeps its permissions, and a new one gets
+    those that the umask leaves it.
+
     Raises:
         ResultError: the folder cannot be written or the disk is full.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        target = path.expanduser().resolve()  # `os.replace` would put the file in the place of a link
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with open(part, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            if target.exists():
+                shutil.copymode(target, part)
+            os.replace(part, target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise ResultError(
@@ -105,18 +111,65 @@ def read_sealed(path: Path) -> bytes:
     """The content of a sealed file.
 
     Raises:
-        ResultError: the file is missing, or is not whole.
+        ResultError: the file is missing, or is not whole; or is another kind of file, which is named.
     """
+    return _unseal(path, _read_bytes(path))
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file has a seal, right or wrong."""
+    return _SEAL in _read_bytes(path)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
+        return path.expanduser().read_bytes()
     except OSError as error:
         raise ResultError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _unseal(path: Path, raw: bytes) -> bytes:
     content, seal, digest = raw.rpartition(_SEAL)
     if not seal or hashlib.sha256(content).hexdigest().encode() + b"\n" != digest:
-        raise ResultError(
-            f"{path} is damaged (half-written, cut or changed: its checksum does not match); delete it and make it again"
-        )
+        raise ResultError(f"{path} {_explain_unsealed(raw)}")
     return content
+
+
+def _explain_unsealed(raw: bytes) -> str:
+    """What a file without a right seal is, and what to do with it."""
+    if _is_plain_netcdf(raw):
+        return (
+            "is a NetCDF file without this project's checksum, as runs.to_netcdf writes it: read it with "
+            "richness.read(path, unsealed=True), and keep it with richness.save, which adds the checksum"
+        )
+    start = raw[:200].decode("utf-8", errors="replace").lstrip()
+    if start.startswith("{") and "richness laboratory run" in start:
+        return (
+            "is one run, downloaded from the laboratory (JSON), and no result of a sweep: json.load reads its curve, and "
+            "the command under its 'provenance' makes the result"
+        )
+    if start.startswith(("{", "[")):
+        return "is JSON, and no result: results are the NetCDF files that richness.save and the commands write"
+    if start and not {"\ufffd", "\0"} & set(start):
+        return (
+            "is a table or another text, and no result: pandas.read_csv reads a CSV, and richness.read the NetCDF files that "
+            "richness.save and the commands write"
+        )
+    return (
+        "is damaged (half-written, cut or changed: its checksum does not match): copy it again from where it was made, "
+        "or make it again"
+    )
+
+
+def _is_plain_netcdf(raw: bytes) -> bool:
+    """Whether it is whole, and never had a seal."""
+    if _SEAL in raw or re.search(rb"[0-9a-f]{63,64}\n?\Z", raw):
+        return False
+    try:
+        _open_netcdf(raw)
+    except Exception:
+        return False
+    return True
 
 
 # Datasets.
@@ -138,15 +191,21 @@ def narrow_to_float32(values: np.ndarray) -> np.ndarray:
 
 
 def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
-    """Add what follows from the others: ``lr_raw`` = N·η, the rescaled time ``tau`` = η·t/γ, and ``precision``, the dtype in
-    which each γ was trained. A measurement that is no sweep stays as it is."""
+    """Add what follows from the others, where a part of a result still has them: ``lr_raw`` = N·η, the rescaled time
+    ``tau`` = η·t/γ, and ``precision``, the dtype in which each γ was trained. A measurement that is no sweep stays as it is."""
     if "kind" in runs.attrs:
         return runs
-    experiment = recipe_of(runs)
-    tau = (runs.eta * runs.step / runs.gamma).transpose("gamma", "trial" if "trial" in runs.dims else "eta", "step")
-    dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.tolist()]
-    precision = ("gamma", np.array(dtypes, dtype="U7"), {"long_name": "dtype of training", "comment": DTYPE_REASON})
-    return runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), tau=tau, precision=precision)
+    experiment, found = recipe_of(runs), {}
+    if "eta" in runs.coords:
+        found["lr_raw"] = experiment.lr_raw(runs.eta)
+    if {"gamma", "eta", "step"} <= runs.coords.keys():
+        tau = runs.eta * runs.step / runs.gamma
+        found["tau"] = tau.transpose("gamma", "trial", "eta", "step", missing_dims="ignore")
+    if "gamma" in runs.coords:
+        dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.flat]
+        attrs = {"long_name": "dtype of training", "comment": DTYPE_REASON}
+        found["precision"] = (runs.gamma.dims, np.array(dtypes, dtype="U7").reshape(runs.gamma.shape), attrs)
+    return runs.assign_coords(found)
 
 
 def recipe_fields(runs: xr.Dataset) -> dict[str, Any]:
@@ -258,7 +317,7 @@ def git_state() -> tuple[str, bool]:
             raise OSError
 
         def git(*words: str) -> str:
-            run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+            run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, encoding="utf-8", check=True)
             return run.stdout.strip()
 
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", "--", "lib"))
@@ -283,12 +342,21 @@ def _no_cluster() -> AbstractContextManager:
 
 
 def save(runs: xr.Dataset, path: str | Path) -> Path:
-    """Write a result as sealed NetCDF4, atomically.
+    """Write a result, or a part of one such as ``runs.isel(gamma=0)``, as sealed NetCDF4, atomically.
 
     Raises:
+        TypeError: not a Dataset. ValueError: one that has lost its attributes, where the recipe stands.
         ResultError: the path is a folder, or cannot be written.
     """
-    path = Path(path)
+    if not isinstance(runs, xr.Dataset):
+        hint = f"; save runs[[{runs.name!r}]] for this variable alone" if isinstance(runs, xr.DataArray) else ""
+        raise TypeError(f"runs: expected a Dataset such as richness.sweep gives, got {type(runs).__name__}{hint}")
+    if "schema" not in runs.attrs:
+        raise ValueError(
+            "runs: expected a result with its recipe among its attributes, got a Dataset without: many of xarray's functions "
+            "keep them with keep_attrs=True; what is no result is written by its own to_netcdf"
+        )
+    path = Path(path).expanduser()
     if path.is_dir():
         raise ResultError(f"{path} is a folder: give the name of a file, for example {path / 'result.nc'}")
     kept = runs.drop_vars(("tau", "precision"), errors="ignore")
@@ -302,18 +370,25 @@ def save(runs: xr.Dataset, path: str | Path) -> Path:
     return path
 
 
-def read(path: str | Path) -> xr.Dataset:
+def read(path: str | Path, *, unsealed: bool = False) -> xr.Dataset:
     """Read a result file, checked.
+
+    Args:
+        unsealed: take also a whole NetCDF file without a checksum, as ``runs.to_netcdf`` writes it.
 
     Raises:
         ResultError: missing, damaged, not one of ours, or of another schema.
     """
-    path = Path(path)
-    content = read_sealed(path)
+    path = Path(path).expanduser()
+    raw = _read_bytes(path)
+    content = raw if unsealed and _is_plain_netcdf(raw) else _unseal(path, raw)
     try:
-        with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as file:
-            runs = file.load()
-        schema = int(runs.attrs.get("schema", -1))
+        runs = _open_netcdf(content)
+        if "schema" not in runs.attrs:
+            raise ResultError(
+                f"{path} carries no recipe: it is NetCDF, and no result of this project; xarray.open_dataset reads it"
+            )
+        schema = int(runs.attrs["schema"])
         if schema != SCHEMA:
             raise ResultError(
                 f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
@@ -329,6 +404,12 @@ def read(path: str | Path) -> xr.Dataset:
     except Exception as error:  # whatever a stranger's file makes of the readers: it is none of ours
         why = " ".join(str(error).split())
         raise ResultError(f"{path} is not a result file of this project: {type(error).__name__}: {why}") from error
+
+
+def _open_netcdf(content: bytes) -> xr.Dataset:
+    """NetCDF in memory to a Dataset: version 4, or 3, which xarray writes where it finds nothing better."""
+    with xr.open_dataset(io.BytesIO(content), engine="scipy" if content.startswith(b"CDF") else "h5netcdf") as file:
+        return file.load()
 
 
 def scales_of(name: str) -> list[str]:
@@ -349,16 +430,22 @@ def data_hash(runs: xr.Dataset) -> str:
     return total.hexdigest()
 
 
-def load(name: str, scale: str | None = None) -> xr.Dataset:
-    """A precomputed result, by the name of its recipe.
+def load(name: str | Path, scale: str | None = None) -> xr.Dataset:
+    """A precomputed result, by the name of its recipe; or a result of your own, by its path.
 
     Args:
-        name: for example ``"phase_portrait_mlp3_mse"``.
-        scale: ``laptop`` or ``paper``; the largest there is, if None.
+        name: for example ``"phase_portrait_mlp3_mse"``, or ``"runs/mine.nc"``.
+        scale: of a recipe, ``laptop`` or ``paper``; the largest there is, if None.
 
     Raises:
-        ValueError: no such scale. ResultError: no such result, or a damaged one.
+        TypeError: neither a name nor a path. ValueError: no such scale. ResultError: no such result, or a damaged one.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"name: expected a recipe's name or the path of a result, got {name!r}")
+    if isinstance(name, os.PathLike) or {"/", os.sep, "."} & set(name):
+        if scale is not None:
+            raise ValueError(f"scale: {name} is a path, which has none; leave it out")
+        return read(name)  # type: ignore[arg-type]
     if scale is not None and scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     for candidate in [scale] if scale else SCALES[::-1]:

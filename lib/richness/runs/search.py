@@ -40,7 +40,7 @@ from richness.runs.execution import count_steps, run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.loops import Loop
 from richness.runs.outcomes import APPROACHES
-from richness.runs.progress import Progress, progress_bar
+from richness.runs.progress import Progress, teller
 from richness.runs.results import STATUS, with_coordinates
 from richness.runs.shards import Arrays, Shard
 from richness.runs.sweep import assemble
@@ -167,7 +167,7 @@ def search(
     state = _State(experiment, targets, per_decade, guard)
     if not any(map(len, state.grids)):
         raise ValueError("no η to search: the experiment's band leaves none between its smallest and its largest")
-    meter = _Meter(experiment, progress_bar() if progress is True else progress or None)
+    meter = _Meter(experiment, teller(progress))
     done: list[tuple[Shard, Arrays]] = []
     stages = list(state.stages(experiment.seeds))
     expected: dict[Unit, dict[Target, float]] = {}
@@ -233,8 +233,9 @@ def _checked(experiment: Experiment, boundaries: Sequence[str], per_decade: int,
         raise ValueError(
             f"boundaries to search for are {', '.join(APPROACHES)}, got {', '.join(map(str, unknown)) or 'none'}"
         )
-    if per_decade < 1 or guard < 0:
-        raise ValueError(f"a search needs per_decade ≥ 1 and guard ≥ 0, got {per_decade} and {guard}")
+    whole = isinstance(per_decade, int) and isinstance(guard, int)
+    if not whole or per_decade < 1 or guard < 0:
+        raise ValueError(f"a search needs whole numbers per_decade ≥ 1 and guard ≥ 0, got {per_decade!r} and {guard!r}")
     if len(experiment.etas) < 2:
         raise ValueError(
             f"a search goes from the smallest to the largest η of the experiment, and it has only {experiment.etas[0]:g}: "

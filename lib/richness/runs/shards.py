@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from richness.runs.engines import name_machine
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
 from richness.runs.loops import Loop, run_loops
 from richness.runs.probes import PROBES
-from richness.runs.training import History, train
+from richness.runs.training import History, cores, train
 
 Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
 Arrays = dict[str, np.ndarray]
@@ -30,6 +30,9 @@ class Limit(NamedTuple):
 
 
 LIMITS = {"cpu": Limit(512, 2e13), "mps": Limit(256, 5e13), "cuda": Limit(1024, 5e14)}
+SAMPLE_CELLS, SAMPLE_STEPS = 16, 40  # that are timed to tell what a sweep costs
+LOST = 0.1  # at most so much of a sweep's work is in training at once where a store keeps what is finished,
+SOON = 1 / 400  # or so much of a limit's operations, about ten seconds: smaller shards would gain nothing
 STREAM = 16  # a shard costs as much as so many more cells: it draws its own stream of samples
 
 
@@ -56,13 +59,22 @@ class Shard:
 
 
 def cells_of(experiment: Experiment) -> list[Cell]:
-    """Every cell of an experiment's grid that is run."""
+    """Every cell of an experiment's grid that is run.
+
+    Raises:
+        ValueError: none is, since the band leaves out every η of the grid.
+    """
+    if not experiment.cells():
+        raise ValueError(experiment.explain_empty_band())
     grid = [(experiment.gammas[i], experiment.etas[j]) for i, j in experiment.cells()]
     return [(seed, gamma, eta) for seed in experiment.seeds for gamma, eta in grid]
 
 
-def cut_shards(experiment: Experiment, cells: Iterable[Cell], workers: int = 1) -> list[Shard]:
+def cut_shards(experiment: Experiment, cells: Iterable[Cell], workers: int = 1, kept: bool = False) -> list[Shard]:
     """Cells to shards, so that so many workers, each training one shard at a time, are done together and soon.
+
+    Where finished shards are ``kept``, they are also small enough that a kill loses a tenth of the work, or about ten seconds,
+    whichever is longer; with several workers no smaller than four times what a shard's stream costs.
 
     One size is chosen for all, within the device's limit. The cells of each seed and dtype are then dealt out like cards: so
     their shards differ by one cell at most, and each is a fair sample of the plane (a diverged cell stops costing, and the
@@ -73,6 +85,10 @@ def cut_shards(experiment: Experiment, cells: Iterable[Cell], workers: int = 1) 
         together.setdefault((seed, str(dtype_for(gamma, experiment.dtype))), []).append((gamma, eta))
     limit = LIMITS.get(experiment.device.partition(":")[0], LIMITS["cpu"])
     largest = max(1, min(limit.cells, int(limit.operations / operations(experiment))))
+    if kept:
+        share = int(LOST * sum(map(len, together.values())) / workers)
+        soon = int(SOON * limit.operations / operations(experiment))
+        largest = max(1, min(largest, max(share, soon, 4 * STREAM if workers > 1 else 1)))
 
     def pieces(group: list, size: int) -> int:
         return math.ceil(len(group) / size)
@@ -96,6 +112,24 @@ def operations(experiment: Experiment) -> float:
     for probe in experiment.kept_probes:
         samples += PROBES[probe].work * experiment.probe_samples * len(experiment.probed_steps)
     return 6.0 * experiment.architecture.products * samples
+
+
+def estimate_seconds(experiment: Experiment, cells: Sequence[Cell]) -> float:
+    """How long cells would train in this process, about: a few of them are timed over a few steps, without probes."""
+    if not cells:
+        return 0.0
+    short = Experiment.model_validate(
+        experiment.model_dump()
+        | {"steps": min(experiment.steps, SAMPLE_STEPS), "probes": (), "budgets": (), "warmup": 0}
+    )
+    seed, *some = cells[0][0], *((gamma, eta) for _, gamma, eta in cells[:: max(1, len(cells) // SAMPLE_CELLS)])
+    alike = [cell for cell in some if dtype_for(cell[0], short.dtype) == dtype_for(some[0][0], short.dtype)]
+    spent = math.inf
+    for _ in range(2):  # the first time, the kernel is compiled
+        begun = time.perf_counter()
+        train(short, seed, alike, threads=cores())
+        spent = min(spent, time.perf_counter() - begun)
+    return spent * operations(experiment) / operations(short) * len(cells) / len(alike)
 
 
 def run_shard(

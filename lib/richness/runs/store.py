@@ -40,7 +40,7 @@ def folder_of(store: str | Path, experiment: Experiment) -> Path:
     build = engine.build()
     fields |= {"device": device, "engine": engine.__name__, "build": build.identity if build else ""}
     fields |= {"schema": SCHEMA, "registered": experiment.registered}
-    return Path(store) / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(store).expanduser() / hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_shard(folder: Path, shard: Shard, arrays: Arrays) -> None:

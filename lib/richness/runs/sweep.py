@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from richness.data.streams import remember_batches
 from richness.runs.engines import engine_for, passed_over
 from richness.runs.execution import count_steps, run_cells
 from richness.runs.experiment import Experiment
 from richness.runs.loops import Loop
 from richness.runs.probes import PROBES
-from richness.runs.progress import Progress, progress_bar
+from richness.runs.progress import Progress, teller
 from richness.runs.results import STATUS, narrow_to_float32, provenance, round_mantissa, with_coordinates
 from richness.runs.shards import Arrays, Shard, cells_of, cost_of
 
@@ -36,18 +38,20 @@ def sweep(
         executor: any ``concurrent.futures.Executor``; in this process if None. See :func:`~richness.runs.execution.run_cells`.
         store: a folder where finished cells are kept; running the same experiment again, or one whose grid shares cells
             with it, goes on from them.
-        progress: called with a :class:`Progress` as cells advance; True draws a bar.
+        progress: called with a :class:`Progress` as cells advance; True draws a bar, None does on a terminal and in a
+            notebook, False never.
         name, scale: of the recipe, for the provenance.
 
     Returns:
         Dataset with dims gamma, eta, seed, step: see :func:`assemble`.
 
     Raises:
+        TypeError: no experiment, or a progress that cannot be told.
         ResultError: the store cannot be written, or the executor or its workers were lost; finished cells are kept.
     """
     if isinstance(experiment, Loop) and not experiment.steps:
         experiment = count_steps(experiment, executor, store)
-    tell = progress_bar() if progress is True else progress or None
+    tell = teller(progress)
     cells = cells_of(experiment)
     state = Progress(total=len(cells) * experiment.steps, all_cells=len(cells))
 
@@ -57,14 +61,16 @@ def sweep(
             tell(state)
 
     done = []
-    for shard, arrays in run_cells(experiment, cells, executor, store, tick):
-        done.append((shard, arrays))
-        state.cells += len(shard.cells)
-        state.diverged += int((arrays["diverged_at"] >= 0).sum())
-        state.kept += max(0, state.cells * experiment.steps - state.done)  # what no tick has told was in the store
-        state.done = max(state.done, state.cells * experiment.steps)
-        if tell:
-            tell(state)
+    # Where finished shards are kept they are small, and several train on one seed's stream.
+    with remember_batches() if store is not None and executor is None else nullcontext():
+        for shard, arrays in run_cells(experiment, cells, executor, store, tick):
+            done.append((shard, arrays))
+            state.cells += len(shard.cells)
+            state.diverged += int((arrays["diverged_at"] >= 0).sum())
+            state.kept += max(0, state.cells * experiment.steps - state.done)  # what no tick has told was in the store
+            state.done = max(state.done, state.cells * experiment.steps)
+            if tell:
+                tell(state)
     return assemble(experiment, done, name=name, scale=scale)
 
 

@@ -97,7 +97,7 @@ class Trainer:
         pool: where pieces are stepped at the same time; in this thread if None.
 
     Raises:
-        ValueError: cells of two dtypes, or an engine that does not know the network.
+        ValueError: cells of two dtypes, or with a γ or η that is not positive, or an engine that does not know the network.
     """
 
     def __init__(
@@ -108,6 +108,8 @@ class Trainer:
         engine: str = "auto",
         pool: Executor | None = None,
     ):
+        if not all(0 < value < math.inf for cell in cells for value in cell):
+            raise ValueError(f"cells: expected pairs of a positive γ and a positive η, got {list(cells)}")
         dtypes = {dtype_for(gamma, experiment.dtype) for gamma, _ in cells}
         if len(dtypes) != 1:
             raise ValueError("cells of one shard must share a dtype: split them by parameterization.dtype_for")

@@ -42,7 +42,7 @@ def adopt(file: Path, force: bool = False) -> str:
     """Checks a result that another machine computed and copies it into ``precomputed/<scale>/``.
 
     Args:
-        file: as ``richness precompute`` wrote it.
+        file: as ``richness precompute`` wrote it, or plain NetCDF of the same result.
         force: take it also where it contradicts the stored result of the same recipe. Nothing else is waived.
 
     Returns:
@@ -57,7 +57,7 @@ def adopt(file: Path, force: bool = False) -> str:
             f"expected a result file (.nc), got {file}, which is {'a folder' if file.is_dir() else 'not there'}."
         )
     try:
-        offered = results.read(file)
+        offered = results.read(file, unsealed=True)
     except Exception as error:
         why = first_line(error).rstrip(".")
         raise NotAdopted(f"{file} is not a whole result: {why}. Copy it again from where it was made.") from error
@@ -76,7 +76,10 @@ def adopt(file: Path, force: bool = False) -> str:
         raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
     place = places.precomputed_path(name, scale)
     said = [_against_the_same(file, place, offered, force), *_against_other_scales(name, scale, offered)]
-    results.write_whole(place, file.read_bytes())
+    if results.is_sealed(file):
+        results.write_whole(place, file.read_bytes())
+    else:  # as runs.to_netcdf wrote it: it gets its checksum here
+        results.save(offered, place)
     return f"{place}: {' '.join(said)}"
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,16 @@ from richness.runs import places, results
 from richness.runs.locks import lock_folder
 from richness.site.address import chapters as all_chapters
 from richness.site.address import colab_cell, set_address
-from richness.site.parameters import BadParameter, ParameterSet, defaults, first_line, pairs, read_set, values_for
+from richness.site.parameters import (
+    BadParameter,
+    ParameterSet,
+    combine,
+    defaults,
+    first_line,
+    pairs,
+    read_set,
+    values_for,
+)
 from richness.site.places import repository
 
 __all__ = ["BadParameter", "Report", "colab_cell", "rerun", "set_address"]
@@ -56,6 +66,13 @@ class Job:
     values: dict[str, Any]
     parameters: dict[str, Any]
     made_with: dict[str, Any]
+    variant: bool = False
+
+    @property
+    def output_name(self) -> str:
+        """Of the executed notebook; a variant's has a hash of its parameters, so that none overwrites another."""
+        told = hashlib.sha256(json.dumps(self.parameters, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.path.stem}-{told}.ipynb" if self.variant else self.path.name
 
 
 def rerun(
@@ -65,6 +82,8 @@ def rerun(
     device: str | None = None,
     parameters: Sequence[tuple[str, str]] = (),
     parameter_set: str | None = None,
+    grid: Sequence[str] = (),
+    workers: int = 1,
     out: Path = Path("runs"),
     log: Path | None = None,
     again: bool = False,
@@ -79,6 +98,10 @@ def rerun(
         device: passed to the chapters that have a ``device``.
         parameters: (name, text) pairs; the text is read as the type of the chapter's own value. They win over the set's.
         parameter_set: a YAML file, or the stem of one in ``chapters/parameters/``.
+        grid: ``name=values``, see :func:`~richness.site.parameters.read_grid`; every combination is a variant. The
+            executed notebook of a variant, or of a chapter with ``parameters`` of its own, has a hash of its parameters in
+            its name.
+        workers: notebooks executed at a time.
         out: folder of the executed notebooks, kept also where a cell fails.
         log: file that gets one line of JSON a chapter; ``log.jsonl`` in ``out`` if None.
         again: run also the chapters whose executed notebook in ``out`` is whole and was made by the same commit with the
@@ -95,26 +118,48 @@ def rerun(
     if not paths:
         raise BadParameter(f"there is no notebook in {repository() / 'chapters'}; run this in a whole clone.")
     chosen = read_set(parameter_set) if parameter_set else ParameterSet()
-    jobs = _jobs(paths, scale, device, pairs(parameters), chosen, explicit=bool(chapters))
-    folder = _folder(out, paths)
-    record = log or folder / "log.jsonl"
+    jobs = [
+        job
+        for given in combine(pairs(parameters), grid)
+        for job in _jobs(paths, scale, device, given, chosen, explicit=bool(chapters))
+    ]
+    folder = _folder(out.expanduser(), paths)
+    record = log.expanduser() if log else folder / "log.jsonl"
     reports = []
     with (
         lock_folder(folder, f"another rerun writes into {folder}; let it finish, or choose another --out"),
         _own_kernel(),
     ):
-        for job in jobs:
-            output = folder / job.path.name
-            report = Report(job.path.stem, "kept", 0, output) if not again and _stands(output, job) else None
-            try:
-                report = report or _execute(job, output, cell_seconds)
-            except KeyboardInterrupt as stop:
-                stop.add_note(f"the chapters that were executed are kept in {folder}; to go on:")
-                raise
-            _note(record, job, report, chosen.name)
-            say(f"{report.chapter}: {_said(report)}")
-            reports.append(report)
+        try:
+            for job, report in _carry_out(jobs, folder, again, cell_seconds, workers):
+                _note(record, job, report, chosen.name)
+                say(f"{report.output.stem}: {_said(report)}")
+                reports.append(report)
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"the chapters that were executed are kept in {folder}; to go on:")
+            raise
     return reports
+
+
+def _carry_out(
+    jobs: Sequence[Job], folder: Path, again: bool, cell_seconds: int, workers: int
+) -> Iterator[tuple[Job, Report]]:
+    """Every job with what became of it, in their order; several at a time, each in a thread that waits for its kernel."""
+
+    def carry_out_one(job: Job) -> Report:
+        output = folder / job.output_name
+        if not again and _stands(output, job):
+            return Report(job.path.stem, "kept", 0, output)
+        return _execute(job, output, cell_seconds)
+
+    if workers == 1:
+        yield from ((job, carry_out_one(job)) for job in jobs)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from zip(jobs, pool.map(carry_out_one, jobs), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _said(report: Report) -> str:
@@ -126,7 +171,7 @@ def _said(report: Report) -> str:
 def _find(name: str) -> Path:
     """The notebook that a path or a stem means."""
     if name.endswith(".ipynb") or os.sep in name:
-        path = Path(name)
+        path = Path(name).expanduser()
         if not path.is_file() or path.suffix != ".ipynb":
             raise BadParameter(
                 f"expected a notebook (.ipynb) or a chapter's stem, got {name!r}, which is no such file."
@@ -160,7 +205,7 @@ def _jobs(
         known = defaults(path)
         wanted = {name: text for name, text in common.items() if name in known or (explicit and name in options)}
         values = values_for(path, {**wanted, **chosen.chapters.get(path.stem, {}), **given})
-        jobs.append(Job(path, values, known | values, _made_with(path, known | values, code)))
+        jobs.append(Job(path, values, known | values, _made_with(path, known | values, code), variant=bool(given)))
     for name in options:
         if not any(name in job.values for job in jobs):
             raise BadParameter(f"--{name} was given and no chapter has a parameter {name!r}; leave it out.")
@@ -215,6 +260,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 def _execute(job: Job, output: Path, cell_seconds: int) -> Report:
     """Runs the chapter beside its place, and puts it there once it is whole: what stood before stays until then."""
+    output = output.resolve()  # a link is written through
     part = output.with_name(f".{output.name}")
     started = time.monotonic()
     problem = None

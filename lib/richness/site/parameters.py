@@ -13,12 +13,14 @@ import logging
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from richness.runs.description import log_grid
 from richness.runs.places import SCALES
 from richness.runs.results import device_here
 from richness.site.address import chapters as all_chapters
@@ -69,10 +71,7 @@ def read_set(name: str) -> ParameterSet:
         BadParameter: no such file, no YAML, a key or a chapter that does not exist, or one key with two values.
     """
     path = _set_file(name)
-    try:
-        found = yaml.load(_text_of(path), Loader=_Text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise BadParameter(f"--parameters: {path} is no readable YAML ({' '.join(str(error).split())}).") from error
+    found = _read_yaml(path, "--parameters")
     if not isinstance(found, dict):
         raise BadParameter(f"--parameters: expected keys such as 'scale: smoke' in {path}, got {found!r}.")
     try:
@@ -94,9 +93,17 @@ def read_set(name: str) -> ParameterSet:
     return given
 
 
+def _read_yaml(path: Path, option: str) -> Any:
+    """A file's YAML, every scalar as text."""
+    try:
+        return yaml.load(_text_of(path, option), Loader=_Text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise BadParameter(f"{option}: {path} is no readable YAML ({' '.join(str(error).split())}).") from error
+
+
 def _set_file(name: str) -> Path:
     if name.endswith((".yml", ".yaml")) or "/" in name:
-        path = Path(name)
+        path = Path(name).expanduser()
         if not path.is_file():
             raise BadParameter(f"--parameters: expected a YAML file, got {name!r}, which is no such file.")
         return path
@@ -110,12 +117,12 @@ def _set_file(name: str) -> Path:
     return known[name]
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, option: str) -> str:
     """The text of a set's file, which is short."""
     with open(path, "rb") as file:
         read = file.read(LONGEST + 1)
     if len(read) > LONGEST:
-        raise BadParameter(f"--parameters: expected a set of parameters, got {path}, which has over {LONGEST} bytes.")
+        raise BadParameter(f"{option}: expected a set of parameters, got {path}, which has over {LONGEST} bytes.")
     return read.decode()
 
 
@@ -158,7 +165,10 @@ def _wording(error: ValidationError) -> str:
             f"{place} is no key of a parameter set, which has {', '.join(known)}.{_perhaps(place, known)} What one "
             "chapter takes stands under chapters, by the chapter's stem."
         )
-    return f"{place}: expected a value or a list of values, got {mistake['input']!r}."
+    wanted = "a value or a list of values" if place.startswith("chapters.") else f"one value, as in '{place}: 0'"
+    got = mistake["input"]
+    several = f"the list {', '.join(map(str, got))}; --grid runs several" if isinstance(got, list) else repr(got)
+    return f"{place}: expected {wanted}, got {several}."
 
 
 # Values --------------------------------------------------------------------------------------------------------------
@@ -176,6 +186,57 @@ def pairs(parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
             raise BadParameter(f"-p {name} is given twice ({given[name]!r} and {text!r}); give it once.")
         given[name] = text
     return given
+
+
+def read_values(path: Path) -> list[tuple[str, str]]:
+    """(name, text) of every parameter in a YAML file of ``name: value``, as Papermill's own ``-f`` takes it.
+
+    Raises:
+        BadParameter: no such file, no YAML, or no mapping of values.
+    """
+    found = _read_yaml(path.expanduser(), "-y")
+    if not isinstance(found, dict) or any(isinstance(value, dict) for value in found.values()):
+        raise BadParameter(
+            f"-y: expected lines such as 'depth: 4' in {path}; a whole set of parameters is for --parameters."
+        )
+    return [(name, " ".join(value) if isinstance(value, list) else value) for name, value in found.items()]
+
+
+def read_grid(text: str) -> tuple[str, list[str]]:
+    """``name=values``: values apart by commas, ``0:5`` for whole numbers from 0 to 4, ``0.1:100:4`` for a log-spaced grid.
+
+    Raises:
+        BadParameter: not of that form.
+    """
+    name, equals, values = text.partition("=")
+    try:
+        parts = values.split(":")
+        if not (name and equals and values):
+            raise ValueError(f"got {text!r}")
+        if len(parts) == 2:
+            read = [str(number) for number in range(int(parts[0]), int(parts[1]))]
+        else:
+            read = [str(value) for value in log_grid(values)] if len(parts) == 3 else values.split(",")
+        if not all(read) or not read or len(set(read)) < len(read):
+            raise ValueError(f"got {text!r}, which has no value, an empty one or one twice")
+    except ValueError as error:
+        raise BadParameter(f"--grid: expected name=values such as depth=2,4 or seed=0:5; {error}.") from None
+    return name, read
+
+
+def combine(given: Mapping[str, str], grid: Sequence[str]) -> list[dict[str, str]]:
+    """What is given with every combination of a grid's values; the last name's values vary fastest.
+
+    Raises:
+        BadParameter: a name that stands twice.
+    """
+    axes = [read_grid(text) for text in grid]
+    names = [*given, *(name for name, _ in axes)]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadParameter(f"{name} is given twice; give it once, with -p, in -y or in --grid.")
+    keys = [name for name, _ in axes]
+    return [dict(given) | dict(zip(keys, values, strict=True)) for values in product(*(values for _, values in axes))]
 
 
 def defaults(path: Path) -> dict[str, Any]:

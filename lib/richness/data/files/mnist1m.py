@@ -56,7 +56,7 @@ def record_path() -> Path:
 
 
 def _opened(paths: Sequence[Path]) -> Opened:
-    record = json.loads(paths[0].read_text())
+    record = json.loads(paths[0].read_text(encoding="utf-8"))
     images, labels = (arrays.in_npy(paths[0].with_name(record[kind])) for kind in ("images", "labels"))
     y = labels.read(0, len(labels))
     check("MNIST-1M", images.path, images, y, (1, 28, 28), 10)

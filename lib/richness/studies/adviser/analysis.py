@@ -341,8 +341,22 @@ def advise(
         known: of `make_rule`; made from the stored portraits when left out.
 
     Raises:
-        ValueError: outside what was measured; the message says where the limits are. ResultError: a portrait is missing.
+        ValueError: outside what was measured; the message says where the limits are; or what no network could have.
+        ResultError: a portrait is missing.
     """
+    asked = Experiment(
+        depth=depth,
+        loss=loss,
+        gammas=gamma,
+        width=width,
+        batch_size=batch_size,
+        steps=steps,
+        optimizer=optimizer,
+        etas=1.0,
+    )  # type: ignore[arg-type]  # a grid of one value; checked and read there, as everywhere
+    depth, gamma, width, batch_size, steps = asked.depth, asked.gammas[0], asked.width, asked.batch_size, asked.steps
+    if not isinstance(outputs, int) or outputs < 1:
+        raise ValueError(f"outputs: expected a whole number of at least 1, got {outputs!r}")
     known = known or _known(loss, optimizer)
     shortest, longest = _check_measured(known, steps, depth=depth, gamma=gamma, batch_size=batch_size)
     straight = known.advised(depth, gamma, steps, batch_size)

@@ -6,13 +6,14 @@ from richness.studies.portrait.figures.explorer import explorer
 from richness.studies.portrait.figures.exponents import best_eta, boundary_fits, budgets
 from richness.studies.portrait.figures.gallery import gallery
 from richness.studies.portrait.figures.portrait import portrait, triangle
-from richness.studies.portrait.figures.scales import compare_scales
+from richness.studies.portrait.figures.scales import compare, compare_scales
 
 __all__ = [
     "best_eta",
     "boundary_fits",
     "budgets",
     "closing_triangle",
+    "compare",
     "compare_scales",
     "explorer",
     "exponents_by_depth",

@@ -1,0 +1,50 @@
+"""What executed chapters have measured, a row each: collected from the notebooks of many variants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from richness.plots.records import RECORD
+from richness.site.parameters import BadParameter
+
+__all__ = ["collect"]
+
+
+def collect(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """A row an executed notebook: ``notebook``, ``chapter``, ``outcome``, its parameters, and what it recorded.
+
+    Args:
+        paths: executed notebooks, and folders of them.
+
+    Raises:
+        BadParameter: a path that is neither, or none that was executed by ``richness rerun`` or Papermill.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise BadParameter(f"expected executed notebooks or a folder of them, got {path}, which is not there.")
+        found += sorted(path.glob("[!.]*.ipynb")) if path.is_dir() else [path]
+    rows = [row for path in found if (row := _row_of(path))]
+    if not rows:
+        raise BadParameter(f"no executed notebook in {', '.join(map(str, paths))}: 'richness rerun CHAPTER' makes one.")
+    return rows
+
+
+def _row_of(path: Path) -> dict[str, Any]:
+    """Of one notebook; nothing of one that was not executed."""
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        metadata, cells = notebook["metadata"], notebook["cells"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadParameter(f"{path} is not a readable notebook ({error}).") from error
+    made = metadata.get("richness") or metadata.get("papermill")
+    if made is None:
+        return {}
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    recorded = {name: value for data in outputs for name, value in data.get(RECORD, {}).items()}
+    outcome = "ok" if "richness" in metadata else "failed"
+    chapter = Path(metadata.get("papermill", {}).get("input_path") or path).stem
+    return {"notebook": path.name, "chapter": chapter, "outcome": outcome, **made["parameters"], **recorded}
