@@ -27,6 +27,7 @@ NAMES = (
     "clipping",
     "probe",
     "results",
+    "measured module",
 )
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
 EXAMPLES = dict(zip(NAMES, BLOCKS, strict=True))
@@ -44,6 +45,9 @@ def test_the_example_runs_as_printed(kind, tmp_path, monkeypatch):
     assert len([line for line in text.splitlines() if line.strip()]) <= 20
     namespace = {"__name__": "__main__"}
     exec(text, namespace)
+    if kind == "module":
+        assert float(namespace["largest"]) > 0
+        return
     runs = namespace["runs"]
     assert (runs.status == 0).any(), "some of its networks converge"
     best = float(runs.late_loss.min())
