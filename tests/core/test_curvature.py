@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+import richness
 from richness import rng
 from richness.measure import along_gradient, sharpest_direction, sharpness, spectral_density, top_eigenvalues, trace
 from richness.measure.curvature import (
     Density,
     bin_density,
+    gauss_newton_vector_product,
     gradient,
     hessian_vector_product,
     lanczos,
@@ -418,3 +420,149 @@ def test_a_product_built_elsewhere_is_used_and_agrees(trained, measure):
     found = MEASURES[measure](problem.loss, problem.weights, product=product)
     assert calls
     torch.testing.assert_close(found, MEASURES[measure](problem.loss, problem.weights), rtol=1e-6, atol=1e-9)
+
+
+# Where estimates had failed
+
+
+@pytest.mark.parametrize("value", [1.0, -1.0])
+def test_one_parameter(value):
+    """Gradient and fixed direction are the same or opposite; a start that is opposite to it is the same."""
+    weights = [torch.tensor([[value]])]
+    for measure, expected in ((sharpness, 2.0), (along_gradient, 2.0), (trace, 2.0)):
+        assert measure(lambda w: (w[0] ** 2).sum(dim=1), weights).tolist() == pytest.approx([expected])
+    assert float(top_eigenvalues(lambda w: (w[0] ** 2).sum(dim=1), weights, 1)) == pytest.approx(2)
+    assert float(sharpness(lambda w: (w[0] ** 2).sum(dim=1), weights, start=torch.tensor([[-1.0]]))) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize(
+    ("loss", "largest"),
+    [
+        (lambda w: w[0].sum(dim=1) + 3 * w[1].sum(dim=1), 0.0),  # linear
+        (lambda w: (w[0] ** 2).sum(dim=1), 2.0),  # one of the two is not used
+        (lambda w: (w[0] ** 2).sum(dim=1) + w[1].sum(dim=1), 2.0),  # linear in one
+        (lambda w: w[0].detach().sum(dim=1), 0.0),  # constant
+    ],
+)
+def test_what_the_loss_does_not_bend_with_has_no_curvature(measure, loss, largest):
+    weights = [torch.ones(2, 3, dtype=torch.float64), torch.ones(2, 4, dtype=torch.float64)]
+    found = MEASURES[measure](loss, weights)
+    assert torch.isfinite(found).all()
+    if measure != "density":
+        total = 3 * largest if measure == "trace" else largest
+        assert found[:, 0].tolist() if found.ndim > 1 else found.tolist() == pytest.approx([total] * 2)
+
+
+def test_a_linear_loss_of_an_mlps_outputs(trained):
+    problem = trained(depth=3)
+    product = problem.network.hessian_vector_product(problem.weights, problem.x, lambda raw: raw.sum(dim=(1, 2)))
+    plain = hessian_vector_product(lambda w: problem.network.forward(w, problem.x).sum(dim=(1, 2)), problem.weights)
+    vectors = torch.ones(problem.cells, problem.size, dtype=torch.float64)
+    torch.testing.assert_close(product(vectors), plain(vectors))
+    outputs = lambda w: problem.network.forward(w, problem.x)  # noqa: E731
+    linear = gauss_newton_vector_product(outputs, lambda f: f.sum(dim=(1, 2)), problem.weights)
+    assert not linear(vectors).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("power", [-36, -30, -22, -10, 0, 10, 19, 25, 36])
+def test_curvature_of_any_size(dtype, power):
+    """To the ends of the dtype's exponents: in float64 those of ten times as many decades."""
+    size = 10.0 ** (power if dtype == torch.float32 else 8 * power)
+    diagonal = torch.tensor([0.3, 1.0, 0.5, -0.2], dtype=dtype) * size
+    product = lambda v: diagonal * v  # noqa: E731
+    weights, start = [torch.ones(1, 4, dtype=dtype)], torch.ones(1, 4, dtype=dtype)
+    for begin in (start, start * size):
+        found = sharpness(None, weights, 1e-6, product=product, start=begin)
+        assert float(found) / size == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_weights_that_are_not_finite_have_no_curvature(measure):
+    """Though the loss and its derivatives may be: here the infinite one is cut off."""
+    weights = [torch.ones(2, 3)]
+    weights[0][1, 0] = -torch.inf
+    found = MEASURES[measure](lambda w: (torch.relu(w[0]) ** 2).sum(dim=1), weights)
+    assert torch.isfinite(found[0]).all() and torch.isnan(found[1]).all()
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision(measure, dtype):
+    weights = [torch.linspace(0.5, 2, 10).view(2, 5)]
+    loss = lambda w: (w[0] ** 4).mean(dim=1)  # noqa: E731
+    exact, found = MEASURES[measure](loss, weights), MEASURES[measure](loss, [w.to(dtype) for w in weights])
+    assert found.dtype == dtype
+    if measure != "density":
+        torch.testing.assert_close(found.float(), exact, rtol=0.05, atol=0.05 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize(
+    ("weights", "loss", "message"),
+    [
+        ([torch.ones(3, 4)], lambda w: (w[0] ** 2).sum(), r"one value a network, shape \(3,\), got \(\)"),
+        ([torch.ones(3, 4)], lambda w: w[0] ** 2, r"one value a network, shape \(3,\), got \(3, 4\)"),
+        (
+            [torch.ones(2, 4), torch.ones(3, 4)],
+            lambda w: (w[0] ** 2).sum(dim=1),
+            "must be a stack .* leading axis of one",
+        ),
+        ([torch.tensor(2.0)], lambda w: w[0] ** 2, "must be a stack"),
+        ([], lambda w: torch.zeros(0), "must be a stack"),
+    ],
+)
+def test_what_is_no_stack_is_refused(measure, weights, loss, message):
+    with pytest.raises(ValueError, match=message):
+        MEASURES[measure](loss, weights)
+
+
+# Of a torch module
+
+
+class Frozen(torch.nn.Module):
+    """With a frozen layer, a norm that counts, attention, and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 2)
+        self.first.requires_grad_(False)
+        self.register_buffer("shift", torch.ones(6))
+
+    def forward(self, x):
+        h = self.norm(self.first(x)) + self.shift
+        h = torch.nn.functional.scaled_dot_product_attention(h[:, None], h[:, None], h[:, None])[:, 0]
+        return self.last(torch.tanh(h))
+
+
+def test_the_sharpness_of_a_module_is_its_dense_hessians():
+    torch.manual_seed(0)
+    model, x, y = Frozen().double(), torch.randn(20, 4).double(), torch.randint(2, (20,))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    found = richness.sharpness(model, torch.nn.functional.cross_entropy, (x, y), tolerance=1e-9)
+    assert found.shape == () and not found.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+    def loss(*parts):
+        state = dict(zip([n for n, p in model.named_parameters() if p.requires_grad], parts, strict=True))
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            return torch.nn.functional.cross_entropy(torch.func.functional_call(model, state, x), y)
+
+    blocks = torch.autograd.functional.hessian(loss, tuple(trained))
+    dense = torch.cat(
+        [torch.cat([b.reshape(p.numel(), -1) for b in row], 1) for p, row in zip(trained, blocks, strict=True)]
+    )
+    assert float(found) == pytest.approx(float(torch.linalg.eigvalsh(dense)[-1]), rel=1e-6)
+
+
+def test_what_a_module_cannot_be_measured_with():
+    model, x = torch.nn.Linear(3, 1), torch.ones(5, 3)
+    with pytest.raises(ValueError, match="one number, got shape"):
+        richness.sharpness(model, lambda f, y: (f - y) ** 2, (x, torch.ones(5, 1)))
+    with pytest.raises(ValueError, match="a pair"):
+        richness.sharpness(model, torch.nn.functional.mse_loss, x)
+    with pytest.raises(ValueError, match="frozen"):
+        richness.sharpness(model.requires_grad_(False), torch.nn.functional.mse_loss, (x, torch.ones(5, 1)))

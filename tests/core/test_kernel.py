@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -230,7 +230,7 @@ def test_a_product_is_its_networks_own_wherever_the_vector_lies(sizes):
 def folder(tmp_path, monkeypatch) -> Path:
     """An empty cache of this user's; the library is looked for anew, and built in haste."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(compiler, "_load_once", compiler._load_once.__wrapped__)
+    monkeypatch.setattr(compiler, "_load_once", cache(compiler._load_once.__wrapped__))
     monkeypatch.setattr(compiler, "FLAGS", ("-O0", *compiler.FLAGS[2:]))
     compiler._describe_build.cache_clear()
     made = tmp_path / "richness" / "kernel"
@@ -285,6 +285,7 @@ def test_a_file_that_others_could_have_written_is_built_again(folder):
     assert kept.parent == folder and kept.stat().st_mode & 0o777 == 0o700
     assert [kept] == list(folder.iterdir())
     before = kept.stat().st_mtime_ns
+    compiler._load_once.cache_clear()
     assert Path(compiler.library()._name) == kept and kept.stat().st_mtime_ns == before
 
 
@@ -300,6 +301,7 @@ def test_where_nothing_may_be_loaded_torch_takes_over_and_says_why(folder, small
     assert engine_for(small()) is Fused
     assert passed_over(small()).startswith(f"the compiled engine cannot be built here ({folder}")
     monkeypatch.setattr(tempfile, "mkdtemp", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("no folder")))
+    compiler._load_once.cache_clear()
     assert compiler.reason().endswith("; then: no folder")
 
 

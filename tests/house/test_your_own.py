@@ -13,7 +13,7 @@ from richness.runs.probes import PROBES
 PAGE = Path(__file__).parents[2] / "chapters" / "your-own.md"
 EXAMPLES = dict(
     zip(
-        ("network", "task", "optimizer", "probe"),
+        ("network", "task", "optimizer", "probe", "module"),
         re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S),
         strict=True,
     )
@@ -28,6 +28,9 @@ def test_the_example_runs_as_printed(kind):
     assert len([line for line in text.splitlines() if line.strip()]) <= 20
     namespace = {"__name__": "__main__"}
     exec(text, namespace)
+    if kind == "module":
+        assert float(namespace["largest"]) > 0
+        return
     runs = namespace["runs"]
     assert (runs.status == 0).any(), "some of its networks converge"
     best = float(runs.late_loss.min())

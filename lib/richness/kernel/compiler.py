@@ -154,8 +154,8 @@ def _find_compiler() -> str:
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     """A command that speaks English, in whatever bytes."""
-    speech = {"text": True, "encoding": "utf-8", "errors": "replace", "env": os.environ | {"LC_ALL": "C"}}
-    return subprocess.run(command, capture_output=True, **speech)
+    environment = os.environ | {"LC_ALL": "C"}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
 
 
 def _short_hash(content: bytes) -> str:

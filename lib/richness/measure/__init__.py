@@ -15,6 +15,7 @@ from richness.measure.curvature import (
 from richness.measure.features import drift, feature_rank, singular_values
 from richness.measure.isometry import isometry_gap
 from richness.measure.kernels import alignment, kernel_change, ntk, ntk_from_factors
+from richness.measure.modules import sharpness_of_module
 from richness.measure.similarity import cka, from_triangle, gram, r_squared
 from richness.measure.step import overshoot, taylor
 
@@ -37,6 +38,7 @@ __all__ = [
     "r_squared",
     "sharpest_direction",
     "sharpness",
+    "sharpness_of_module",
     "singular_values",
     "spectral_density",
     "symmetric_log_edges",

@@ -3,8 +3,9 @@
 Everything here sees L(θ) alone, through products Hv. They come from double backward (:func:`hessian_vector_product`) unless
 the caller hands in a faster ``product``. H has the constants of the loss: a mean or a sum, ½ or not, as the loss has them.
 
-Where a network's loss, gradient or Hessian is not finite its result is NaN, and only its own: no network's result depends on
-those beside it. All draws are fixed, so that a result is a function of the weights.
+Where a network's weights, loss, gradient or Hessian are not finite its result is NaN, and only its own: no network's result
+depends on those beside it. All draws are fixed, so that a result is a function of the weights. Weights in half precision are
+measured with vectors in float32: only the loss's own passes are in halves.
 
 References:
     B. A. Pearlmutter, *Fast exact multiplication by the Hessian*, Neural Computation 1994.
@@ -18,8 +19,9 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, singledispatch
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -55,17 +57,16 @@ def hessian_vector_product(loss: Loss, weights: list[Tensor]) -> Product:
     Returns:
         A function from (cells, P) to (cells, P), P parameters a network in the order of ``weights``. The gradient's graph is
         built once and walked backwards at each call.
+
+    Raises:
+        ValueError: ``weights`` are no stack, or the loss is not (cells,).
     """
     leaves = [w.detach().requires_grad_() for w in weights]
-    cells = len(leaves[0])
     with torch.enable_grad():
-        gradients = torch.autograd.grad(loss(leaves).sum(), leaves, create_graph=True)
-    sizes = [w[0].numel() for w in leaves]
+        gradients = _derive([_losses(loss, leaves).sum()], leaves, create_graph=True)
 
     def product(vector: Tensor) -> Tensor:
-        parts = [p.reshape(w.shape) for p, w in zip(vector.split(sizes, dim=1), leaves, strict=True)]
-        rows = torch.autograd.grad(gradients, leaves, grad_outputs=parts, retain_graph=True, materialize_grads=True)
-        return torch.cat([row.reshape(cells, -1) for row in rows], dim=1)
+        return _join(_derive(gradients, leaves, _split(vector, leaves), retain_graph=True))
 
     return product
 
@@ -88,24 +89,22 @@ def gauss_newton_vector_product(outputs: Outputs, loss: Callable[[Tensor], Tenso
         N. N. Schraudolph, *Fast curvature matrix-vector products for second-order gradient descent*, Neural Computation 2002.
     """
     leaves = [w.detach().requires_grad_() for w in weights]
-    sizes, cells = [w[0].numel() for w in leaves], len(leaves[0])
     with torch.enable_grad():
         f = outputs(leaves)
         above = torch.zeros_like(f, requires_grad=True)
-        pulled = torch.autograd.grad(f, leaves, above, create_graph=True)  # Jᵀ·above: its derivative along above is J
+        pulled = _derive([f], leaves, [above], create_graph=True)  # Jᵀ·above: its derivative along above is J
         seen = f.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss(seen).sum(), seen, create_graph=True)
+        slope = _derive([loss(seen).sum()], [seen], create_graph=True)
 
     def product(vector: Tensor) -> Tensor:
-        parts = [p.reshape(w.shape) for p, w in zip(vector.split(sizes, dim=1), leaves, strict=True)]
-        (moved,) = torch.autograd.grad(pulled, above, parts, retain_graph=True)
-        (turned,) = torch.autograd.grad(slope, seen, moved, retain_graph=True, materialize_grads=True)
-        rows = torch.autograd.grad(f, leaves, turned, retain_graph=True)
-        return torch.cat([row.reshape(cells, -1) for row in rows], dim=1)
+        moved = _derive(pulled, [above], _split(vector, leaves), retain_graph=True)
+        turned = _derive(slope, [seen], moved, retain_graph=True)
+        return _join(_derive([f], leaves, turned, retain_graph=True))
 
     return product
 
 
+@singledispatch
 def sharpness(
     loss: Loss,
     weights: list[Tensor],
@@ -115,6 +114,9 @@ def sharpness(
     start: Tensor | None = None,
 ) -> Tensor:
     """λ_max, the largest (algebraic, not in modulus) eigenvalue of the Hessian, by Lanczos with full reorthogonalisation.
+
+    Of a torch module on a batch it is ``sharpness(model, loss, batch)``:
+    :func:`richness.measure.modules.sharpness_of_module`.
 
     Args:
         As in :func:`sharpest_direction`.
@@ -151,7 +153,8 @@ def sharpest_direction(
         ``Eigenpair`` in the dtype of the weights; NaN where the Hessian is not finite.
     """
     guess = gradient(loss, weights) if start is None else start
-    return largest_eigenpair(_product(loss, weights, product), _mixed(guess), tolerance, iterations)
+    pair = largest_eigenpair(_product(loss, weights, product), _mixed(guess), tolerance, iterations)
+    return Eigenpair(*(part.to(weights[0].dtype) for part in pair))
 
 
 def top_eigenvalues(
@@ -198,7 +201,7 @@ def top_eigenvalues(
         done |= _converged(space, ritz, vectors[:, -1], k, tolerance)
         if done.all():
             break
-    return torch.from_numpy(value).to(start)
+    return torch.from_numpy(value).to(weights[0])
 
 
 def trace(
@@ -227,7 +230,7 @@ def trace(
     apply = _product(loss, weights, product)
     third, cells, size = products // 3, len(weights[0]), _size(weights)
     signs = rng.bits(seed, "trace/signs", range(2 * third), size, str(weights[0].device))
-    signs = (2 * (signs & 1) - 1).to(weights[0].dtype)
+    signs = (2 * (signs & 1) - 1).to(_working(weights[0].dtype))
 
     def images(vectors: Tensor) -> Tensor:  # (cells, n, P) to (cells, n, P)
         return torch.stack([apply(v) for v in vectors.unbind(1)], dim=1)
@@ -239,7 +242,7 @@ def trace(
     rest = signs[third:].expand(cells, -1, -1)
     rest = rest - (rest @ basis.mT) @ basis
     beyond = (rest * images(rest)).sum(dim=(1, 2)) / third
-    return torch.where(finite, within + beyond, torch.nan)
+    return torch.where(finite, within + beyond, torch.nan).to(weights[0].dtype)
 
 
 class Density(NamedTuple):
@@ -275,7 +278,9 @@ def spectral_density(
     size = _size(weights)
     nodes, masses = [], []
     for probe in range(probes):
-        direction = rng.normals(seed, "density/direction", probe, size).to(weights[0])
+        direction = rng.normals(seed, "density/direction", probe, size).to(
+            weights[0].device, _working(weights[0].dtype)
+        )
         for space in lanczos(apply, direction.expand(len(weights[0]), size), steps):
             last = space
         ritz, vectors = np.linalg.eigh(last.tridiagonal)
@@ -326,11 +331,10 @@ def bin_density(density: Density, edges: np.ndarray) -> Tensor:
 
 
 def gradient(loss: Loss, weights: list[Tensor]) -> Tensor:
-    """The gradient of each network's loss, (cells, P). Arguments as in :func:`hessian_vector_product`."""
+    """The gradient of each network's loss, (cells, P). Arguments and errors as in :func:`hessian_vector_product`."""
     leaves = [w.detach().requires_grad_() for w in weights]
     with torch.enable_grad():
-        rows = torch.autograd.grad(loss(leaves).sum(), leaves, materialize_grads=True)
-    return torch.cat([row.reshape(len(row), -1) for row in rows], dim=1)
+        return _join(_derive([_losses(loss, leaves).sum()], leaves))
 
 
 def along_gradient(
@@ -349,8 +353,8 @@ def along_gradient(
         (cells,), NaN where the gradient is 0 or anything not finite.
     """
     direction = gradient(loss, weights) if direction is None else direction
-    direction = direction / direction.norm(dim=1, keepdim=True)
-    return (direction * _product(loss, weights, product)(direction)).sum(dim=1)
+    direction = (direction / _length(direction)[:, None]).to(_working(direction.dtype))
+    return (direction * _product(loss, weights, product)(direction)).sum(dim=1).to(weights[0].dtype)
 
 
 def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, iterations: int = 80) -> Eigenpair:
@@ -416,19 +420,23 @@ def lanczos(product: Product, start: Tensor, steps: int) -> Iterator[Krylov]:
     steps = min(steps, size)
     epsilon = torch.finfo(start.dtype).eps
     basis = start.new_empty(cells, steps, size)
-    torch.div(start, torch.linalg.vector_norm(start, dim=1, keepdim=True), out=basis[:, 0])
+    basis[:, 0] = start / _length(start)[:, None]
     tridiagonal, betas = np.zeros((cells, steps, steps)), np.zeros((cells, steps))
     scale, broken = np.zeros(cells), np.zeros(cells, dtype=bool)
     beta = start.new_zeros(cells)
     for k in range(steps):
         newest, known = basis[:, k], basis[:, : k + 1]
         image = product(newest)
+        if image.shape != newest.shape:
+            raise ValueError(
+                f"a product must give Hv of the vectors' shape {tuple(newest.shape)}, got {tuple(image.shape)}"
+            )
         alpha = torch.linalg.vecdot(newest, image)
         # The three-term recurrence, then one pass against every earlier vector: together as good as twice all of them.
         recurrence = torch.stack((beta, alpha), dim=1) if k else alpha[:, None]
         image = torch.baddbmm(image[:, None], recurrence[:, None], known[:, -2:], alpha=-1)[:, 0]
         image = _orthogonal(image, known)
-        beta = torch.linalg.vector_norm(image, dim=1)
+        beta = _length(image).to(start)
         a, b = torch.stack((alpha, beta)).double().cpu().numpy()
         broken |= ~np.isfinite(a + b)
         a[broken] = b[broken] = tridiagonal[broken] = betas[broken] = 0.0
@@ -473,19 +481,95 @@ def _converged(space: Krylov, ritz: np.ndarray, last: np.ndarray, k: int, tolera
 
 
 def _product(loss: Loss, weights: list[Tensor], product: Product | None) -> Product:
-    return hessian_vector_product(loss, weights) if product is None else product
+    """v ↦ Hv of vectors that are never in half precision; NaN for networks whose weights are not finite."""
+    _check_stack(weights)
+    apply = hessian_vector_product(loss, weights) if product is None else product
+    finite = torch.stack([torch.isfinite(w).flatten(1).all(dim=1) for w in weights]).all(dim=0)
+    dtype = weights[0].dtype
+    if _working(dtype) == dtype and finite.all():
+        return apply
+    return lambda vector: torch.where(finite[:, None], apply(vector.to(dtype)).to(vector.dtype), torch.nan)
+
+
+def _working(dtype: torch.dtype) -> torch.dtype:
+    """What vectors beside weights of a dtype are kept in: halves have no digits to be orthogonal with."""
+    return torch.float32 if dtype.itemsize < 4 else dtype
+
+
+def _check_stack(weights: Sequence[Tensor]) -> None:
+    shapes = [tuple(w.shape) for w in weights]
+    if not shapes or any(not shape or shape[0] != shapes[0][0] for shape in shapes):
+        raise ValueError(
+            f"weights must be a stack of networks, each tensor (cells, ...), got shapes {shapes}: give one network's "
+            "parameters a leading axis of one, or call sharpness(model, loss, batch) for a torch module"
+        )
+
+
+def _losses(loss: Loss, leaves: list[Tensor]) -> Tensor:
+    """One loss a network.
+
+    Raises:
+        ValueError: the parameters are no stack, or the loss gives something else.
+    """
+    _check_stack(leaves)
+    values, cells = loss(leaves), len(leaves[0])
+    if values.shape != (cells,):
+        raise ValueError(
+            f"the loss must give one value a network, shape ({cells},), got {tuple(values.shape)}: weights are a stack, each "
+            "tensor (cells, ...); for a torch module call sharpness(model, loss, batch)"
+        )
+    return values
+
+
+def _derive(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], along: Sequence[Tensor] | None = None, **how: bool
+) -> Sequence[Tensor]:
+    """Derivatives of outputs along directions in the inputs; 0 where nothing depends on an input, as of a linear loss."""
+    pairs: Iterable[tuple[Tensor, Tensor | None]] = zip(outputs, along or repeat(None), strict=False)
+    depending = [(output, direction) for output, direction in pairs if output.requires_grad]
+    if not depending:
+        return [torch.zeros_like(x) for x in inputs]
+    kept, directions = zip(*depending, strict=True)
+    return torch.autograd.grad(kept, inputs, directions, materialize_grads=True, **how)
+
+
+def _split(vector: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Rows of parameters (cells, P) in the shapes and dtypes of the weights."""
+    parts = vector.split([w[0].numel() for w in weights], dim=1)
+    return [part.reshape(w.shape).to(w) for part, w in zip(parts, weights, strict=True)]
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    """Parameters, each (cells, ...), as rows (cells, P)."""
+    return torch.cat([part.reshape(len(part), -1) for part in parts], dim=1)
 
 
 def _size(weights: list[Tensor]) -> int:
+    _check_stack(weights)
     return sum(w[0].numel() for w in weights)
 
 
+def _length(vectors: Tensor) -> Tensor:
+    """‖v‖ of each row, float64 (cells,): no square under- or overflows."""
+    length = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64)
+    if vectors.dtype != torch.float64:
+        return length
+    largest = torch.linalg.vector_norm(vectors, math.inf, dim=1)
+    scaled = torch.linalg.vector_norm(vectors / largest[:, None], dim=1) * largest
+    return torch.where((length > 1e-150) & (length < 1e150) | (largest == 0), length, scaled)
+
+
 def _mixed(guess: Tensor) -> Tensor:
-    """A guess (cells, P) and the fixed random direction, in equal parts; the direction alone where there is no guess."""
-    guess = guess.nan_to_num(0.0, 0.0, 0.0)
-    length = guess.norm(dim=1, keepdim=True)
-    unit = guess / length.clamp_min(torch.finfo(guess.dtype).tiny)
-    return unit + _direction(0, guess.shape[1], guess.dtype, guess.device)
+    """A guess (cells, P) and the fixed random direction, in equal parts; the direction alone where there is no guess.
+
+    Where the two all but cancel, as in one dimension, the direction is turned about.
+    """
+    guess = guess.to(_working(guess.dtype)).nan_to_num(0.0, 0.0, 0.0)
+    length = _length(guess)[:, None]
+    unit = torch.where(length > 0, guess / length, 0.0).to(guess.dtype)
+    direction = _direction(0, guess.shape[1], guess.dtype, guess.device)
+    against = torch.mv(unit, direction) < -0.9
+    return unit + torch.where(against[:, None], -direction, direction)
 
 
 @lru_cache(maxsize=8)

@@ -231,7 +231,9 @@ class MLP:
                 if layer < last:
                     moved_h.append(moved)
                     moved_a.append(moved * slopes[layer])
-            (turned,) = torch.autograd.grad(residual, output, moved, retain_graph=True, materialize_grads=True)
+            turned = torch.zeros_like(output)  # of a loss that is linear in the outputs
+            if residual.requires_grad:
+                (turned,) = torch.autograd.grad(residual, output, moved, retain_graph=True, materialize_grads=True)
             rows = []  # derivative along v of the gradient, last layer first
             for layer in range(last, 0, -1):
                 scale, delta, below = scales[layer], deltas[layer], layer - 1

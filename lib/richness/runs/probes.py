@@ -91,9 +91,10 @@ class Setting:
     def compiled(self) -> compiled.Samples | None:
         """The probe set as the compiled kernel takes it; None where it does not know the network, the loss or the device."""
         network, (x, targets) = self.network, self.probe_set
+        if not isinstance(network, MLP):
+            return None
         known = (
-            isinstance(network, MLP)
-            and network.activation in compiled.ACTIVATION_CODES
+            network.activation in compiled.ACTIVATION_CODES
             and self.loss in compiled.LOSS_CODES
             and torch.device(self.device).type == "cpu"
             and compiled.library() is not None
