@@ -40,14 +40,15 @@ export function resolved(ask, manifest) {
   if (!Number.isInteger(ask.seed) || ask.seed < 0 || ask.seed > 0xffffffff) {
     throw new Error(`seed must be a whole number from 0 to 2^32 - 1, got ${ask.seed}`);
   }
-  const { task: name, depth, width, batch_size: batch, loss, optimizer } = ask, task = tasks[name];
+  const { task: name, depth, width, batch_size: batch, loss, optimizer, activation = "relu" } = ask, task = tasks[name];
+  if (!(activation in codes.activation)) throw new Error(`activation ${activation}: the page has ${Object.keys(codes.activation).join(", ")}`);
   const { beta, beta2, epsilon } = manifest, exact = ask.gamma < manifest.float64_below;
   return {
     task, depth, width, batch, exact, beta, beta2, epsilon,
-    codes: { loss: codes.loss[loss], optimizer: codes.optimizer[optimizer], activation: codes.activation.relu },
+    codes: { loss: codes.loss[loss], optimizer: codes.optimizer[optimizer], activation: codes.activation[activation] },
     parameters: width * (task.inputs + width * (depth - 2) + task.outputs),
     lr: ask.eta * (manifest.by_sign.includes(optimizer) ? 1 : width),
-    network: `${name} ${depth} ${width} ${loss} ${exact} ${ask.seed}`, // what f of the first weights depends on
+    network: `${name} ${depth} ${width} ${activation} ${loss} ${exact} ${ask.seed}`, // what f of the first weights depends on
     probed: probedSteps(ask.steps, manifest.record_points, manifest.probe_points),
   };
 }
