@@ -211,7 +211,7 @@ def test_nothing_is_fetched_before_it_is_near_and_no_digits_before_a_reader_turn
     assert set(urls) == {"index.html", "lab.css", "boot.js"}
     page.locator("[data-richness-lab]").scroll_into_view_if_needed()
     page.wait_for_selector(READY)
-    until(page, "window.asked")
+    until(page, "Boolean(window.asked)")
     assert "client.js" in urls
     assert page.evaluate("window.asked") == []
     page.locator("[data-richness-lab]").hover()
@@ -427,7 +427,7 @@ def test_what_needs_a_kernel_is_disabled_with_its_reason(page, serve, laboratory
     page.locator("summary", has_text="Network").click()
     expect(page.get_by_label("width")).to_be_disabled()
     expect(page.get_by_label("optimizer")).to_be_disabled()
-    assert page.get_by_label("depth").locator("option:disabled").all_inner_texts() == ["5", "6", "8"]
+    assert page.get_by_label("depth").locator("option:disabled").all_inner_texts() == ["5", "6", "7", "8"]
     note = page.locator(f"#{page.get_by_label('width').get_attribute('aria-describedby')}")
     expect(note).to_contain_text("Other widths need a kernel.")
 

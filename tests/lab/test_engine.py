@@ -216,6 +216,19 @@ def test_any_batch_and_width(drive, batch_size, width):
     np.testing.assert_allclose(got["loss"], trained(asked)[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+@pytest.mark.parametrize("gamma", GAMMAS.values())
+def test_other_activations(drive, activation, gamma):
+    asked = ask(4, "mse", "teacher", gamma, activation=activation, width=48)
+    (got,) = drive([{"do": "run", "ask": asked, "gauges": True}])
+    trainer, losses = trained(asked)
+    np.testing.assert_allclose(got["loss"], losses, rtol=1e-6)
+    row, said = got["gauges"][-1], gauges(trainer)
+    assert row["sharpness"] == pytest.approx(said["sharpness"], rel=1e-4)
+    assert row["alignment"] == pytest.approx(said["ntk_alignment"], abs=1e-5)
+    assert row["drift"] == pytest.approx(said["drift"], rel=1e-5, abs=1e-6)
+
+
 def test_eta_changed_by_hand_is_a_schedule(drive):
     asked = ask(3, "mse", "digits8", 10.0, steps=60)
     changes = {20: asked["eta"] * 4, 41: asked["eta"] / 3}

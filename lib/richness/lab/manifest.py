@@ -48,7 +48,7 @@ REASONS = {
     "steps": "The page trains for up to 10,000 steps; longer runs need a kernel (Jupyter or Colab).",
 }
 #: What every browser trains before a reader's first run: its losses must be these. No data are needed, and a few milliseconds.
-KNOWN = (
+KNOWN: tuple[dict[str, Any], ...] = (
     {"gamma": 1.0, "eta": 0.3, "depth": 3, "optimizer": "sgd", "task": "teacher"},
     {"gamma": 5e-4, "eta": 5e-8, "depth": 2, "optimizer": "momentum", "task": "staircase"},
     {"gamma": 10.0, "eta": 0.3, "depth": 4, "optimizer": "adam", "task": "halfspace"},
@@ -68,7 +68,7 @@ def described(task: Task) -> dict[str, Any]:
 
 def known_runs() -> list[dict[str, Any]]:
     """The asks of ``KNOWN`` with the losses that torch's autograd finds at every step."""
-    fixed = {"width": 16, "loss": "mse", "batch_size": 16, "steps": 100, "seed": 0}
+    fixed: dict[str, Any] = {"width": 16, "loss": "mse", "batch_size": 16, "steps": 100, "seed": 0}
     found = []
     for one in KNOWN:
         ask = fixed | one

@@ -4,6 +4,7 @@ import { breath } from "./compiled.js";
 
 const PATIENCE = 8, FRAME = 50, GLIMPSE = 250; // ms: between breaths, between reports of the curve, between samples
 const SHOWN = 12; // samples of a batch
+const CURVE_FIRST = 250; // ms that measuring waits while a run trains: a short one then has both cores for itself
 
 /** About `points` whole steps from 0 to `last`, log-spaced, both ends included: richness.runs.experiment's `log_steps`. */
 export function logSteps(last, points) {
@@ -39,14 +40,15 @@ export function resolved(ask, manifest) {
   if (!Number.isInteger(ask.seed) || ask.seed < 0 || ask.seed > 0xffffffff) {
     throw new Error(`seed must be a whole number from 0 to 2^32 - 1, got ${ask.seed}`);
   }
-  const { task: name, depth, width, batch_size: batch, loss, optimizer } = ask, task = tasks[name];
+  const { task: name, depth, width, batch_size: batch, loss, optimizer, activation = "relu" } = ask, task = tasks[name];
+  if (!(activation in codes.activation)) throw new Error(`activation ${activation}: the page has ${Object.keys(codes.activation).join(", ")}`);
   const { beta, beta2, epsilon } = manifest, exact = ask.gamma < manifest.float64_below;
   return {
     task, depth, width, batch, exact, beta, beta2, epsilon,
-    codes: { loss: codes.loss[loss], optimizer: codes.optimizer[optimizer], activation: codes.activation.relu },
+    codes: { loss: codes.loss[loss], optimizer: codes.optimizer[optimizer], activation: codes.activation[activation] },
     parameters: width * (task.inputs + width * (depth - 2) + task.outputs),
     lr: ask.eta * (manifest.by_sign.includes(optimizer) ? 1 : width),
-    network: `${name} ${depth} ${width} ${loss} ${exact} ${ask.seed}`, // what f of the first weights depends on
+    network: `${name} ${depth} ${width} ${activation} ${loss} ${exact} ${ask.seed}`, // what f of the first weights depends on
     probed: probedSteps(ask.steps, manifest.record_points, manifest.probe_points),
   };
 }
@@ -80,7 +82,7 @@ export class Trainer {
       this.run = null;
       return this.working;
     }
-    const run = { number, ask, about, eta: ask.eta, at: 0, until, chunk: 1, state: "", wake: () => {}, rows: { from: 0, loss: [], eta: [] } };
+    const run = { number, ask, about, eta: ask.eta, at: 0, until, chunk: 1, state: "", wake: () => {}, rows: { from: 0, loss: [], eta: [] }, held: [] };
     this.run = run;
     this.working = this.working.then(() => this.#train(run)).catch((error) => {
       this.#state(run, "error", error.message);
@@ -146,6 +148,7 @@ export class Trainer {
       if (run.over) return;
       if (run.at >= run.until && run.at < ask.steps) {
         this.#flush(run, true);
+        this.#measure(run, true);
         this.#state(run, "paused");
         await new Promise((wake) => { run.wake = wake; });
         continue;
@@ -173,10 +176,11 @@ export class Trainer {
     else if (performance.now() - begun > 2 * PATIENCE) run.chunk = Math.max(1, run.chunk >> 1);
     const dead = losses.findIndex((loss) => !Number.isFinite(loss)), alive = dead < 0 ? rows : dead;
     for (const loss of losses.subarray(0, alive)) run.rows.loss.push(loss), run.rows.eta.push(run.eta);
-    if (snapshot && alive) this.probe({ number: run.number, ask, step: at, weights: snapshot });
+    if (snapshot && alive) run.held.push({ number: run.number, ask, step: at, weights: snapshot });
     run.at = Math.min(ask.steps, at + alive);
     const end = dead < 0 ? (at + rows > ask.steps ? "finished" : "") : "diverged";
     this.#flush(run, end || at === 0);
+    this.#measure(run, end);
     if (end) this.#state(run, end);
     run.over ||= Boolean(end);
     return Boolean(end);
@@ -191,6 +195,12 @@ export class Trainer {
       kind: "curve", number: run.number, from: rows.from, step, loss: Float64Array.from(rows.loss), eta: Float64Array.from(rows.eta),
     });
     run.rows = { from: rows.from + rows.loss.length, loss: [], eta: [] };
+  }
+
+  #measure(run, now) {
+    if (!run.held.length || (!now && performance.now() - (run.measured ??= performance.now()) < CURVE_FIRST)) return;
+    run.held.forEach((snapshot) => this.probe(snapshot));
+    run.held = [];
   }
 
   #glimpse(run, block, first) {
