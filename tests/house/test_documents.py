@@ -10,7 +10,7 @@ import yaml
 
 from richness import cli
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
 
 
 def _targets(root) -> set[str]:
