@@ -30,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Sphinx, pytest and npm are all run from the environment, whatever is on the reader's PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup book test check lab serve pdf offline clean
+.PHONY: help setup book test check attack lab serve pdf offline clean
 
 help: ## this list
 	@echo "The interactive companion to The Optimization Landscape of SGD Across the Feature Learning Strength"
@@ -59,6 +59,9 @@ check: setup ## the fast lane, under two minutes: lint, types, unit tests
 	@echo "check: lint, types, unit tests (not the slow ones, not the website)"
 	@$(MAKE) lint
 	@$(MAKE) -j2 types unit-tests
+
+attack: setup ## random attacks on files, downloads and reruns, some minutes (ATTACKS=20); what they found is in SECURITY.md
+	@$(RUN) -m pytest -q -s tests/trust/attack.py
 
 lab: setup ## JupyterLab on the chapters
 	@echo "lab: JupyterLab opens in the browser; stop it with Ctrl-C."

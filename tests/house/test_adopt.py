@@ -112,7 +112,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_what_no_recipe_makes_is_refused_with_and_without_a_stored_result(place, offer, runs, lie):
-    """A whole, sealed file that says the right recipe: each of the first ten used to be taken, without --force."""
+    """A whole, sealed file that says the right recipe: most of these used to be taken, without --force."""
     words, make = LIES[lie]
     for options in ([], ["--force"]):
         refused = offer(make(runs), *options)

@@ -9,7 +9,7 @@ import yaml
 
 from richness.site.__main__ import parser as site_parser
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "chapters/on-github.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "chapters/on-github.md"]
 
 
 def _targets(root) -> set[str]:

@@ -6,7 +6,6 @@ Everything follows from the description, so that a file from another machine can
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -56,8 +55,8 @@ def _of_form(runs: xr.Dataset, experiment: Experiment) -> Iterator[str]:
         return
     curves = {"loss", *experiment.kept_probes}
     wanted = curves | set(map(str, empty.data_vars))
-    for name in sorted(wanted ^ set(map(str, runs.data_vars))):
-        yield f"the variable {name} is {'missing' if name in wanted else 'none of its recipe'}"
+    for odd in sorted(wanted ^ set(map(str, runs.data_vars))):
+        yield f"the variable {odd} is {'missing' if odd in wanted else 'none of its recipe'}"
     for name, array in runs.data_vars.items():
         dims = (*PLANE, "step") if name in curves else empty[name].dims if name in empty else array.dims
         kind = empty["late_loss" if name in curves else name].dtype if str(name) in wanted else array.dtype
@@ -65,22 +64,22 @@ def _of_form(runs: xr.Dataset, experiment: Experiment) -> Iterator[str]:
             yield f"{name} has the dims ({', '.join(map(str, array.dims))}), expected ({', '.join(map(str, dims))})"
         if array.dtype != kind:
             yield f"{name} is {array.dtype}, expected {kind}"
-    for name in sorted(empty.coords, key=lambda name: (empty[name].ndim, str(name))):
-        if (
-            name not in runs.coords
-            or runs[name].dims != empty[name].dims
-            or not _same(runs[name].values, empty[name].values)
-        ):
-            yield f"it has another {name} axis than its recipe"
-    own = {dim for name in curves & set(runs.data_vars) for dim in runs[name].dims[4:]}
-    for name in sorted(set(map(str, runs.coords)) - set(empty.coords) - own):
-        yield f"the coordinate {name} is none of its recipe"
+    for axis in sorted(map(str, empty.coords), key=lambda axis: (empty[axis].ndim, axis)):
+        if axis not in runs.coords or not _same(runs[axis].variable, empty[axis].variable):
+            yield f"it has another {axis} axis than its recipe"
+    own = {str(dim) for name in curves & set(runs.data_vars) for dim in runs[name].dims[4:]}
+    for odd in sorted(set(map(str, runs.coords)) - set(map(str, empty.coords)) - own):
+        yield f"the coordinate {odd} is none of its recipe"
 
 
-def _same(found: Any, wanted: Any) -> bool:
-    if found.shape != wanted.shape or found.dtype.kind != wanted.dtype.kind:
+def _same(found: xr.Variable, wanted: xr.Variable) -> bool:
+    if found.dims != wanted.dims or found.shape != wanted.shape or found.dtype.kind != wanted.dtype.kind:
         return False
-    return np.allclose(found, wanted, rtol=1e-9, atol=0) if found.dtype.kind == "f" else bool((found == wanted).all())
+    return (
+        np.allclose(found, wanted, rtol=1e-9, atol=0)
+        if found.dtype.kind == "f"
+        else bool((found.values == wanted.values).all())
+    )
 
 
 def _of_values(runs: xr.Dataset, experiment: Experiment) -> Iterator[str]:
@@ -140,4 +139,4 @@ def _of_probes(runs: xr.Dataset, experiment: Experiment, ok: np.ndarray) -> Iter
             yield f"it has no {name}"
         if name == "accuracy" and (np.nanmin(values) < 0 or np.nanmax(values) > 1):
             yield "its accuracy is no share"
-    yield from _constants(runs[[name for name in experiment.kept_probes]])
+    yield from _constants(runs[list(experiment.kept_probes)])

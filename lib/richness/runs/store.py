@@ -65,8 +65,8 @@ def read_cells(folder: Path, experiment: Experiment, wanted: dict[Cell, None]) -
         except ResultError as error:
             _set_aside(path, error)
             continue
-        seed, cells, seconds, device = (arrays.pop(key) for key in ("seed", "cells", "seconds", "device"))
-        seed = int(seed)
+        seed, cells = int(arrays.pop("seed")), arrays.pop("cells")
+        seconds, device = arrays.pop("seconds"), arrays.pop("device")
         chosen = [k for k, (gamma, eta) in enumerate(cells.tolist()) if (seed, gamma, eta) in wanted]
         if not chosen:
             continue
