@@ -144,7 +144,7 @@ class Snapshot:
     @cached_property
     def product(self) -> Callable[[Tensor], Tensor] | None:
         """v ↦ Hv of :meth:`loss` at the weights, (cells, P) to (cells, P), where the network has one written out."""
-        if not isinstance(self.network, MLP):
+        if type(self.network) is not MLP:
             return None
         return self.network.hessian_vector_product(self.weights, self.inputs, self._loss_of)
 
@@ -167,7 +167,7 @@ class Snapshot:
 
 def kernel(network: Architecture, weights: list[Tensor], x: Tensor) -> Tensor:
     """The NTK of f̃, summed over outputs: (cells, batch, batch). Through the layers' factors where the network has them."""
-    if isinstance(network, MLP):
+    if type(network) is MLP:
         with torch.no_grad():
             return measure.ntk_from_factors(network.factors(weights, x))
     numbers = len(x) * sum(w[0].numel() for w in weights) * weights[0].itemsize
