@@ -17,7 +17,7 @@ import torch
 
 import richness
 from richness import Experiment, sweep
-from richness.networks import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES
+from richness.networks import ACTIVATIONS, LOSSES, MLP, OPTIMIZERS, SCHEDULES
 from richness.networks.losses import Loss, one_hot
 from richness.networks.optimizers import ADAM_EPSILON, Optimizer, Step, stability_line
 from richness.runs.engines import ENGINES, engine_for
@@ -191,6 +191,24 @@ def test_what_is_put_in_the_place_of_the_packages_own_is_what_trains(small, monk
     found = train(experiment, 0, CELLS[1:], engine=engine).loss
     np.testing.assert_allclose(found[:, 0], oracle(experiment, 0, *CELLS[1]), rtol=1e-9)
     assert not np.allclose(found[1:], plain[1:], rtol=1e-6)
+
+
+class Doubled(MLP):
+    """An MLP that an engine's own arithmetic would take for a plain one."""
+
+    def forward(self, weights, x):
+        return 2 * super().forward(weights, x)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_an_mlp_became_is_what_trains(small, engine):
+    richness.register_network("doubled", Doubled)
+    experiment, plain = small(network="doubled", dtype="float64"), small(dtype="float64")
+    if reason := ENGINES[engine].refuses(experiment):
+        assert reason == "knows MLPs only, not 'doubled'" and engine != "autograd"
+        return
+    found = train(experiment, 0, [(2.0, 0.1)], engine=engine).loss
+    np.testing.assert_allclose(found, train(plain, 0, [(1.0, 0.1)], engine="fused").loss, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("kind", "function"), [("loss", huber), ("optimizer", lion), ("activation", torch.sin)])

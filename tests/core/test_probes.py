@@ -313,7 +313,7 @@ def test_a_probe_that_gives_nan_leaves_a_nan(small):
         ("two words", {}, "must be a Python identifier"),
         ("mine", {"dims": ("step",)}, "dims must be new names"),
         ("mine", {"dims": ("a", "a")}, "dims must be new names"),
-        ("mine", {"needs": ("gpu",)}, "needs nothing, 'classes' or 'hidden', got 'gpu'"),
+        ("mine", {"needs": ("gpu",)}, "needs nothing, 'classes', 'hidden' or 'alone', got 'gpu'"),
     ],
 )
 def test_a_probe_that_cannot_be_registered(name, kwargs, message):

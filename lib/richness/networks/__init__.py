@@ -116,7 +116,7 @@ def _built(
         raise ValueError(
             f"network {name!r}: its function must take (inputs, outputs, width, depth, activation): {error}"
         ) from error
-    if type(network) is MLP:  # a subclass may do anything, and engines that know MLPs would not see it
+    if isinstance(network, MLP):
         return network
     if not isinstance(network, Network):
         raise ValueError(

@@ -10,7 +10,6 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ def refuse_dropout(module: nn.Module) -> None:
     """ValueError where a part drops out a share of its inputs, as can be seen without a call."""
     for name, part in module.named_modules():
         share = part.p if isinstance(part, nn.modules.dropout._DropoutNd) else getattr(part, "dropout", 0.0)
-        if isinstance(share, Real) and not isinstance(share, bool) and share > 0:
+        if isinstance(share, int | float) and not isinstance(share, bool) and share > 0:
             raise ValueError(
                 f"{name or 'the module'} drops out a share {share:g}: the network and its frozen copy would draw different "
                 "masks, and their difference, divided by γ, is noise; set it to 0"
@@ -107,8 +106,8 @@ def _alike(one: Any, other: Any) -> bool:
 def _chance() -> tuple[Any, ...]:
     """The state of every generator that a module may draw from."""
     device = [torch.cuda.get_rng_state(k).numpy().tobytes() for k in range(torch.cuda.device_count())]
-    numpy = np.random.get_state(legacy=True)
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy[1].tobytes(), numpy[2:], tuple(device)
+    numpy = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), *map(str, numpy), tuple(device)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from richness.data import Task
 from richness.data.streams import TEST_SAMPLES, UNSEEN_SAMPLES
 from richness.networks import LOSSES, MLP, Architecture, at_start
 from richness.networks.losses import one_hot
+from richness.networks.mlp import ACTIVATIONS
 from richness.networks.parameterization import centre_output
 from richness.registry import Registry
 
@@ -91,11 +92,13 @@ class Setting:
     def compiled(self) -> compiled.Samples | None:
         """The probe set as the compiled kernel takes it; None where it does not know the network, the loss or the device."""
         network, (x, targets) = self.network, self.probe_set
-        if not isinstance(network, MLP):
+        if type(network) is not MLP:  # what a subclass does it cannot know
             return None
         known = (
             network.activation in compiled.ACTIVATION_CODES
+            and ACTIVATIONS.is_shipped(network.activation)
             and self.loss in compiled.LOSS_CODES
+            and LOSSES.is_shipped(self.loss)
             and torch.device(self.device).type == "cpu"
             and compiled.library() is not None
         )
@@ -182,7 +185,7 @@ class Snapshot:
         """v ↦ Hv of :meth:`loss` at the weights, (cells, P) to (cells, P), where the network has one written out."""
         if self.curvature:
             return self.curvature.multiply
-        if not isinstance(self.network, MLP):
+        if type(self.network) is not MLP or not LOSSES.is_shipped(self.setting.loss):
             return None
         return self.network.hessian_vector_product(self.weights, self.inputs, self._loss_of)
 
@@ -214,7 +217,7 @@ class Snapshot:
 
 def kernel(network: Architecture, weights: list[Tensor], x: Tensor) -> Tensor:
     """The NTK of f̃, summed over outputs: (cells, batch, batch). Through the layers' factors where the network has them."""
-    if isinstance(network, MLP):
+    if type(network) is MLP:
         with torch.no_grad():
             return measure.ntk_from_factors(network.factors(weights, x))
     numbers = len(x) * sum(w[0].numel() for w in weights) * weights[0].itemsize
