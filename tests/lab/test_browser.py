@@ -193,11 +193,15 @@ def test_the_setup_and_the_runs_may_stand_in_files(page, serve, laboratory):
 def test_missing_files_are_named_and_training_stays(page, serve, laboratory):
     body, data = moved(laboratory)
     page.goto(serve(body))
-    expect(page.get_by_role("status")).to_contain_text("could not be opened: setup.json answered 404")
+    expect(page.get_by_role("status")).to_contain_text(
+        "could not be opened: setup.json cannot be fetched: the server answered 404"
+    )
     setup = json.loads(data)
     setup["runs"] = dict.fromkeys(setup["runs"], "lost.json")
     opened(page, serve, body, setup=json.dumps(setup))
-    expect(page.get_by_role("status")).to_contain_text("could not be shown: lost.json answered 404")
+    expect(page.get_by_role("status")).to_contain_text(
+        "could not be shown: lost.json cannot be fetched: the server answered 404"
+    )
     train(page)
     assert len(page.wrong) == 2  # the browser's own words about the two files
     page.wrong.clear()
