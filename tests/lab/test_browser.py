@@ -215,7 +215,7 @@ def test_nothing_is_fetched_before_it_is_near_and_no_digits_before_a_reader_turn
     assert set(urls) == {"index.html", "lab.css", "boot.js"}
     page.locator("[data-richness-lab]").scroll_into_view_if_needed()
     page.wait_for_selector(READY)
-    until(page, "window.asked")
+    until(page, "window.asked !== undefined")
     assert "client.js" in urls
     assert page.evaluate("window.asked") == []
     page.locator("[data-richness-lab]").hover()
