@@ -118,7 +118,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("engine") / "engine"
     manifest.write(folder)
     shutil.copytree(LAB / "engine", folder, dirs_exist_ok=True)
-    (folder / "package.json").write_text('{"type": "module"}')
+    shutil.copy(LAB / "fetching.js", folder.parent)  # the one module that it shares with the instrument
+    (folder.parent / "package.json").write_text('{"type": "module"}')
     return folder
 
 

@@ -193,11 +193,15 @@ def test_the_setup_and_the_runs_may_stand_in_files(page, serve, laboratory):
 def test_missing_files_are_named_and_training_stays(page, serve, laboratory):
     body, data = moved(laboratory)
     page.goto(serve(body))
-    expect(page.get_by_role("status")).to_contain_text("could not be opened: setup.json answered 404")
+    expect(page.get_by_role("status")).to_contain_text(
+        "could not be opened: setup.json cannot be fetched: the server answered 404"
+    )
     setup = json.loads(data)
     setup["runs"] = dict.fromkeys(setup["runs"], "lost.json")
     opened(page, serve, body, setup=json.dumps(setup))
-    expect(page.get_by_role("status")).to_contain_text("could not be shown: lost.json answered 404")
+    expect(page.get_by_role("status")).to_contain_text(
+        "could not be shown: lost.json cannot be fetched: the server answered 404"
+    )
     train(page)
     assert len(page.wrong) == 2  # the browser's own words about the two files
     page.wrong.clear()
@@ -211,7 +215,7 @@ def test_nothing_is_fetched_before_it_is_near_and_no_digits_before_a_reader_turn
     assert set(urls) == {"index.html", "lab.css", "boot.js"}
     page.locator("[data-richness-lab]").scroll_into_view_if_needed()
     page.wait_for_selector(READY)
-    until(page, "Boolean(window.asked)")
+    until(page, "window.asked !== undefined")
     assert "client.js" in urls
     assert page.evaluate("window.asked") == []
     page.locator("[data-richness-lab]").hover()

@@ -185,7 +185,7 @@ class Snapshot:
         """v ↦ Hv of :meth:`loss` at the weights, (cells, P) to (cells, P), where the network has one written out."""
         if self.curvature:
             return self.curvature.multiply
-        if type(self.network) is not MLP or not LOSSES.is_shipped(self.setting.loss):
+        if type(self.network) is not MLP:
             return None
         return self.network.hessian_vector_product(self.weights, self.inputs, self._loss_of)
 
