@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from richness.analysis import theory
 from richness.analysis.stats import mean_over_seeds
 from richness.runs import results
 from richness.studies.dynamics import analysis as dynamics
+from richness.studies.dynamics import clocks, curves
 
 WIDTH = 64
 STEPS = np.unique(np.concatenate([[0, 1, 2, 3], np.geomspace(4, 4000, 130).astype(int)]))
@@ -80,7 +82,7 @@ def test_a_mean_has_students_interval() -> None:
 def test_smoothing_is_a_running_geometric_mean_that_stops_at_a_divergence() -> None:
     loss = np.exp(np.random.default_rng(0).standard_normal((2, 12)))
     loss[1, 7:] = np.nan
-    found = dynamics.smooth_loss(loss)
+    found = curves.smooth_loss(loss)
     assert np.isclose(found[0, 5], np.exp(np.log(loss[0, 3:8]).mean()))
     assert np.isclose(found[0, 0], np.exp(np.log(loss[0, :3]).mean()))
     assert np.isclose(found[1, 6], np.exp(np.log(loss[1, 4:7]).mean())) and np.isnan(found[1, 7:]).all()
@@ -88,8 +90,8 @@ def test_smoothing_is_a_running_geometric_mean_that_stops_at_a_divergence() -> N
 
 def test_a_level_is_passed_for_good() -> None:
     steps = np.array([0, 1, 10, 100, 1000])
-    assert dynamics.find_passage(np.array([1, 1, 0.1, 1, 0.01]), steps, 0.1) == pytest.approx(100 * 10**0.5)
-    assert np.isnan(dynamics.find_passage(np.array([1, 1, 1, 1, 0.9]), steps, 0.5))
+    assert curves.find_passage(np.array([1, 1, 0.1, 1, 0.01]), steps, 0.1) == pytest.approx(100 * 10**0.5)
+    assert np.isnan(curves.find_passage(np.array([1, 1, 1, 1, 0.9]), steps, 0.5))
 
 
 # -- C6 ----------------------------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ def test_the_plateaus_exponents_are_those_planted(power: float, in_eta: float) -
 
 
 def test_a_plateau_without_an_end_is_none() -> None:
-    length = dynamics.plateau_length(planted(falling(length=150)))
+    length = curves.plateau_length(planted(falling(length=150)))
     wanted = 150 * length.gamma / length.eta * (0.2 / 0.799) ** 0.25
     assert np.isnan(length.where(wanted > 4500, drop=True)).all()
     seen = (wanted > 50) & (wanted < 3000) & np.isfinite(length)
@@ -199,7 +201,7 @@ def test_a_plateau_without_an_end_is_none() -> None:
 def test_steps_are_counted_where_they_were_planted(times: tuple[int, ...]) -> None:
     noise = np.exp(0.02 * np.random.default_rng(1).standard_normal(STEPS.size))
     curve = np.prod([1 - 0.9 * sigmoid(t, STEPS, 8) for t in times], axis=0)
-    found = dynamics.find_steps(dynamics.smooth_loss(curve * noise), STEPS)
+    found = dynamics.find_steps(curves.smooth_loss(curve * noise), STEPS)
     assert len(found) == len(times)  # a step on log axes is steepest a little after its half-time
     assert all(at < one < 2.2 * at for one, at in zip(found, times, strict=True))
 
@@ -264,6 +266,37 @@ def test_a_logarithm_grows_and_a_power_law_does_not() -> None:
     assert abs(flat.slope) < 0.01 and grown.interval[0] > dynamics.LOG_GROWTH
 
 
+def two_clocks(late: float) -> Curve:
+    """A drop by an eighth after 10 γ/η steps, then an exponential whose time is 5·10⁴ (γ/10³)^late/η steps."""
+
+    def curve(t: np.ndarray, gamma: np.ndarray, eta: np.ndarray) -> np.ndarray:
+        after = t - 10 * gamma / eta
+        return np.where(after > 0, 0.875, 1.0) * np.exp(-np.maximum(after, 0) / (5e4 * (gamma / 1e3) ** late / eta))
+
+    return curve
+
+
+@pytest.mark.parametrize("late", [2 / 3, 1.0])
+def test_the_time_between_levels_has_the_clock_that_was_planted(late: float) -> None:
+    runs = planted(two_clocks(late))
+    for window in clocks.WINDOWS:
+        early = clocks.fit_between(runs, "early", 1, 0.95, 1.0, window)
+        further = clocks.fit_between(runs, "late", 0.7, 0.3, late, window)
+        assert early.fit is not None and early.fit.slope == pytest.approx(1, abs=0.03)
+        assert further.fit is not None and further.fit.slope == pytest.approx(late, abs=0.06)
+    assert (
+        clocks.clock_spread(runs, late, "digits, L = 3") < clocks.clock_spread(runs, late + 0.3, "digits, L = 3")
+    ).all()
+
+
+@pytest.mark.parametrize("depth", [3, 4, 6])
+def test_one_mode_has_both_clocks(depth: int) -> None:
+    gammas = np.geomspace(1e6, 1e8, 5)
+    until, between = (partial(clocks.model_time, depth, high=high, low=low) for high, low in ((1, 0.95), (0.45, 0.32)))
+    assert theory.slope(until, gammas) == pytest.approx(1, abs=0.02)
+    assert theory.slope(between, gammas) == pytest.approx(2 / depth, abs=0.01)
+
+
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +316,12 @@ def stored() -> dict[str, xr.Dataset]:
         **{name: alignment_runs(60.0) for name in dynamics.ALIGNMENT.values()},
         "steps_teacher_mlp3": steps_runs(1e4, (40, 150, 500, 1700)),
         "steps_staircase_mlp3": steps_runs(300.0, (40, 200, 1000)),
+        **{
+            name: planted(two_clocks(2 / int(name[-1])), depth=int(name[-1]))
+            for name in clocks.RECIPES.values()
+            if name[-1].isdigit()
+        },
+        **dict.fromkeys(["clocks_mlp3_teacher", "clocks_mlp3_staircase"], planted(two_clocks(1.0))),
         **{f"edge_of_stability_mlp3{name}": edge_runs(1.0) for name in ("", "_large_batch", "_staircase")},
         "collapse_mlp3": planted(falling()),
         "collapse_mlp3_teacher": planted(falling(length=30.0)),

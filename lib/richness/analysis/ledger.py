@@ -137,8 +137,8 @@ def load_once(load: Load) -> Callable[[str], xr.Dataset | str]:
 
 
 def order(identity: str) -> tuple[float, ...]:
-    """Where a claim stands: C1, C2 … of the paper, then S1.1, S1.2 … of its neighbours."""
-    return (identity[0] != "C", *map(int, identity[1:].split(".")))
+    """Where a claim stands: C1, C2 … of the paper, K1, K2 … of this book, then S1.1, S1.2 … of the paper's neighbours."""
+    return ("CKS".index(identity[0]), *map(int, identity[1:].split(".")))
 
 
 @cache
@@ -161,7 +161,7 @@ def rows_of_other_scales(scale: str) -> list[dict[str, Any]]:
 
 
 def ledger(load: Load | None = None) -> list[dict[str, Any]]:
-    """Every claim of the paper, C1 to C17, and of its neighbours, S1.1 onwards, as rows ready for JSON.
+    """Every claim of the paper (C1 to C17), of this book (K1 onwards) and of neighbours (S1.1 onwards) as rows ready for JSON.
 
     Several rows may share an id.
 

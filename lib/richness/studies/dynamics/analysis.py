@@ -1,9 +1,8 @@
 """The dynamics in numbers, C6 to C10: catapults, silent alignment, plateaus and steps, the edge of stability, the collapse.
 
-A run's time is log-spaced throughout: its loss is kept at log-spaced steps, each on one fresh batch, and is smoothed over
-`SMOOTHED` neighbouring records before a level is read off it. Times are steps t, levels are in units of the loss at step 0.
-Where a claim has no exponent, its criterion stands in the ledger's column *predicted* and is judged in two settings, which
-are the claim's two rows: *reproduced* where both hold, *partly* where one does.
+Curves are read as `richness.studies.dynamics.curves` says. Where a claim has no exponent, its criterion stands in the ledger's
+column *predicted* and is judged in two settings, which are the claim's two rows: *reproduced* where both hold, *partly* where
+one does.
 
 Intervals: for a mean over seeds Student's, at 95 %; for exponents the bootstrap over seeds and γ of
 `richness.analysis.boundaries`.
@@ -20,16 +19,24 @@ import numpy as np
 import xarray as xr
 from scipy.signal import find_peaks
 
-from richness.analysis import theory
 from richness.analysis.boundaries import CONVERGED_BELOW, STABLE_BELOW, Fit, Window
 from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
 from richness.analysis.ledger import WITHIN, Claim, Load, mean_columns, result_rows, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds, percentile_interval, resample_counts
 from richness.runs.results import STATUS, recipe_fields
+from richness.studies.dynamics import clocks
+from richness.studies.dynamics.curves import (
+    PLATEAU_LEVEL,
+    SMOOTHED,
+    find_passage,
+    largest_eta,
+    model_plateau,
+    plateau_length,
+    relative_loss,
+    stability_ratio,
+)
 
 CHAPTER = "04-dynamics"
-
-SMOOTHED = 5  # neighbouring records of the loss, log-spaced, whose geometric mean is taken
 
 #: C6. About a factor 2: within a factor 1.5 of it.
 CATAPULT_BAND = (4 / 3, 3.0)
@@ -40,8 +47,6 @@ SILENT_LOSS = 0.05
 #: … and the kernel has aligned in silence if this share of its rise was over by then.
 SILENT_SHARE = 0.5
 
-#: C8. The plateau ends when the loss falls below this share of the initial one: where a run counts as converged at all.
-PLATEAU_LEVEL = CONVERGED_BELOW
 #: A step is a peak of −d log L / d log t that stands out by this much from the saddles beside it …
 STEP_PROMINENCE = 1.0
 #: … of a loss cut off at this share of the initial one: a run that has come so far is done.
@@ -70,69 +75,6 @@ LOG_GROWTH = WITHIN
 STREAMS = {"digits8": "collapse_mlp3", "teacher": "collapse_mlp3_teacher"}
 ALIGNMENT = {depth: f"silent_alignment_mlp{depth}" for depth in (2, 3, 4)}
 STEPS = {"teacher": ("steps_teacher_mlp3", 4), "staircase": ("steps_staircase_mlp3", 3)}
-
-
-# -- curves -------------------------------------------------------------------------------------------------------------
-
-
-def smooth_loss(loss: np.ndarray, records: int = SMOOTHED) -> np.ndarray:
-    """Geometric running mean over so many records along the last axis, fewer at both ends; NaN from a divergence on."""
-    half = records // 2
-    logs = np.log(loss)
-    padded = np.pad(logs, [(0, 0)] * (logs.ndim - 1) + [(half, half)], constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, records, axis=-1)
-    known = np.isfinite(windows)
-    means = np.where(known, windows, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-    return np.where(np.isfinite(logs), np.exp(means), np.nan)
-
-
-def relative_loss(runs: xr.Dataset) -> xr.DataArray:
-    """The smoothed loss over the loss at step 0, (gamma, eta, seed, step); NaN where a run diverged or was not made."""
-    curves = runs.loss.transpose("gamma", "eta", "seed", "step").where(runs.status == STATUS["ok"])
-    return curves.copy(data=smooth_loss(curves.values.astype(np.float64))) / runs.initial_loss
-
-
-def find_passage(curve: np.ndarray, steps: np.ndarray, level: float) -> float:
-    """When a curve passes a level for good: the step, interpolated in log t and log loss; NaN if it never does.
-
-    Args:
-        curve, steps: (points,), ascending steps from 0. The last point is not asked for: a run that ends above has not passed.
-    """
-    above = np.flatnonzero(curve >= level)
-    if above.size == 0 or above[-1] == curve.size - 1 or not np.isfinite(curve[above[-1] + 1]):
-        return float("nan")
-    i = above[-1]
-    share = np.log(curve[i] / level) / np.log(curve[i] / curve[i + 1])
-    start = max(float(steps[i]), 0.5)
-    return float(start * (steps[i + 1] / start) ** share)
-
-
-def plateau_length(runs: xr.Dataset, level: float = PLATEAU_LEVEL) -> xr.DataArray:
-    """The length of the plateau in steps, (gamma, eta, seed): until the loss is below ``level`` × the initial one for good.
-
-    NaN where it has not ended by the last step, or the run diverged.
-    """
-    return xr.apply_ufunc(
-        lambda curve: find_passage(curve, runs.step.values, level),
-        relative_loss(runs), input_core_dims=[["step"]], vectorize=True,
-    ).rename("plateau")  # fmt: skip
-
-
-def model_plateau(depth: int, gamma: np.ndarray) -> np.ndarray:
-    """The solvable model's plateau under MSE, in η·t: its escape time, until its loss is `PLATEAU_LEVEL` of the initial one."""
-    return theory.escape_time(depth, gamma, "mse", 1 - float(np.sqrt(PLATEAU_LEVEL)))
-
-
-def largest_eta(runs: xr.Dataset) -> xr.DataArray:
-    """At each γ the largest η at which every seed ran and stayed finite, (gamma,); NaN where there is none."""
-    ok = (runs.status == STATUS["ok"]).all("seed")
-    return runs.eta.where(ok).max("eta")
-
-
-def stability_ratio(runs: xr.Dataset) -> xr.DataArray:
-    """λ_max over its stability line 2/lr_raw (SGD), at the steps where it was measured."""
-    ratio = runs.sharpness * runs.lr_raw / 2
-    return ratio.isel(step=np.flatnonzero(np.isfinite(ratio).any(("gamma", "eta", "seed"))))
 
 
 # -- C6: catapults -----------------------------------------------------------------------------------------------------
@@ -531,6 +473,7 @@ CLAIMS = (
     ),
     _claim("C10", "score", "spread of log loss in τ over that in t·η (digits8, then teacher)", f"below {SCORE_BELOW:g}"),
     _claim("C10", "L = 2", "growth of the plateau in τ an e-fold of γ, L = 2: a logarithm", _LOGARITHM),
+    *clocks.CLAIMS,
 )  # fmt: skip
 
 
@@ -539,14 +482,15 @@ def _of(id: str, part: str) -> Claim:
 
 
 def rows(load: Load, *ids: str) -> list[dict[str, Any]]:
-    """The ledger's rows of C6 to C10, or of those claims that are named."""
+    """The ledger's rows of C6 to C10 and K1 to K3, or of those claims that are named."""
     once = cache(load)
-    return [
+    found = [
         row
         for part in _parts()
         if not ids or part.claims[0].id in ids
         for row in result_rows(once, part.recipes, part.claims, part.measure, ("loss", *part.probes))
     ]
+    return found + [row for row in clocks.rows(once) if not ids or row["id"] in ids]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from richness.networks.parameterization import natural_eta
 from richness.runs.description import canonical
 from richness.runs.experiment import Experiment
@@ -25,6 +27,9 @@ ALIGNMENT_GAMMAS = (1.0, 30.0, 1000.0)  # the first is the control
 #: η_max or less. The teacher's targets are large, so that its loss is steeper and its steps are smaller.
 COLLAPSE = {"digits8": (256, (1.2, 9.5)), "teacher": (1024, (0.06, 0.5))}
 COLLAPSE_GAMMAS = "1e2:1e4:9"
+
+#: Streams on which the two clocks are read → (batch size, η in units of the natural η).
+CLOCKS = {"digits8": (128, 6.0), "teacher": (256, 0.3), "staircase": (256, 0.1)}
 
 
 def _sizes(scale: str, **laptop: Any) -> dict[str, Any]:
@@ -113,6 +118,15 @@ def collapse(scale: str, depth: int, task: str = "digits8") -> Experiment:
     )  # fmt: skip
 
 
+def clocks(scale: str, depth: int, task: str = "digits8", steps: int = 12_000) -> Experiment:
+    """γ from 10² to 10⁴, each at one η, trained until the loss is far down; seeds that no criterion was written from."""
+    batch_size, share = CLOCKS[task]
+    sizes = _sizes(scale, width=64, batch_size=batch_size, steps=steps, seeds=range(10, 15), record_points=160)
+    gammas = np.geomspace(1e2, 1e4, 3 if scale == "smoke" else 7).tolist()
+    pairs = [(gamma, float(share * natural_eta(gamma, depth))) for gamma in gammas]
+    return Experiment(**sizes, **_pairs(depth, *pairs), task=task)
+
+
 RECIPES: dict[str, Callable[[str], Experiment]] = {
     "catapult_mlp3_mse": catapult_mlp3_mse,
     "catapult_runs_mlp3_mse": catapult_runs_mlp3_mse,
@@ -125,4 +139,8 @@ RECIPES: dict[str, Callable[[str], Experiment]] = {
     "collapse_mlp3": partial(collapse, depth=3),
     "collapse_mlp2": partial(collapse, depth=2),
     "collapse_mlp3_teacher": partial(collapse, depth=3, task="teacher"),
+    **{f"clocks_mlp{depth}": partial(clocks, depth=depth) for depth in (2, 3, 4)},
+    "clocks_mlp6": partial(clocks, depth=6, steps=24_000),
+    "clocks_mlp3_teacher": partial(clocks, depth=3, task="teacher", steps=4000),
+    "clocks_mlp3_staircase": partial(clocks, depth=3, task="staircase", steps=6000),
 }

@@ -15,7 +15,7 @@ import xarray as xr
 from richness.plots import parts, theme
 from richness.plots.figure import Figure, figure, with_sources
 from richness.runs.results import STATUS
-from richness.studies.dynamics import analysis
+from richness.studies.dynamics.curves import stability_ratio
 
 LOSS_POINTS = 40  # of each loss curve that is drawn
 _LOSS_FLOOR = 3e-3  # of the initial loss: further down nothing is left to be seen of the others
@@ -104,7 +104,7 @@ def _run_rows(runs: xr.Dataset, source: str, seed: int | None) -> list[dict[str,
             f"a scrubber needs the probes {', '.join(missing)} too: run the sweep with probes that hold them."
         )
     one = runs.isel(seed=0) if seed is None else runs.sel(seed=seed)
-    ratios = analysis.stability_ratio(runs).sel(seed=one.seed)
+    ratios = stability_ratio(runs).sel(seed=one.seed)
     cells = [{"gamma": gamma, "eta": eta} for gamma, eta in product(one.gamma.values, one.eta.values)]
     finite = [cell for cell in cells if int(one.status.sel(cell)) == STATUS["ok"]]
     return [_run_row(one.sel(cell), ratios.sel(cell), source) for cell in finite]

@@ -12,10 +12,10 @@ import xarray as xr
 
 from richness.plots import parts, theme
 from richness.plots.figure import Figure, figure, with_sources
-from richness.studies.dynamics import analysis
+from richness.studies.dynamics import curves
 
 _NOTE = (
-    f"The plateau ends when the smoothed loss is below {analysis.PLATEAU_LEVEL:g} of the initial one for good. Left, "
+    f"The plateau ends when the smoothed loss is below {curves.PLATEAU_LEVEL:g} of the initial one for good. Left, "
     "every γ and η, means over seeds; dashed: proportional to γ/η. Right, the largest η at each γ; dashed: the solvable "
     "model's escape time at the same depth and level, moved to the points' height. Bars: smallest and largest seed. "
     "Colour is γ."
@@ -45,11 +45,11 @@ def plateaus(runs: Mapping[int, xr.Dataset], *, caption: str | None = None, labe
 
 def _rows(runs: xr.Dataset, depth: int) -> pd.DataFrame:
     """One row for every γ and η at which the plateau ended in every seed: its length in steps, and in τ."""
-    ended = analysis.plateau_length(runs).to_dataframe().reset_index().dropna()
+    ended = curves.plateau_length(runs).to_dataframe().reset_index().dropna()
     if ended.empty:
         return pd.DataFrame()
     rows = ended.groupby(["gamma", "eta"]).plateau.agg(["mean", "min", "max", "size"]).reset_index()
-    rows["largest"] = np.isclose(rows.eta, rows.gamma.map(analysis.largest_eta(runs).to_series()))
+    rows["largest"] = np.isclose(rows.eta, rows.gamma.map(curves.largest_eta(runs).to_series()))
     rows = rows[rows["size"] == runs.sizes["seed"]]
     rows = rows.assign(L=f"L = {depth}", depth=depth, slow=rows.gamma / rows.eta, log_gamma=np.log10(rows.gamma))
     return rows.assign(**{f"tau_{field}": rows[field] / rows.slow for field in ("mean", "min", "max")})
@@ -70,7 +70,7 @@ def _model_lines(tops: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for depth, group in tops.groupby("depth"):
         gammas, seen = np.geomspace(group.gamma.min(), group.gamma.max(), 24), group.gamma.to_numpy()
-        model, at_points = (analysis.model_plateau(depth, gamma) / gamma for gamma in (gammas, seen))
+        model, at_points = (curves.model_plateau(depth, gamma) / gamma for gamma in (gammas, seen))
         height = np.exp(np.mean(np.log(group.tau_mean.to_numpy() / at_points)))
         lines.append(pd.DataFrame({"x": gammas, "y": height * model, "L": f"L = {depth}"}))
     return pd.concat(lines)

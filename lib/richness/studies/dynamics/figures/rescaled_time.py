@@ -13,6 +13,7 @@ import xarray as xr
 from richness.plots import parts, theme
 from richness.plots.figure import Figure, figure, with_sources
 from richness.studies.dynamics import analysis
+from richness.studies.dynamics.curves import relative_loss
 from richness.studies.dynamics.figures.one_run import LOSS_POINTS, known_values
 
 Scored = list[tuple[str, analysis.Collapse]]  # how a level is called, and the collapse down to it
@@ -61,7 +62,7 @@ def _centre(known: analysis.Collapse) -> float:
 
 def _curve_rows(runs: xr.Dataset, known: analysis.Collapse, stream: int) -> list[dict[str, Any]]:
     """One row a γ: its curve as lists, its pace η/centre, and γ over the centre of the γ."""
-    curves, steps, centre = analysis.relative_loss(runs).isel(seed=0), runs.step.values.astype(int), _centre(known)
+    curves, steps, centre = relative_loss(runs).isel(seed=0), runs.step.values.astype(int), _centre(known)
     drawn = np.unique(np.linspace(1, steps.size - 1, LOSS_POINTS).astype(int))
     return [
         {
