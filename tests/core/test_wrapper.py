@@ -252,6 +252,8 @@ def test_what_has_no_rule_is_asked_for_by_name():
         richness.maximal_update_(Marked(), 1.0)
     with pytest.raises(ValueError, match=r"rules are name -> one of .*'mrak' -> 'offset'; the parameters are mark"):
         richness.maximal_update_(Marked(), 1.0, rules={"mrak": "offset"})
+    with pytest.raises(ValueError, match="no parameter is read out: leave the last layer's weight its rule"):
+        richness.maximal_update_(mlp(), 1.0, rules={"4.weight": "hidden"})
     module = Marked()
     groups = richness.maximal_update_(module, 1.0, rules={"mark": "offset", "readout.weight": "readout"})
     rules = {group["name"]: group["rule"] for group in groups}

@@ -83,7 +83,12 @@ def assign_rules(module: nn.Module, rules: Mapping[str, str] | None = None, widt
             f"no rule covers {', '.join(unknown)}: give rules={{{unknown[0]!r}: ...}}, one of {', '.join(RULES)}; a weight "
             "that is computed from others (weight_norm, spectral_norm) has none"
         )
-    n = width or _fan_in(readout, readout._parameters["weight"])
+    read_out = [_fan_in(part, tensor) for name, (part, _, tensor) in held.items() if found[name] == "readout"]
+    if not read_out:
+        raise ValueError(
+            "no parameter is read out: leave the last layer's weight its rule, or give another the rule 'readout'"
+        )
+    n = width or read_out[-1]
     roles = [
         Role(name, tensor, rule, part, *_scale(rule, _fan_in(part, tensor), n))
         for (name, (part, _, tensor)), rule in zip(held.items(), found.values(), strict=True)
@@ -129,7 +134,7 @@ def _rule(part: nn.Module, own: str, is_readout: bool) -> str | None:
     return None
 
 
-def _fan_in(part: nn.Module, tensor: Tensor | None) -> int:
+def _fan_in(part: nn.Module, tensor: Tensor) -> int:
     """Summands of one unit, of a weight (units, channels, *kernel); transposed, (channels, units a group, *kernel)."""
     if isinstance(part, _ConvTransposeNd) and tensor.ndim > 1:
         reached = math.prod(tensor.shape[2:]) / math.prod(part.stride)

@@ -102,7 +102,7 @@ class Loop(Experiment):
         """
         if not callable(run):
             raise TypeError(f"a loop is a function (gamma, eta, seed) -> losses, got {type(run).__name__}")
-        own: str = name or getattr(run, "__name__", "loop")
+        own = name or str(getattr(run, "__name__", "loop"))
         print_ = _print_of(run) if version is None else str(version)
         own = f"{own if own.isidentifier() else 'loop'}_{fingerprint(print_)[:8]}"  # several may have one name
         LOOPS.add(own, run, run, print_)
