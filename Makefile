@@ -47,7 +47,7 @@ book: setup ## chapters executed, website in _build/html
 	@echo "book: executing the chapters and writing the website (a minute or two) ..."
 	@$(RUN) -m richness.site build || { echo "book: the website was not built. The message above names the chapter;" \
 	  "'make book' runs it again, and 'richness rerun CHAPTER' runs one chapter alone." >&2; exit 1; }
-	@echo "book: done. Read it with 'make serve', or open _build/html/index.html."
+	@echo "book: done. 'make serve' shows it. (Opened as a file, _build/html/index.html has text and pictures only.)"
 
 test: setup ## all that CI checks: builds the site strictly, then tests it and everything else
 	@echo "test: 1 of 2, lint and types, and the website from a clean _build, warnings as errors"

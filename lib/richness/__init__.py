@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from richness.analysis.boundaries import boundaries
     from richness.analysis.coordinates import check_coordinates
     from richness.analysis.ledger import ledger
-    from richness.data import register_task, task
+    from richness.data import register_data, register_task, task
     from richness.lab import Lab
     from richness.measure import sharpness
     from richness.networks import (
         register_activation,
         register_loss,
+        register_module,
         register_network,
         register_optimizer,
         register_schedule,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from richness.plots.records import record
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
+    from richness.runs.loops import Loop
+    from richness.runs.plane import plane
     from richness.runs.probes import register_probe
     from richness.runs.recipes import load_or_run, recipe
     from richness.runs.results import load, read, save
@@ -42,6 +45,8 @@ _HOME = {
     "Experiment": "richness.runs.experiment",
     "recipe": "richness.runs.recipes",
     "sweep": "richness.runs.sweep",
+    "Loop": "richness.runs.loops",
+    "plane": "richness.runs.plane",
     "search": "richness.runs.search",
     "train": "richness.runs.training",
     "live": "richness.runs.live",
@@ -55,10 +60,12 @@ _HOME = {
     "check_coordinates": "richness.analysis.coordinates",
     # a reader's own
     "register_network": "richness.networks",
+    "register_module": "richness.networks",
     "register_activation": "richness.networks",
     "register_loss": "richness.networks",
     "register_optimizer": "richness.networks",
     "register_schedule": "richness.networks",
+    "register_data": "richness.data",
     "register_task": "richness.data",
     "register_probe": "richness.runs.probes",
     # what came out
@@ -80,6 +87,7 @@ __all__ = [
     "Centred",
     "Experiment",
     "Lab",
+    "Loop",
     "advise",
     "boundaries",
     "check_coordinates",
@@ -89,12 +97,15 @@ __all__ = [
     "load",
     "load_or_run",
     "maximal_update_",
+    "plane",
     "portrait",
     "read",
     "recipe",
     "record",
     "register_activation",
+    "register_data",
     "register_loss",
+    "register_module",
     "register_network",
     "register_optimizer",
     "register_probe",

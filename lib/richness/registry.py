@@ -1,18 +1,20 @@
 """Tables of named things: what the package ships, and what a reader adds.
 
 A recipe names its network, task, loss, optimiser and so on, and a result's hash must change when what is behind a name does.
-What ships is known by its name, since the package's own version stands in every result. What a reader registers is known by
-its name and a fingerprint: the version that was given with it, or a hash of its function's source.
+What ships is known by its name, since the package's own version stands in every result. What a reader registers, or puts into a
+table by hand, is known by its name and a fingerprint: the version that was given with it, or a hash of all that it depends on
+(see :mod:`richness.fingerprint`), taken anew whenever it is asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
+import dataclasses
 from collections.abc import Callable, Mapping
 from importlib import import_module, util
-from types import CodeType, ModuleType
-from typing import Generic, TypeVar
+from types import ModuleType
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from richness.fingerprint import fingerprint
 
 T = TypeVar("T")
 
@@ -35,6 +37,26 @@ STUDIES = (
 )
 
 
+class Origin(NamedTuple):
+    """Where a reader's thing comes from.
+
+    Attributes:
+        place: where its function was written. function: that function. version: what stands for it in the fingerprint, if
+            anything. settings: what was given beside the function and changes numbers too.
+    """
+
+    place: str
+    function: Any
+    version: str | None
+    settings: tuple[Any, ...] = ()
+
+    @property
+    def print(self) -> str:
+        if self.version is None:
+            return fingerprint((self.function, *self.settings))
+        return f"{self.version} {fingerprint(self.settings)}" if self.settings else self.version
+
+
 class Registry(dict[str, T], Generic[T]):
     """Name -> thing, in the order in which they came.
 
@@ -45,37 +67,66 @@ class Registry(dict[str, T], Generic[T]):
     def __init__(self, kind: str, shipped: Mapping[str, T]):
         super().__init__(shipped)
         self.kind = kind
-        self._added: dict[str, tuple[str, str]] = {}  # name -> where its function was written, its fingerprint
+        self._shipped = dict(shipped)
+        self._added: dict[str, Origin] = {}
 
-    def add(self, name: str, thing: T, function: Callable, version: str | None = None, settings: str = "") -> None:
+    def __setitem__(self, name: str, thing: T) -> None:
+        """Put a thing into the table by hand; a reader's function joins it through ``richness.register_…``.
+
+        Raises:
+            TypeError: not of the kind of what the package ships.
+        """
+        kinds = {type(one) for one in self._shipped.values()}
+        if len(kinds) == 1 and not isinstance(thing, kind := kinds.pop()) and dataclasses.is_dataclass(kind):
+            raise TypeError(
+                f"the table holds a {kind.__name__} for every {self.kind}, got {type(thing).__name__}: register yours with "
+                f"richness.register_{self.kind}"
+            )
+        super().__setitem__(name, thing)
+
+    def add(self, name: str, thing: T, function: Callable, version: str | None = None, *settings: Any) -> None:
         """Take in a reader's ``thing``, made from ``function``.
 
         The same function may come again, changed or not, as when a notebook's cell is run again.
 
         Args:
-            version: stands for the function's source in the fingerprint; give one where the function depends on more than its
-                own text, and change it when that changes.
-            settings: what was given beside the function and changes numbers too, in words; part of the fingerprint.
+            version: stands for the function in the fingerprint; give one where it depends on what cannot be seen from it.
+            settings: what was given beside the function and changes numbers too; part of the fingerprint.
 
         Raises:
             ValueError: the name is not an identifier, or is taken.
+            TypeError: the function depends on something whose value cannot be told, and no version stands for it.
         """
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"a {self.kind}'s name must be a Python identifier such as 'mine', got {name!r}")
-        print_ = fingerprint(function, version, settings)
-        origin = f"{function.__module__}.{function.__qualname__}"
+        owner = function if hasattr(function, "__qualname__") else type(function)
+        origin = Origin(
+            f"{owner.__module__}.{owner.__qualname__}", function, None if version is None else str(version), settings
+        )
+        try:
+            print_ = origin.print
+        except TypeError as error:
+            raise TypeError(f"the {self.kind} {name!r}: {error}") from error
         if name in self and name not in self._added:
             raise ValueError(f"the {self.kind} {name!r} is one of the package's own: choose another name")
         if name in self._added:
-            before, known = self._added[name]
-            if known != print_ and (before != origin or "<lambda>" in origin):
-                raise ValueError(f"the {self.kind} {name!r} is registered already, from {before}: choose another name")
+            before = self._added[name]
+            if before.print != print_ and (before.place != origin.place or "<lambda>" in origin.place):
+                raise ValueError(
+                    f"the {self.kind} {name!r} is registered already, from {before.place}: choose another name"
+                )
         self[name] = thing
-        self._added[name] = (origin, print_)
+        self._added[name] = origin
+
+    def is_shipped(self, name: str) -> bool:
+        """Whether what stands behind a name is the package's own."""
+        return name not in self._added and self.get(name) is self._shipped.get(name)
 
     def fingerprint(self, name: str) -> str | None:
-        """Of a reader's thing; None for the package's own."""
-        return self._added[name][1] if name in self._added else None
+        """Of a reader's thing as it is now; None for the package's own."""
+        if self.is_shipped(name):
+            return None
+        return self._added[name].print if name in self._added else fingerprint(self[name])
 
     def known(self, name: str) -> str:
         """The name itself.
@@ -90,44 +141,15 @@ class Registry(dict[str, T], Generic[T]):
             )
         return name
 
-    def export(self, name: str) -> tuple[T, tuple[str, str]] | None:
-        """A reader's thing for another process; None for the package's own."""
-        return (self[name], self._added[name]) if name in self._added else None
+    def export(self, name: str) -> tuple[T, str] | None:
+        """A reader's thing and its fingerprint, for another process; None for the package's own."""
+        print_ = self.fingerprint(name)
+        return None if print_ is None else (self[name], print_)
 
-    def bring(self, name: str, exported: tuple[T, tuple[str, str]]) -> None:
-        """Take in what another process has exported, in place of what is here."""
-        self[name], self._added[name] = exported
-
-
-def fingerprint(function: Callable, version: str | None = None, settings: str = "") -> str:
-    """``version`` as it is, or the first 16 hex digits of the SHA-256 of the function's source, and of ``settings``.
-
-    The source is the function's own text, not that of what it calls. Where there is none to be had, as for a function typed at
-    Python's prompt, its compiled code stands for it.
-
-    Raises:
-        TypeError: not a function, and no version to stand for it.
-    """
-    if version is not None:
-        return str(version)
-    try:
-        text = inspect.getsource(function)
-    except OSError:
-        text = _compiled(function.__code__)
-    except TypeError:
-        raise TypeError(
-            f"expected a function, whose source can be read, got {type(function).__name__}: give a version= that stands for it"
-        ) from None
-    return hashlib.sha256((inspect.cleandoc(text) + settings).encode()).hexdigest()[:16]
-
-
-def _compiled(code: CodeType) -> str:
-    """A function's code and constants, with those of the functions inside it; not where it stands."""
-    constants = [
-        _compiled(c) if inspect.iscode(c) else repr(sorted(c, key=repr) if isinstance(c, frozenset) else c)
-        for c in code.co_consts
-    ]
-    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+    def bring(self, name: str, exported: tuple[T, str]) -> None:
+        """Take in what another process has exported, in place of what is here; its fingerprint stays what it was there."""
+        thing, print_ = exported
+        self[name], self._added[name] = thing, Origin("another process", None, print_)
 
 
 def study_modules(name: str) -> list[ModuleType]:

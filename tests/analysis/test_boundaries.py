@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from richness.analysis import boundaries as b
+from richness.runs import outcomes
 
 Planted = Callable[..., xr.Dataset]
 HALF_CELL = 0.5 / 9.66
@@ -110,6 +114,41 @@ def test_onset_is_found_from_below(runs: xr.Dataset) -> None:
     far = quiet.eta > 2 * b.eta_max(runs).max("seed")
     quiet["peak_loss"] = quiet.peak_loss.where(~far | (quiet.status == 2), quiet.initial_loss)
     xr.testing.assert_identical(b.eta_crit(quiet), b.eta_crit(runs))
+
+
+MEASURES = {
+    "eta_max": (b.eta_max, lambda runs, t: (runs.status == 0) & (runs.late_loss < t * runs.initial_loss)),
+    "eta_min": (b.eta_min, lambda runs, t: runs.budget_loss < t * runs.initial_loss),
+    "eta_crit": (b.eta_crit, lambda runs, t: (runs.status != 2) & ~(runs.peak_loss <= t * runs.initial_loss)),
+}
+
+
+@given(name=st.sampled_from(sorted(MEASURES)), threshold=st.floats(0.05, 3.0))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_rule_that_is_printed_is_the_rule(runs: xr.Dataset, name: str, threshold: float) -> None:
+    """Whatever the threshold: the boundary lies beside the outermost run that satisfies it, and says so."""
+    measure, event = MEASURES[name]
+    found = measure(runs, below=threshold)
+    assert found.attrs["threshold"] == threshold and f"{threshold}" in found.attrs["definition"]
+    met = event(runs, threshold).transpose("eta", "gamma", "seed", ...)
+    eta = runs.eta.broadcast_like(met).where(met & (runs.status != 2))
+    outer = eta.max("eta") if name == "eta_max" else eta.min("eta")
+    beyond = found * 10 ** (found.half_cell if name != "eta_max" else -found.half_cell)
+    both = np.isfinite(found).transpose(*outer.dims).values & np.isfinite(outer.values)
+    np.testing.assert_allclose(beyond.transpose(*outer.dims).values[both], outer.values[both], rtol=1e-9)
+    assert found.equals(b.boundaries(runs, {name: threshold})[name].assign_coords(half_cell=found.half_cell))
+
+
+def test_constants_that_are_patched_move_neither_the_rule_nor_its_words(runs: xr.Dataset, monkeypatch) -> None:
+    before = b.boundaries(runs)
+    for module in (outcomes, sys.modules["richness.analysis.boundaries"]):
+        for constant in ("CONVERGED_BELOW", "LEARNED_BELOW", "STABLE_BELOW"):
+            monkeypatch.setattr(module, constant, 0.1)
+    assert b.boundaries(runs).identical(before)
+    with pytest.raises(ValueError, match="a threshold is a positive number, got -1"):
+        b.eta_max(runs, below=-1)
+    with pytest.raises(ValueError, match=r"thresholds are of eta_max, .*, got eta_mux"):
+        b.boundaries(runs, {"eta_mux": 0.7})
 
 
 def test_all_boundaries_in_one_dataset(runs: xr.Dataset) -> None:

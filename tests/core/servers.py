@@ -32,7 +32,10 @@ class Site:
 @contextmanager
 def serving(**how: object) -> Iterator[Site]:
     """The faults: ``drop N`` (cut the connection after N bytes), ``no range``, ``other range``, ``wrong bytes``, ``status N``,
-    ``stall N`` (send N bytes, then nothing), ``no length``, ``gzip`` (call the file an encoding), ``held``."""
+    ``stall N`` (send N bytes, then nothing), ``no length``, ``gzip`` (call the file an encoding), ``held``; and such as no
+    honest server has: ``from 0 N`` (a 206 from the start, whatever is asked for, cut after N bytes), ``endless`` (no length,
+    the file over and over), ``early N`` (no length, closed in good order after N bytes), ``trickle`` (a byte at a time),
+    ``garbage`` (no HTTP), ``long header``, ``bad chunks``."""
     site = Site(**how)  # type: ignore[arg-type]
 
     class Handler(BaseHTTPRequestHandler):
@@ -56,11 +59,21 @@ def serving(**how: object) -> Iterator[Site]:
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(body)}")
                 return self.end_headers()
-            self.send_response(206 if start else 200)
+            if fault == "garbage":
+                return self.wfile.write(b"\x00\xff" * 1000)
+            if fault == "from":
+                start, count = 0, count.removeprefix("0 ")
+            self.send_response(206 if start or fault == "from" else 200)
+            if fault == "from":
+                self.send_header("Content-Range", f"bytes 0-{len(body) - 1}/{len(body)}")
+            if fault == "long":
+                self.send_header("X-Long", "x" * 200_000)
+            if fault == "bad":
+                self.send_header("Transfer-Encoding", "chunked")
             if start:
                 said = start + 1 if fault == "other" else start
                 self.send_header("Content-Range", f"bytes {said}-{len(body) - 1}/{len(body)}")
-            if f"{fault} {count}" != "no length":
+            if f"{fault} {count}" != "no length" and fault not in ("endless", "early", "bad"):
                 self.send_header("Content-Length", str(len(body) - start))
             if fault == "gzip":
                 self.send_header("Content-Encoding", "gzip")
@@ -68,6 +81,21 @@ def serving(**how: object) -> Iterator[Site]:
                 self.send_header("ETag", site.etag)
             self.end_headers()
             rest = bytes(len(body))[start:] if fault == "wrong" else body[start:]
+            if fault == "bad":
+                return self.wfile.write(b"ffffffffffffffff\r\n" + rest[:1000] + b"zz\r\n")
+            if fault == "endless":
+                while True:
+                    self.wfile.write(body)
+            if fault == "early":
+                return self.wfile.write(rest[: int(count)])
+            if fault == "trickle":
+                for k in range(len(rest)):
+                    self.wfile.write(rest[k : k + 1])
+                    self.wfile.flush()
+                    if site.gate.wait(0.01):
+                        return
+            if fault == "from":
+                fault = "drop"
             if fault in ("drop", "stall", "held"):
                 self.wfile.write(rest[: int(count)])
                 self.wfile.flush()

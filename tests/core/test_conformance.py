@@ -18,8 +18,8 @@ import torch
 import richness
 from richness import Experiment, sweep
 from richness.networks import ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES
-from richness.networks.losses import one_hot
-from richness.networks.optimizers import ADAM_EPSILON, Step, stability_line
+from richness.networks.losses import Loss, one_hot
+from richness.networks.optimizers import ADAM_EPSILON, Optimizer, Step, stability_line
 from richness.runs.engines import ENGINES, engine_for
 from richness.runs.results import ResultError, read, recipe_of, save
 from richness.runs.training import train
@@ -168,6 +168,36 @@ def test_what_is_put_into_a_table_by_hand_is_trained_too(small):
     LOSSES["by_hand"] = LOSSES["mse"]
     runs, expected = sweep(small(optimizer="by_hand", loss="by_hand", dtype="float64")), sweep(small(dtype="float64"))
     np.testing.assert_allclose(runs.loss, expected.loss, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "thing"),
+    [
+        (LOSSES, "mse", Loss(huber)),
+        (OPTIMIZERS, "sgd", Optimizer(nesterov, 1, False)),
+        (ACTIVATIONS, "relu", ACTIVATIONS["tanh"]),
+    ],
+)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_put_in_the_place_of_the_packages_own_is_what_trains(small, monkeypatch, table, name, thing, engine):
+    """No engine takes its own arithmetic for it, and its results are not those of the package's recipe."""
+    before, plain = small().hash, train(small(dtype="float64"), 0, CELLS[1:], engine="autograd").loss
+    monkeypatch.setitem(table, name, thing)
+    experiment = small(dtype="float64")
+    assert experiment.hash != before
+    if reason := ENGINES[engine].refuses(experiment):
+        assert "another stands in its place" in reason
+        return
+    found = train(experiment, 0, CELLS[1:], engine=engine).loss
+    np.testing.assert_allclose(found[:, 0], oracle(experiment, 0, *CELLS[1]), rtol=1e-9)
+    assert not np.allclose(found[1:], plain[1:], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "function"), [("loss", huber), ("optimizer", lion), ("activation", torch.sin)])
+def test_a_bare_function_in_a_table_is_refused(kind, function):
+    with pytest.raises(TypeError, match=f"got .*function.*: register yours with richness.register_{kind}"):
+        TABLES[kind]["bare"] = function
+    assert "bare" not in TABLES[kind]
 
 
 def test_a_sweep_of_a_readers_own_is_kept_and_read_again(small, registered, tmp_path):

@@ -21,6 +21,19 @@ def failed(checked: coordinates.Coordinates, axis: str) -> dict[str, coordinates
     return {row.what: row for row in checked.failed if row.axis == axis}
 
 
+@pytest.mark.parametrize("widths", [(16, 32, 64), (4, 8, 16), (32, 40)])
+def test_widths_that_are_too_small_or_too_close_are_a_warning(widths):
+    """Of the package's own MLP nothing is wrong, and a wrong multiplier is still found."""
+    checked = richness.check_coordinates("mlp", widths=widths, seeds=(0, 1))
+    assert checked.passed, str(checked)
+    assert bool(checked.doubtful) == ("warning" in str(checked)) == ("  ?" in str(checked))
+
+
+def test_some_widths_are_doubtful():
+    checked = richness.check_coordinates("mlp", widths=(4, 8, 16), seeds=(0, 1))
+    assert checked.doubtful and "take 64 or more" in str(checked) and str(checked).endswith("passed")
+
+
 def test_an_mlp_passes_and_says_every_exponent():
     checked = richness.check_coordinates("mlp")
     assert checked.passed, str(checked)

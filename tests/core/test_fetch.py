@@ -157,6 +157,57 @@ def test_a_trickle_is_not_tried_for_ever(site, source, monkeypatch):
     assert len(site.seen) == 3
 
 
+@pytest.mark.parametrize(
+    ("fault", "most"), [("from 0 300000", 5), ("trickle", 3), ("garbage", 3), ("long header", 3), ("bad chunks", 3)]
+)
+def test_a_server_that_never_gives_the_file_is_given_up(site, source, monkeypatch, fault, most):
+    """However it goes about it: a 206 that always begins at 0 used to be asked for ever, and one byte a second read."""
+    monkeypatch.setattr(fetch, "TRIES", 3)
+    monkeypatch.setattr(fetch, "LULL", 0.2)
+    monkeypatch.setattr(fetch, "SLOWEST", 10_000)
+    site.faults = [fault] * 100
+    with pytest.raises(DataError, match="could not be downloaded"):
+        fetch.fetch(source, quiet)
+    assert len(site.seen) <= most and not source.path.exists()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_body_without_end_is_cut_at_the_size_that_the_file_can_have(site, source, exact):
+    site.faults = ["endless"]
+    longest = []
+    with pytest.raises(DataError, match=r"sends more than the \d+ bytes it can have"):
+        fetch.fetch(replace(source, exact=exact), lambda done, total: longest.append(done))
+    assert max(longest) <= 1.5 * len(BODY) and not list(source.path.parent.glob("file.bin*[!k]"))
+
+
+def packed(*sizes: int) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **{f"x{k}": np.frombuffer(BODY[:size], np.uint8) for k, size in enumerate(sizes)})
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("faults", [["early 700000"], ["early 300000", "early 200000"], ["wrong bytes"]])
+def test_without_length_and_checksum_the_size_and_the_zip_itself_tell_what_is_whole(site, faults):
+    """CIFAR-5M's class. A body that was closed early used to be taken for the whole file."""
+    body = packed(600_000, 390_000)
+    site.files["/part0.npz"], site.faults = body, list(faults)
+    part = Source("set/part0.npz", f"{site.url}/part0.npz", 1_000_000, exact=False, task="some")
+    assert fetch.fetch(part, quiet).read_bytes() == body
+    site.faults = ["early 700000"] * 20
+    fetch.locate(part).unlink()
+    with pytest.raises(DataError, match=r"not a whole zip|expected about 1 MB"):
+        fetch.fetch(part, quiet)
+    assert not part.path.exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"sha256": 7}', "null", "[" * 100_000, "\x00"])
+def test_a_record_that_is_none_is_made_again(source, text):
+    path = fetch.fetch(source, quiet)
+    Path(f"{path}.json").write_text(text)
+    assert fetch.locate(source) == path
+    assert json.loads(Path(f"{path}.json").read_text())["sha256"] == hashlib.sha256(BODY).hexdigest()
+
+
 def test_a_download_that_was_complete_but_not_moved_is_finished(site, source):
     part = Path(f"{source.path}.part")
     part.parent.mkdir(parents=True)

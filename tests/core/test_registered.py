@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import multiprocessing
 import sys
 import threading
 import types
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import richness
 from richness import Experiment, rng, sweep
+from richness.fingerprint import fingerprint
 from richness.networks import MLP, Network, hidden_weight, readout_weight
+from richness.networks.losses import one_hot
 from richness.runs.experiment import REGISTRIES
 from richness.runs.registered import pack_registered, unpack_registered
 from richness.runs.results import ResultError
+from richness.runs.training import train
 
 pytestmark = pytest.mark.usefixtures("tidy_registries")
 
@@ -208,6 +216,147 @@ def test_a_store_does_not_mix_two_versions(small, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def bent(value):
+    def function(h):
+        return torch.tanh(value * h)
+
+    return function
+
+
+DIAL = 1.0
+
+
+def dialled(outputs, targets):
+    return DIAL * (outputs - one_hot(targets, outputs.shape[-1], outputs.dtype)).square().mean(dim=(1, 2))
+
+
+def test_two_closures_of_one_factory_share_no_result(small, tmp_path):
+    """Under one name and with one store, as when a cell is run again with another value."""
+    runs = []
+    for value in (1.0, 2.0, 1.0):
+        richness.register_activation("bent", bent(value))
+        runs.append(sweep(small(activation="bent", steps=5), store=tmp_path))
+    assert runs[0].recipe_hash == runs[2].recipe_hash != runs[1].recipe_hash
+    assert runs[0].loss.equals(runs[2].loss) and not runs[0].loss.equals(runs[1].loss)
+
+
+def test_a_global_that_changes_after_registering_is_seen(small, tmp_path, monkeypatch):
+    richness.register_loss("dialled", dialled)
+    runs = []
+    for value in (1.0, 3.0):
+        monkeypatch.setitem(globals(), "DIAL", value)
+        runs.append(sweep(small(loss="dialled", steps=3), store=tmp_path))
+    np.testing.assert_allclose(runs[1].initial_loss, 3 * runs[0].initial_loss, rtol=1e-6)
+
+
+def test_a_network_is_built_anew_when_what_it_was_built_with_changes(small, monkeypatch):
+    space = {"torch": torch, "Network": Network, "hidden_weight": hidden_weight, "readout_weight": readout_weight}
+    exec(SOURCE.replace("SHIFT", "shift").replace("    apply", "    shift = SHIFT\n    apply"), space)
+    losses = []
+    for space["SHIFT"] in (0.0, 1.0):
+        richness.register_network("mine", space["mine"])
+        losses.append(sweep(small(network="mine", depth=2, steps=4)).loss)
+    assert not losses[0].equals(losses[1])
+
+
+plain = st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=4), st.none(), st.booleans())
+values = st.recursive(
+    st.one_of(plain, st.lists(st.floats(allow_nan=False), max_size=3).map(np.array)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(st.text(max_size=2), inner)
+    ),
+    max_leaves=6,
+)
+HOLDERS = {
+    "closed over": lambda value: bent(value),
+    "a default": lambda value: types.FunctionType((lambda held: held).__code__, {}, argdefs=(value,)),
+    "a global": lambda value: types.FunctionType((lambda: VALUE).__code__, {"VALUE": value}),  # noqa: F821
+    "inside another function": lambda value: bent(bent(value)),
+    "bound": lambda value: functools.partial(bent, value),
+    "a field": lambda value: types.MethodType(bent, types.SimpleNamespace(value=value)),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(values, values, st.sampled_from(sorted(HOLDERS)))
+def test_functions_are_told_apart_by_what_they_hold(one, other, where):
+    """By values that print alike or not; a copy is the same function."""
+    first, twin, second = (HOLDERS[where](value) for value in (one, copy.deepcopy(one), other))
+    assert fingerprint(first) == fingerprint(twin) == fingerprint(cloudpickle.loads(cloudpickle.dumps(first)))
+    assert (fingerprint(first) == fingerprint(second)) == (in_words(one) == in_words(other))
+
+
+def in_words(value):
+    """A value in words that tell 1 from 1.0 and True, and -0.0 from 0.0."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {value.tolist()}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__} {[in_words(one) for one in value]}"
+    if isinstance(value, dict):
+        return f"{[(key, in_words(one)) for key, one in value.items()]}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def test_modules_and_tensors_that_a_function_holds_count(small):
+    def print_of(module):
+        return fingerprint(lambda x: module(x))
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Dropout(0.1))
+    before = print_of(module)
+    assert print_of(copy.deepcopy(module)) == before
+    with torch.no_grad():
+        module[0].bias[1] += 1e-3
+    assert print_of(module) != before
+    module[0].bias.data[1] -= 1e-3
+    module[1].p = 0.2
+    assert print_of(module) != before
+
+
+@pytest.mark.parametrize("held", [threading.Lock(), sys.stdout, (k for k in range(3))], ids=str)
+def test_what_cannot_be_told_asks_for_a_version(small, held):
+    def leaning(now):
+        return now.gamma * bool(held)
+
+    with pytest.raises(TypeError, match=r"probe 'leaning': .*held, which it.* closes over.* give a version="):
+        richness.register_probe("leaning", leaning)
+    richness.register_probe("leaning", leaning, version="1")
+    assert small(probes=["leaning"]).registered == {"probe leaning": "1"}
+
+
+def test_held_out_samples_are_part_of_a_task(small):
+    fields = {"inputs": 6, "outputs": 2, "classification": True}
+    prints = set()
+    for count in (3, 4):
+        x = torch.ones(count, 6)
+        richness.register_task("sides", labels, **fields, held_out=lambda x=x: (x, torch.zeros(len(x)).long()))
+        prints.add(small(task="sides").hash)
+    assert len(prints) == 2
+
+
+# A reader's module.
+
+
+def test_a_module_of_the_readers_is_not_torn_between_threads(small):
+    """``functional_call`` swaps a module's weights while it runs; the pieces of a sweep run in threads."""
+    module = torch.nn.Sequential(
+        torch.nn.Linear(64, 12, bias=False), torch.nn.ReLU(), torch.nn.Linear(12, 10, bias=False)
+    )
+
+    def build(inputs, outputs, width, depth, activation):
+        parameters = hidden_weight("0.weight", width, inputs), readout_weight("2.weight", outputs, width)
+        apply = lambda w, x: torch.func.functional_call(module, dict(w), (x,))  # noqa: E731
+        return Network(inputs, outputs, width, depth, parameters, apply)
+
+    richness.register_network("modular", build)
+    assert small(network="modular", depth=2).architecture.one_at_a_time
+    assert not small(network="cnn", depth=4).architecture.one_at_a_time
+    fields = {"depth": 2, "steps": 20, "etas": list(np.geomspace(1e-3, 0.1, 20)), "dtype": "float64"}
+    together = train(small(network="modular", **fields), 0, [(1.0, eta) for eta in fields["etas"]] * 4, threads=4)
+    alone = train(small(network="mlp", **fields), 0, [(1.0, eta) for eta in fields["etas"]] * 4)
+    assert np.isfinite(together.loss).all() and alone.loss.shape == together.loss.shape
+
+
 # Other processes.
 
 
@@ -239,7 +388,7 @@ def test_what_was_packed_is_there_again(small):
 
 def test_what_cannot_travel_is_named(small):
     lock = threading.Lock()
-    richness.register_probe("clinging", lambda now: now.gamma * lock.locked())
+    richness.register_probe("clinging", lambda now: now.gamma * lock.locked(), version="1")
     with (
         ThreadPoolExecutor(1) as pool,
         pytest.raises(ValueError, match="the probe 'clinging' cannot be sent to another"),

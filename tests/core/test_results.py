@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 
@@ -169,6 +170,67 @@ def test_another_schema_is_refused_by_number(runs, tmp_path):
     path = save(runs.assign_attrs(schema=99), tmp_path / "later.nc")
     with pytest.raises(ResultError, match=r"schema 99.*reads schema 1"):
         read(path)
+
+
+JUNK = [
+    "",
+    "no JSON",
+    "7",
+    "[]",
+    "null",
+    '{"a": []}',
+    '["<img src=x>"]',
+    "[" * 50_000,
+    7,
+    -1.5,
+    np.nan,
+    np.zeros(3),
+    "x" * 1000,
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:12])
+def test_whatever_the_attributes_say_a_file_is_read_or_refused_by_name(runs, tmp_path, junk):
+    """KeyError, TypeError, IndexError and ValidationError used to come out; and HTML in `seeds` went into the page."""
+    refused = 0
+    for name in (*runs.attrs, "kind"):
+        path = save(runs.assign_attrs({name: junk}), tmp_path / "odd.nc")
+        try:
+            read(path)
+        except ResultError as error:
+            assert "odd.nc" in str(error) and len(str(error)) < 3000
+            refused += 1
+    assert refused >= 8
+
+
+def test_without_an_attribute_or_a_coordinate_a_file_is_refused_by_name(runs, tmp_path):
+    needed = set(runs.attrs) - {
+        "registered",
+        "engine",
+        "probe_seconds",
+        "probe_share",
+        "Conventions",
+        "title",
+        "schema",
+    }
+    for name in needed:  # without a schema it is not even saved
+        attrs = {key: value for key, value in runs.attrs.items() if key != name}
+        with pytest.raises(ResultError, match=r"odd\.nc"):
+            read(save(runs.drop_attrs().assign_attrs(attrs), tmp_path / "odd.nc"))
+    for name in ("gamma", "eta", "step"):
+        with pytest.raises(ResultError, match=r"odd\.nc"):
+            read(save(runs.drop_vars(name).rename({name: f"other_{name}"}), tmp_path / "odd.nc"))
+
+
+def test_sealed_junk_is_refused_by_name(tmp_path):
+    """A seal only says that a file is as it was written: anyone can seal anything."""
+    other = io.BytesIO()
+    xr.Dataset({"x": ("y", [1.0, 2.0])}).to_netcdf(other, engine="h5netcdf")
+    for content in (b"", b"\x89HDF\r\n\x1a\n", b"CDF\x01" + bytes(100), bytes(10_000), other.getvalue()):
+        results.write_sealed(tmp_path / "junk.nc", content)
+        with pytest.raises(ResultError, match=r"junk\.nc is not a result|junk\.nc carries no recipe"):
+            read(tmp_path / "junk.nc")
 
 
 def test_writing_never_leaves_a_part_and_a_folder_is_no_place_for_a_result(runs, tmp_path, monkeypatch):

@@ -328,6 +328,25 @@ def test_no_gamma_below_zero():
         plane(gammas=[-1.0, 1.0])
 
 
+@pytest.mark.parametrize("thresholds", [{"eta_max": 0.35}, {"eta_max": 0.5, "eta_min": 0.4, "eta_crit": 2.0}])
+def test_a_search_keeps_to_the_thresholds_that_are_given(plant, thresholds):
+    """What it finds is what the full grid shows at the same thresholds."""
+    plant()
+    experiment = plane(gammas=[0.01, 0.1, 1.0, 10.0])
+    found = search(experiment, thresholds=thresholds)
+    assert json.loads(found.search)["thresholds"] == thresholds
+    assert found.recipe_hash not in (
+        search(experiment).recipe_hash,
+        search(experiment, thresholds={"eta_max": 0.6}).recipe_hash,
+    )
+    assert search(experiment, thresholds={"eta_max": 0.8}).recipe_hash == search(experiment).recipe_hash
+    for measure in FOUND:
+        below = {"below": thresholds[measure.__name__]} if measure.__name__ in thresholds else {}
+        assert (measure(found, **below).half_cell <= 0.5 / 12 + 1e-9).all()
+    with pytest.raises(ValueError, match=r"boundaries that are looked for .eta_max., got .'eta_min'."):
+        search(experiment, "eta_max", thresholds={"eta_min": 0.5})
+
+
 # -- the result --------------------------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import multiprocessing
 import os
 import random
 import resource
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +203,40 @@ def test_a_damaged_shard_is_named_and_made_again(grid, tmp_path, trained, harm):
         assert same(undisturbed, sweep(grid, store=tmp_path))
     assert len(trained) == 3
     read_sealed(victim)
+
+
+def sealed(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    content = file.getvalue()
+    return content + b"\nrichness-sha256:" + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+@pytest.mark.parametrize("junk", ["sealed", "short", "strange", "objects", "folder", "link"])
+def test_what_stands_in_a_shards_place_is_set_aside_named_and_made_again(small, tmp_path, trained, junk):
+    """Sealed by anyone, or no file at all: both used to stop every later sweep until they were deleted by hand."""
+    undisturbed = sweep(small(), store=tmp_path)
+    (victim,) = list(tmp_path.rglob("shard-*.npz"))
+    with np.load(victim) as file:
+        whole = dict(file)
+    victim.unlink()
+    contents = {
+        "sealed": sealed(x=np.zeros(3)), "short": sealed(**whole | {"loss": whole["loss"][:-1]}),
+        "strange": sealed(**whole | {"late_loss": np.array(["a"] * len(whole["cells"]))}),
+        "objects": sealed(**whole | {"device": np.array({}, dtype=object)}),
+    }  # fmt: skip
+    if junk == "folder":
+        (victim / "inside").mkdir(parents=True)
+    elif junk == "link":
+        victim.symlink_to(tmp_path / "nowhere")
+    else:
+        victim.write_bytes(contents[junk])
+    for _ in range(2):
+        trained.clear()
+        with pytest.warns(UserWarning, match=rf"{victim.name}.*set aside as .*damaged-0") if _ == 0 else nullcontext():
+            assert same(undisturbed, sweep(small(), store=tmp_path))
+        assert bool(trained) == (_ == 0)
+    assert victim.is_file() and victim.with_name(f"{victim.name}.damaged-0").exists() == (junk != "link")
 
 
 @pytest.mark.slow

@@ -160,4 +160,12 @@ def test_on_colab_the_cell_says_where_it_computes(monkeypatch, capsys, there, wo
 
 def test_on_colab_an_unset_address_is_explained(monkeypatch, capsys):
     ran, switched = _on_colab(monkeypatch, notebooks.colab_cell(address.PLACEHOLDER + "richness"), installed=False)
-    assert ran == [] and switched == [True] and "set ADDRESS" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert ran == [] and switched == [True] and "set ADDRESS" in said and "Ready" not in said
+
+
+def test_on_colab_what_is_not_installed_is_not_called_ready(monkeypatch, capsys):
+    cell = notebooks.colab_cell("https://github.com/somebody/richness")
+    ran, _ = _on_colab(monkeypatch, cell, installed=False, codes=(1, 1))
+    said = capsys.readouterr().out
+    assert len(ran) == 2 and "Not ready" in said and "Ready" not in said

@@ -140,7 +140,7 @@ def test_every_command_on_the_page_exists_with_its_options(promised):
     lines = [
         line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines() if line.startswith("richness")
     ]
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         promised(line.removeprefix("richness "), PAGE.name)
 
@@ -166,6 +166,31 @@ def test_a_scheduler_by_its_address(shell):
     (shell / "script").write_text(f"trap 'kill $(jobs -p)' EXIT\n{script}")
     run("bash", "script")
     assert results.read("runs/portrait.nc").status.size == 60
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl")
+def test_with_a_certificate_and_not_without_one(shell, monkeypatch):
+    """The page's own settings, in a home of their own; while they stand a stranger knocks without a certificate."""
+    monkeypatch.setenv("HOME", str(shell / "home"))
+    port = str(free_port())
+    stranger = f"""
+import socket, ssl
+context = ssl._create_unverified_context()
+with socket.create_connection(("localhost", {port}), timeout=20) as plain, context.wrap_socket(plain) as tls:
+    try:
+        tls.send(b"hello")
+        print("heard", tls.recv(100))
+    except OSError as error:
+        print("turned away:", error)
+"""
+    (shell / "stranger.py").write_text(stranger)
+    lines = block("bash", "dask worker tls://localhost:8786").replace("8786", port)
+    knock = f"{shlex.quote(sys.executable)} stranger.py"
+    (shell / "script").write_text(f"trap 'kill $(jobs -p)' EXIT\n{block('bash', 'openssl req')}\n{lines}\n{knock}")
+    assert "turned away" in run("bash", "script")
+    assert results.read("runs/portrait.nc").status.size == 60
+    assert stat.S_IMODE((shell / "home" / ".dask" / "key.pem").stat().st_mode) == 0o600
 
 
 def test_slurm_is_asked_for_one_thread_a_worker():
@@ -298,4 +323,4 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(richness, tiny, tmp_path
 def test_without_dask_the_extra_is_named(richness, tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     answer = richness(*tiny, "--scheduler", "tcp://127.0.0.1:8786", "--out", tmp_path / "a.nc")
-    assert answer.code == 1 and 'pip install "richness[cluster]"' in answer.err and "Traceback" not in answer.err
+    assert answer.code == 1 and "'dask[distributed]>=" in answer.err and "Traceback" not in answer.err

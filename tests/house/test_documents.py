@@ -7,7 +7,9 @@ import re
 import pytest
 import yaml
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+from richness.site.__main__ import parser as site_parser
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "chapters/on-github.md"]
 
 
 def _targets(root) -> set[str]:
@@ -53,6 +55,16 @@ def test_the_workflows_and_the_citation_are_readable(root):
     assert {author["family-names"] for author in citation["preferred-citation"]["authors"]} == {
         "Atanasov", "Meterez", "Simon", "Pehlevan"
     }  # fmt: skip
+
+
+def test_the_page_for_a_copy_of_ones_own_names_what_the_workflows_ask_for(root):
+    page = (root / "chapters" / "on-github.md").read_text(encoding="utf-8")
+    workflows = {path.stem: path.read_text() for path in (root / ".github" / "workflows").glob("*.yml")}
+    assert "PUBLISH_PAGES" in page and "vars.PUBLISH_PAGES" in workflows["pages"]
+    (pattern,) = yaml.safe_load(workflows["release"])[True]["push"]["tags"]
+    assert f"`{pattern}`" in page and "environment:\n      name: github-pages" in workflows["pages"]
+    for command in re.findall(r"-m richness\.site (\w+)", page):
+        assert command in site_parser().format_help()
 
 
 def test_versions_agree(root):

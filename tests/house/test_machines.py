@@ -32,6 +32,7 @@ def _scripts(path: Path) -> list[str]:
     [
         ("vendor.github-workflows", WORKFLOWS),
         ("custom.github-workflows-require-timeout", WORKFLOWS),
+        ("vendor.dependabot", [ROOT / ".github" / "dependabot.yml"]),
         ("vendor.citation-file-format", [ROOT / "CITATION.cff"]),
     ],
 )
@@ -65,27 +66,62 @@ def test_every_script_is_sound_bash(path):
 @each
 def test_every_command_in_a_script_exists(path, promised):
     """`make` targets, `richness` commands with their options and sets, and files of this repository."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for script in _scripts(path):
-        for target in re.findall(r"(?:^|&& )make ([a-z]+)", script, re.MULTILINE):
+        for target in re.findall(r"(?:^|&& )make ([a-z-]+)", script, re.MULTILINE):
             assert target in targets, f"{path.name}: make {target}"
-        for line in re.findall(r"\.venv/bin/richness ([^\n]+)", script):
+        for line in re.findall(r"(?:\.venv/bin/|-m )richness ([^\n]+)", script):
             rest = promised(line, path.name)
             if "--parameters" in rest and "$" not in (name := rest[rest.index("--parameters") + 1]):
                 assert (ROOT / "chapters" / "parameters" / f"{name}.yml").is_file()
         for file in re.findall(r"(?<![\w/])(\.ci/\w+)", script):
             assert (ROOT / file).is_file(), f"{path.name}: {file}"
-            subprocess.run(["bash", "-n", str(ROOT / file)], check=True)
+            if "bash" in (ROOT / file).read_text().partition("\n")[0]:
+                subprocess.run(["bash", "-n", str(ROOT / file)], check=True)
 
 
 @each
-def test_a_workflow_may_do_no_more_than_it_must(path):
-    whole = yaml.safe_load(path.read_text())
-    assert whole["permissions"].get("contents") == "read", f"{path.name}: writing is granted to a job, never to all"
-    for name, job in whole["jobs"].items():
-        for step in job.get("steps", []):
-            if "uses" in step:
-                assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]), f"{path.name}, {name}: {step['uses']}"
+def test_a_workflow_grants_to_all_its_jobs_nothing_but_reading(path):
+    assert yaml.safe_load(path.read_text())["permissions"] == {"contents": "read"}
+
+
+@each
+def test_what_others_wrote_never_runs_where_something_may_be_written(path):
+    """In a job that may write, publish or sign there are GitHub's own actions, git, gh and sums, and no checkout's code."""
+    harmless = re.compile(r"^(cd release && sha256sum|gh release create|git (config|add|diff|push)) ?")
+    for name, job in _jobs(path).items():
+        steps = job.get("steps", [])
+        if "write" in job.get("permissions", {}).values():
+            lines = [line for step in steps for line in step.get("run", "").splitlines()]
+            assert [line for line in lines if not harmless.match(line)] == [], f"{path.name}, {name}"
+        else:
+            checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+            assert all(step["with"]["persist-credentials"] is False for step in checkouts), f"{path.name}, {name}"
+
+
+@each
+def test_every_action_is_githubs_own_and_named_by_its_commit(path):
+    """A tag can be moved to another commit; the comment says which release the commit is, for people and for Dependabot."""
+    used = re.findall(r"uses: (?!\./)(.+)", path.read_text())
+    assert [one for one in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)] == []
+
+
+def test_an_action_is_everywhere_of_one_release():
+    used = {one for path in WORKFLOWS for one in re.findall(r"uses: (actions/.+)", path.read_text())}
+    assert len(used) == len({one.partition("@")[0] for one in used})
+
+
+def test_a_schedules_event_names_no_repository():
+    """So what runs on Mondays may not ask it for the default branch, on which alone schedules run."""
+    condition = _jobs(ROOT / ".github" / "workflows" / "rerun.yml")["record"]["if"]
+    assert "github.event_name == 'schedule' ||" in condition
+
+
+def test_the_floors_are_those_of_the_package():
+    said = subprocess.run([sys.executable, ROOT / ".ci" / "floors"], capture_output=True, text=True, check=True).stdout
+    floors = said.split()
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", floor) for floor in floors)
+    assert {floor.partition("==")[0] for floor in floors} >= {"numpy", "torch", "xarray", "pydantic", "altair"}
 
 
 def test_a_strangers_code_never_runs_on_our_gpu():

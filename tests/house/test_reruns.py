@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import csv
+import errno
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,11 +16,17 @@ import papermill
 import pytest
 
 from richness.runs import places, results
+from richness.runs.locks import lock_folder
 from richness.site import notebooks, parameters
 from richness.site.address import chapters as all_chapters
 
 SETS = sorted((Path(__file__).parents[2] / "chapters" / "parameters").glob("*.yml"))
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+
+# Nine lines that stand for ten thousand million values.
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]\n" for k in range(1, 10)
+)
 
 
 def _chapter(path: Path, *sources: str) -> Path:
@@ -150,6 +159,11 @@ def never(monkeypatch):
         ("scale: {of: smoke}", "scale expected one value"),
         ("seed: [0, 1]", "seed expected one value the list 0, 1 --grid"),
         ("chapters: {01-setting: {steps: [[1]]}}", "expected a value or a list of values"),
+        ("scale: &a smoke\ndevice: *a", "no readable YAML alias *a write the value itself line 2"),
+        (BOMB, "no readable YAML alias *a0"),
+        ("scale: " + "[" * 5000, "no readable YAML"),
+        ("about: " + "x" * 200_000, "expected a set of parameters bytes"),
+        ("scale: !!python/object/apply:os.system [true]", "scale expected one value"),
     ],
 )
 def test_a_bad_set_ends_before_any_kernel_starts(richness, tmp_path, never, text, words):
@@ -323,3 +337,71 @@ def test_a_failed_chapter_is_in_the_log_and_runs_again(richness, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert [line["outcome"] for line in lines] == ["failed", "failed"]
     assert "no such luck" in lines[0]["problem"] and lines[0]["seconds"] > 0
+
+
+# A disk that is full, and two at once ---------------------------------------------------------------------------------
+
+
+def _full(cut: bool):
+    """Papermill on a disk that fills up: half a notebook is written, and the system says so, or nobody does."""
+
+    def execute(path, output, **_):
+        text = Path(path).read_text()
+        Path(output).write_text(text[: len(text) // 2])
+        if not cut:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return execute
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_full_disk_leaves_the_notebook_that_stood_there(richness, tmp_path, executed, monkeypatch, cut):
+    one, out = _chapter(tmp_path / "book" / "01.ipynb", "x = 1"), tmp_path / "out"
+    assert richness("rerun", one, "--out", out).code == 0
+    good = (out / "01.ipynb").read_bytes()
+    monkeypatch.setattr(papermill, "execute_notebook", _full(cut))
+    answer = richness("rerun", one, "--out", out, "--again")
+    assert answer.code == 1 and "Traceback" not in answer.err
+    assert f"what stood at {out / '01.ipynb'} is kept" in answer.err and str(out / ".01.ipynb") in answer.err
+    assert "the executed notebook is kept" not in answer.err and (cut or "No space left on device" in answer.err)
+    assert (out / "01.ipynb").read_bytes() == good
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "01.ipynb", "log.jsonl"]
+    assert richness("rerun", one, "--out", out).code == 0, "what stood there is still known to be whole"
+
+
+def test_a_disk_that_is_full_at_the_last_moment_too(richness, tmp_path, executed, monkeypatch):
+    one, out = _chapter(tmp_path / "book" / "01.ipynb", "x = 1"), tmp_path / "out"
+    assert richness("rerun", one, "--out", out).code == 0
+    good, log = (out / "01.ipynb").read_bytes(), (out / "log.jsonl").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results.os, "fsync", full)
+        answer = richness("rerun", one, "--out", out, "--again")
+    assert answer.code == 1 and f"cannot write {out / 'log.jsonl'}: No space left" in answer.err
+    assert ((out / "01.ipynb").read_bytes(), (out / "log.jsonl").read_bytes()) == (good, log)
+
+
+def test_a_line_of_the_log_is_there_whole_or_not_at_all(tmp_path):
+    """The system writes half of it and then says no: RLIMIT_FSIZE is a disk that needs no root."""
+    log = tmp_path / "log.jsonl"
+    script = (
+        "import resource, sys; from pathlib import Path; from richness.runs import results\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))\n"
+        "for k in range(3): results.append_line(Path(sys.argv[1]), 'x' * 60)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(log)], capture_output=True, text=True, check=False)
+    assert f"cannot write {log}" in ended.stderr and log.read_text() == ("x" * 60 + "\n") * 2
+
+
+def test_two_reruns_into_one_folder_do_not_undo_each_other(richness, tmp_path, executed):
+    one, out = _chapter(tmp_path / "book" / "01.ipynb", "x = 1"), tmp_path / "out"
+    with lock_folder(out, "the first"):
+        answer = richness("rerun", one, "--out", out)
+    assert (
+        answer.code == 1 and f"another rerun writes into {out}" in answer.err and "choose another --out" in answer.err
+    )
+    assert executed == [] and not (out / "01.ipynb").exists()
+    assert richness("rerun", one, "--out", out).code == 0

@@ -68,6 +68,38 @@ def test_a_log_that_is_none_leaves_the_record(log, tmp_path, richness, monkeypat
     assert "2026-11-02" in richness("status").out
 
 
+LIES = [
+    {"seconds": "x"}, {"seconds": float("nan")}, {"seconds": -1}, {"seconds": None}, {"seconds": True}, {"date": 7},
+    {"date": "yesterday"}, {"date": "2026-11-02T04:00:00"}, {"machine": None}, {"device": ["cpu"]}, {"commit": 1},
+    {"chapter": ""}, {"chapter": ["01-setting"]}, {"machine": "x" * 10_000}, {"parameters": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES, ids=str)
+def test_a_line_of_other_types_is_refused_before_anything_is_written(log, tmp_path, richness, monkeypatch, lie):
+    """``"seconds": "x"`` used to be taken, and every later build of the page failed on it."""
+    path = tmp_path / "status.json"
+    monkeypatch.setattr(status, "record_path", lambda: path)
+    assert richness("status", log(line("01-setting"))).code == 0
+    before = path.read_bytes()
+    answer = richness("status", log(line("02-phase-portrait") | lie))
+    assert answer.code == 1 and "line 1" in answer.err and "Traceback" not in answer.err and len(answer.err) < 500
+    assert path.read_bytes() == before
+    path.write_text(json.dumps([line("01-setting"), lie]))
+    answer = richness("status")
+    assert answer.code == 1 and "is no record of reruns" in answer.err and "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"[" * 100_000, b"[]", b"7", b"null", b"{}"], ids=lambda b: str(b[:5])
+)
+def test_a_log_of_anything_else_is_a_sentence(tmp_path, richness, monkeypatch, content):
+    monkeypatch.setattr(status, "record_path", lambda: tmp_path / "status.json")
+    (tmp_path / "log.jsonl").write_bytes(content)
+    answer = richness("status", tmp_path / "log.jsonl")
+    assert answer.code == 1 and "log.jsonl" in answer.err and "Traceback" not in answer.err
+
+
 def test_the_stored_record_is_of_this_books_chapters():
     """Empty as long as no scheduled rerun has written it."""
     assert {one["chapter"] for one in status.read()} <= {path.stem for path in chapters()}

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from richness import cli
 from richness.analysis import boundaries
@@ -292,6 +297,83 @@ def test_theorys_shape_is_placed_through_what_was_measured(node):
     assert node("return plane.theoryFactor(null, 4)") == 1
 
 
+# -- what is fetched
+
+
+class PlainServer(BaseHTTPRequestHandler):
+    """A server that knows few types, as old ones do."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        name = self.path.rpartition("/")[2].partition("?")[0]
+        answers = {
+            "good.json": b'{"a": 1}',
+            "page.json": b"<!doctype html>",
+            "module.mjs": b"export const a = 1;",
+            "ok.js": b"1",
+        }
+        self.send_response(200 if name in answers else 404)
+        self.send_header("Content-Type", "text/javascript" if name.endswith(".js") else "application/octet-stream")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(answers.get(name, b""))
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def plain() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), PlainServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_that_does_not_come_is_named_with_the_reason(node, plain):
+    body = "return Promise.all(args.at.map((at) => fetching.fetchJson(at).catch((error) => error.message)))"
+    assert node(body, at=[plain + name for name in ("gone.json?v=2", "page.json", "good.json")]) == [
+        "gone.json cannot be fetched: the server answered 404 Not Found",
+        "page.json holds no JSON but “<!doctype html>”",
+        {"a": 1},
+    ]
+
+
+# A clock of our own, and a server that sends a byte each `gap` ms.
+SLOW = """let now = 0, last = 0;
+  const timers = new Map(), bytes = [...new TextEncoder().encode("[1, 2, 3]")];
+  globalThis.setTimeout = (work, ms) => { timers.set(++last, [now + ms, work]); return last; };
+  globalThis.clearTimeout = (timer) => timers.delete(timer);
+  const read = (signal) => async () => {
+    now += args.gap;
+    for (const [timer, [at, work]] of [...timers]) if (at <= now) { timers.delete(timer); work(); }
+    if (signal.aborted) throw signal.reason;
+    return bytes.length ? { done: false, value: Uint8Array.of(bytes.shift()) } : { done: true };
+  };
+  globalThis.fetch = async (_, { signal }) => ({ ok: true, body: { getReader: () => ({ read: read(signal) }) } });
+  let heard = 0;
+  const options = { patience: 1000, arrived: (count) => { heard += count; } };
+  const got = await fetching.fetchJson("http://here/slow.json", options).catch((error) => error.message);
+  return [got, heard, timers.size];"""
+
+
+def test_what_is_slow_is_waited_for_and_what_has_stopped_is_not(node):
+    assert node(SLOW, gap=900) == [[1, 2, 3], 9, 0]
+    assert node(SLOW, gap=1100) == ["slow.json cannot be fetched: nothing came for 1 s", 0, 0]
+
+
+def test_a_module_of_a_type_that_does_not_run_is_named_with_the_type(node, plain):
+    body = "return fetching.explainImport(args.at, new Error('the browser said so'))"
+    said = node(body, at=plain + "module.mjs")
+    assert said.startswith("module.mjs is sent as application/octet-stream") and "text/javascript" in said
+    assert node(body, at=plain + "ok.js") == "the browser said so"
+    assert "404" in node(body, at=plain + "gone.js")
+    assert "gone.js cannot be fetched" in node(body, at="http://127.0.0.1:9/gone.js")
+
+
 # -- links, commands, downloads
 
 
@@ -329,16 +411,53 @@ BAD = [
     ("change=5:0", "change must read step:eta"),
     ("change=9:1,3:1", "change must read step:eta"),
     ("gama=3", "“gama” is no parameter"),
+    ("gamma=1e300", "gamma must be a positive number such as 0.1 (1e-9 to 1e9)"),
+    ("eta=1e-300", "eta must be"),
+    ("change=5:1e300", "change must read step:eta"),
+    ("gamma=1&gamma=2", "“gamma” is given twice"),
+    ("steps=300&axis=t&axis=tau", "“axis” is given twice"),
+    ("constructor=1", "“constructor” is no parameter"),
+    ("__proto__=1", "“__proto__” is no parameter"),
+    ("toString=x&utm_source=mail&gclid=3", "“toString” is no parameter"),
+    (f"loss={'x' * 3000}&gamma=1", "loss “xxxx"),
 ]
 
 
 def test_a_bad_link_keeps_the_defaults_and_says_why(node):
-    body = """const choices = { depth: [2, 3, 4], task: ['digits8'], steps: [300, 1000] };
-    return args.queries.map((q) => address.readAddress(`?lab=1&${q}&steps=300`, 1, args.ask, choices));"""
+    body = """const choices = { depth: [2, 3, 4], task: ['digits8'], steps: [300, 1000], loss: ['mse'] };
+    const link = (q) => `?lab=1&${q}${q.includes("steps=") ? "" : "&steps=300"}`;
+    return args.queries.map((q) => address.readAddress(link(q), 1, args.ask, choices));"""
     for got, (query, said) in zip(node(body, queries=[query for query, _ in BAD], ask=ASK), BAD, strict=True):
         assert len(got["problems"]) == 1, query
-        assert said in got["problems"][0]
-        assert got["settings"] == ASK | {"steps": 300}
+        assert said in got["problems"][0] and len(got["problems"][0]) < 200
+        assert got["settings"] == ASK | {"steps": 300} | ({"gamma": 1} if query.endswith("&gamma=1") else {})
+
+
+@pytest.mark.parametrize("query", ["gamma=3&utm_source=mail&fbclid=Iw", "gamma=3&session=a&session=b&constructor=1"])
+def test_what_others_hang_onto_a_short_link_is_passed_over(node, query):
+    got = node("return address.readAddress(args.q, 1, args.ask)", q=f"?{query}", ask=ASK)
+    assert got["settings"] == ASK | {"gamma": 3} and got["problems"] == []
+
+
+@settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    queries=st.lists(
+        st.dictionaries(
+            st.sampled_from(["gamma", "eta", "steps", "axis", "change", "__proto__", "valueOf", "lab"]) | st.text(max_size=9),
+            st.sampled_from(["1e9", "1e-9", "1e18", "1e-18", "__proto__", "5:2", "1e300", "-0", "0x10"]) | st.text(max_size=9),
+        ).map(lambda query: f"?lab=1&{urlencode(query)}"),
+        min_size=50, max_size=50,
+    )
+)  # fmt: skip
+def test_no_link_whatever_gives_what_cannot_be_drawn(node, queries):
+    body = """return args.queries.map((q) => {
+      const state = address.readAddress(q, 1, args.ask);
+      if (!state) return "";
+      const { settings } = state, shown = { depth: 3, optimizer: 'sgd', runs: null, boundary: null, straight: true };
+      const s = plane.planeScales({ ...shown, width: 300 });
+      return JSON.stringify([plane.planePoint(s, settings.gamma, settings.eta), numbers.natural(settings.gamma, 3)]);
+    });"""
+    assert [got for got in node(body, queries=queries, ask=ASK) if "null" in got] == []
 
 
 def test_steps_are_free_up_to_the_largest_on_offer(node):

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import looks
 import pytest
 from visits import SITE, built_pages
 
+from richness.site.policy import policy
 from richness.site.serving import background
 from richness.site.weighing import ALIVE, DRAWN, watch_page
 
@@ -86,6 +88,44 @@ def test_no_page_names_a_script_or_style_of_another_host(site: Path) -> None:
         tags = re.findall(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"[^>]*>", html)
         assert [tag for tag in tags if 'rel="canonical"' not in tag] == []
         assert "unpkg" not in html and "jsdelivr" not in html
+
+
+def test_every_arxiv_number_is_a_link(site: Path) -> None:
+    for name in PAGES:
+        html = (site / name).read_text(encoding="utf-8")
+        words = re.sub(r"<head>.*?</head>|<(a|pre|script)\b.*?</\1>|<[^>]+>", "", html, flags=re.DOTALL)
+        assert re.findall(r"arXiv\W{0,2}\d{4}\.\d{4,5}", words, re.IGNORECASE) == [], name
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_says_in_its_head_what_it_is(site: Path, name: str) -> None:
+    html = (site / name).read_text(encoding="utf-8")
+    (about,) = re.findall(r'<meta name="description" content="([^"]+)"', html)
+    assert 40 < len(about) <= 210 and "\\" not in about and "{" not in about
+
+
+def test_a_search_for_the_other_mu_finds_mup(visit: Any) -> None:
+    visited = visit("search.html?q=\u03bcP")
+    visited.page.locator("#search-results li a").first.wait_for(timeout=30_000)
+    assert visited.page.locator("#search-results li a").count() > 3 and visited.complaints == []
+
+
+def test_the_roots_page_and_the_404_are_whole_pages(visit: Any, site: Path) -> None:
+    for name in ("index.html", "404.html"):
+        html = (site / name).read_text(encoding="utf-8")
+        assert re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', html)[1] == policy([html])
+    visited = visit("404.html")
+    assert visited.page.locator("article h1").is_visible() and visited.complaints == []
+    assert looks.violations(visited) == []
+
+
+@pytest.mark.parametrize("name", ["02-phase-portrait", "glossary"])
+def test_a_page_opened_as_a_file_says_why_it_shows_pictures_only(chromium: Any, site: Path, name: str) -> None:
+    page = chromium.new_page()
+    page.goto((site / "chapters" / f"{name}.html").as_uri(), wait_until="load")
+    said = page.locator("article .richness-message").filter(has_text="opened as a file")
+    assert said.count() == (name != "glossary")
+    page.close()
 
 
 def test_formulas_are_on_the_page_and_not_left_to_a_script(site: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
+import xml.etree.ElementTree as ET
+from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import altair as alt
 import pandas as pd
 import pytest
 
 from richness.plots.figure import ROWS_SHOWN, figure, picture
-from richness.site import access, docstrings, icons, pages, styles
+from richness.site import access, address, card, docstrings, formulas, heads, icons, pages, styles
 from richness.site.__main__ import main
 from richness.site.extension import digest, drop_unused_data
 from richness.site.serving import background
@@ -147,6 +150,105 @@ def test_a_page_does_without_handlers_and_without_the_search_index(tmp_path: Pat
     assert "searchindex" not in one and "searchtools" not in one and "searchindex" in search
 
 
+# What other machines read -----------------------------------------------------------------------------------------------
+
+WEBSITE = "https://someone.github.io/richness/"
+
+
+@pytest.mark.parametrize(
+    ("repository", "website"),
+    [
+        ("https://github.com/Someone/richness", WEBSITE),
+        ("https://github.com/someone/Someone.github.io", "https://someone.github.io/"),
+        ("https://codeberg.org/someone/richness", ""),
+        ("", ""),
+    ],
+)
+def test_pages_stand_where_github_puts_them(repository: str, website: str) -> None:
+    assert address.website_address(repository) == website
+
+
+def described(text: str) -> str:
+    from docutils.core import publish_doctree
+
+    return heads.describe(publish_doctree(text, settings_overrides={"report_level": 5}))
+
+
+def test_a_page_is_described_by_its_question_or_by_its_first_words() -> None:
+    other = "Some other words that stand first on the page, and that are long enough to be taken for prose."
+    asked = "**The question.** For which pairs of richness γ and learning rate η does a network train at all?"
+    assert described(f"Title\n=====\n\n{other}\n\n{asked}\n") == asked.replace("**The question.** ", "")
+    assert described(f"Title\n=====\n\nShort.\n\n{other}\n") == other
+    assert described("Title\n=====\n\nShort.\n") == heads.ABOUT
+    long = described(f"Title\n=====\n\n{other * 5}\n")
+    assert len(long) <= heads.LONGEST and long.endswith("…") and other.startswith(long[:60])
+
+
+def test_what_needs_a_whole_address_waits_until_there_is_one() -> None:
+    alone, placed = (heads.tags("A <b>", 'says "x"', website, "chapters/a.html") for website in ("", WEBSITE))
+    for head in (alone, placed):
+        assert 'name="description" content="says &quot;x&quot;"' in head and "A &lt;b&gt;" in head
+    assert "http" not in alone
+    assert f'property="og:url" content="{WEBSITE}chapters/a.html"' in placed and f"{WEBSITE}_book/card.png" in placed
+
+
+@pytest.mark.parametrize("website", ["", WEBSITE])
+def test_beside_the_pages_stands_what_crawlers_look_for(tmp_path: Path, website: str) -> None:
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "00-start.html").write_text("<p>")
+    (tmp_path / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=chapters/00-start.html" />\n')
+    log = tmp_path / "CHANGELOG.md"
+    log.write_text("# Changelog\n\n## 0.2.0, 2026-03-01\n\n- *New* <things>\n\n## 0.1.0, not yet released\n\nFirst.\n")
+    for _ in range(2):  # a second build finds its own files
+        heads.write_files(tmp_path, website, log)
+    root, missing = ((tmp_path / name).read_text() for name in ("index.html", "404.html"))
+    assert (
+        'lang="en"' in root
+        and "<title>" in root
+        and 'url=chapters/00-start.html"' in root
+        and "base-uri 'none'" in root
+    )
+    assert ('rel="canonical"' in root) == bool(website)
+    assert f'href="{"/richness/" if website else ""}search.html"' in missing and "noindex" in missing
+    assert (f"Sitemap: {website}sitemap.xml" in (tmp_path / "robots.txt").read_text()) == bool(website)
+    if website:
+        places = [node.text for node in ET.parse(tmp_path / "sitemap.xml").iter() if node.tag.endswith("}loc")]
+        assert places == [f"{WEBSITE}chapters/00-start.html"]
+    atom = {"a": "http://www.w3.org/2005/Atom"}
+    entries = ET.parse(tmp_path / heads.FEED).findall("a:entry", atom)
+    assert [entry.findtext("a:title", "", atom) for entry in entries] == [
+        "0.2.0, 2026-03-01",
+        "0.1.0, not yet released",
+    ]
+    assert entries[0].findtext("a:updated", "", atom).startswith("2026-03-01T")
+    assert "<em>New</em>" in entries[0].findtext("a:content", "", atom)
+
+
+def test_the_books_own_changelog_is_a_feed() -> None:
+    tree = ET.fromstring(heads.feed(Path(__file__).parents[2] / "CHANGELOG.md", ""))
+    assert len(tree.findall("{http://www.w3.org/2005/Atom}entry")) >= 1
+
+
+def test_the_card_is_a_picture_of_the_size_that_readers_of_cards_ask_for(tmp_path: Path) -> None:
+    card.draw_card(tmp_path / "card.png")
+    data = (tmp_path / "card.png").read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) < 300_000
+    assert [int.from_bytes(data[i : i + 4], "big") for i in (16, 20)] == [card.WIDTH, card.HEIGHT]
+
+
+def test_a_report_names_page_and_version_once_there_is_where_to_send_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = '<div class="extra_footer">words</div>'
+    monkeypatch.setattr(pages, "known_address", lambda: "")
+    assert pages.add_report_link(page, "chapters/a.html") == page
+    monkeypatch.setattr(pages, "known_address", lambda: "https://github.com/someone/richness")
+    linked = pages.add_report_link(page, "chapters/a.html")
+    link = urlsplit(unescape(re.search(r'href="([^"]+)"', linked)[1]))
+    body = parse_qs(link.query)["body"][0]
+    assert link.path == "/someone/richness/issues/new"
+    assert "Page: chapters/a.html\n" in body and f"Version: {pages.__version__}\n" in body
+    assert pages.add_report_link(linked, "chapters/a.html") == linked
+
+
 def test_what_the_themes_markup_lacks_is_mended_once() -> None:
     html = (
         '<div class="sidebar-primary-item">\n<a class="navbar-brand logo">Book</a></div>'
@@ -174,6 +276,38 @@ def test_icons_are_cut_out_by_name_alias_and_glyph(tmp_path: Path) -> None:
         script, 'html{--pst-icon-x:"\\f185"}.t:after{content:var(--pst-icon-x)}', ['class="fa-home"']
     )
     assert ".fa-home{--icon:url(" in css and ".t:after{" in css and "fa-sun" not in css
+
+
+ARITY = {"msub": 2, "msup": 2, "msubsup": 3, "munder": 2, "mover": 2, "munderover": 3, "mfrac": 2, "mroot": 2}
+
+
+def misshapen(html: str) -> list[str]:
+    """The elements of a page's MathML that have more children than MathML gives them, or fewer."""
+    trees = [ET.fromstring(math) for math in re.findall(r"<math.*?</math>", html, re.DOTALL)]
+    named = [(node.tag.rpartition("}")[2], node) for tree in trees for node in tree.iter()]
+    return [ET.tostring(node, "unicode") for tag, node in named if len(node) != ARITY.get(tag, len(node))]
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\lambda_{\max}",
+        r"\eta_{\max}^2",
+        r"\max_x f(x)",
+        r"\frac{\max}{\min}",
+        r"\sqrt[\min]{2}",
+        r"\overset{\max}{=}",
+    ],
+)
+def test_operators_in_small_print_are_one_node_of_mathml(tex: str) -> None:
+    for display in (True, False):
+        html = formulas.typesetter()(tex, display)["html"]
+        assert "<math" in html and misshapen(html) == []
+
+
+@pytest.mark.site
+def test_the_books_mathml_is_valid(site: Path) -> None:
+    assert [bad for page in site.rglob("*.html") for bad in misshapen(page.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,18 @@ def test_a_script_is_known_by_the_hash_of_its_text() -> None:
     assert f"script-src 'self' blob: 'wasm-unsafe-eval' '{EXAMPLE_HASH}';" in policy([html, html])
 
 
+def test_a_sheet_of_styles_is_known_by_its_hash_too() -> None:
+    page = f"<noscript><style>{EXAMPLE}</style></noscript><p style='color: red'>"
+    assert f"style-src-elem 'self' '{EXAMPLE_HASH}';" in policy([page]) and "style-src-elem 'self';" in policy(["<p>"])
+
+
 def test_a_page_carries_its_policy_ahead_of_its_scripts_and_once() -> None:
     page = f'<html><head>\n<meta charset="utf-8" /><script>{EXAMPLE}</script></head></html>'
     html = add_policy(add_policy(page))
     assert html.count("Content-Security-Policy") == 1 and EXAMPLE_HASH in html
     assert html.index("Content-Security-Policy") < html.index("<script>")
     assert add_policy("<meta http-equiv='Refresh'>") == "<meta http-equiv='Refresh'>"
+    assert "; base-uri 'none'; form-action 'self'" in html
 
 
 @pytest.mark.site
@@ -63,6 +69,17 @@ def test_a_script_that_the_policy_does_not_know_does_not_run(chromium: Any, site
         page.goto(address + "chapters/00-introduction.html", wait_until="load")
         assert page.evaluate("document.documentElement.dataset.theme") == "light", "the page's own scripts run"
         assert page.evaluate("window.foreign") is None
+        page.close()
+
+
+@pytest.mark.site
+@pytest.mark.browser
+def test_a_sheet_of_styles_that_the_policy_does_not_know_is_not_heeded(chromium: Any, site: Path) -> None:
+    with background(site) as address:
+        page = chromium.new_page()
+        page.route("**/*.html", lambda route: _with_script(route, "<style>h1 { opacity: 0.5 }</style></head>"))
+        page.goto(address + "chapters/00-introduction.html", wait_until="load")
+        assert page.evaluate("getComputedStyle(document.querySelector('h1')).opacity") == "1"
         page.close()
 
 

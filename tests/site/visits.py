@@ -15,13 +15,13 @@ SITE = Path(__file__).parents[2] / "_build" / "html"
 
 
 def built_pages() -> list[str]:
-    """The pages to test, the root's redirect aside.
+    """The pages to test, the two that stand outside of the book aside: the root's redirect and the 404.
 
     One that does not exist where nothing was built, so that the tests are seen to be skipped.
     """
     if not (SITE / "index.html").is_file():
         return ["not-built"]
-    return [page for page in site_pages(SITE) if page != "index.html"]
+    return [page for page in site_pages(SITE) if page not in ("index.html", "404.html")]
 
 
 # The pages that axe reads on a phone too, one of each kind: a reading takes it up to a minute. All are read when wide.

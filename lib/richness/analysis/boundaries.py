@@ -1,6 +1,8 @@
 r"""From a portrait to its boundaries, and from a boundary to an exponent with an interval.
 
-What counts as converged, learned or stable is decided in `richness.runs.outcomes`, and can be had from here.
+What counts as converged, learned or stable is decided in `richness.runs.outcomes`, and can be had from here. Every
+threshold is an argument, ``eta_max(runs, below=0.7)``, and what comes out says in ``attrs["definition"]`` and
+``attrs["threshold"]`` which was used.
 
 Five boundaries, each an η at every γ and seed:
 
@@ -20,7 +22,7 @@ Results come with a common ``eta`` axis, or, from a boundary search, with a dime
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,9 +133,8 @@ class _Grid:
         return np.take_along_axis(values, self.order.reshape(self.order.shape + (1,) * (values.ndim - 3)), axis=1)
 
 
-def _first(runs: xr.Dataset, name: str, definition: str, approach: Approach | None = None) -> xr.DataArray:
+def _first(runs: xr.Dataset, name: str, definition: str, approach: Approach) -> xr.DataArray:
     """The boundary between the first run that shows the event, as η comes from its side, and the run before it."""
-    approach = approach or APPROACHES[name]
     grid = _Grid.of(runs, approach.coming)
     event = grid.sort(approach.event(runs))
     log_eta = np.broadcast_to(grid.log_eta.reshape(grid.log_eta.shape + (1,) * (event.ndim - 3)), event.shape)
@@ -145,11 +146,17 @@ def _first(runs: xr.Dataset, name: str, definition: str, approach: Approach | No
     somewhere = np.isfinite(log_eta).any(axis=1) if name == "eta_crit" else met
     position = np.where(seen, (here + before) / 2, np.nan)
     half_cell = np.where(seen, np.abs(here - before) / 2, np.nan)
-    return _pack(runs, name, definition, position, half_cell, somewhere & ~seen)
+    return _pack(runs, name, definition, approach.threshold, position, half_cell, somewhere & ~seen)
 
 
 def _pack(
-    runs: xr.Dataset, name: str, definition: str, position: np.ndarray, half_cell: np.ndarray, censored: np.ndarray
+    runs: xr.Dataset,
+    name: str,
+    definition: str,
+    threshold: float,
+    position: np.ndarray,
+    half_cell: np.ndarray,
+    censored: np.ndarray,
 ) -> xr.DataArray:
     dims: tuple[str, ...] = ("gamma", "seed", "budget")[: position.ndim]
     coords: dict[str, Any] = {dim: _budgets(runs) if dim == "budget" else runs[dim].values for dim in dims}
@@ -157,6 +164,7 @@ def _pack(
     attrs = {
         "long_name": name,
         "definition": definition,
+        "threshold": threshold,
         "units": "1 (η; lr_raw is width times it)",
         "censored": int(censored.sum()),
         "censored_at": runs.gamma.values[censored.reshape(len(censored), -1).any(axis=1)].tolist(),
@@ -169,19 +177,26 @@ def _budgets(runs: xr.Dataset) -> np.ndarray:
     return runs.budget.values if "budget_loss" in runs else np.array([int(runs.step[-1])])
 
 
-def eta_max(runs: xr.Dataset) -> xr.DataArray:
+def eta_max(runs: xr.Dataset, below: float = CONVERGED_BELOW) -> xr.DataArray:
     """The largest η that converges, (gamma, seed): between the topmost converged cell and the next one above it.
 
     The topmost, as when η comes down from above until the first run that converges: catapults that land belong inside.
 
+    Args:
+        below: the share of the initial loss below which a late loss has converged.
+
     Returns:
-        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``censored`` (at how many γ and seeds
-        nothing was run above it; ``censored_at`` lists the γ) and ``absent`` (nothing converged at all).
+        η, with the coordinate ``half_cell`` (decades of η) and attrs ``definition``, ``threshold``, ``censored`` (at how
+        many γ and seeds nothing was run above it; ``censored_at`` lists the γ) and ``absent`` (nothing converged at all).
+
+    Raises:
+        ValueError: the threshold is not a positive number.
     """
-    return _first(runs, "eta_max", f"largest η with status ok and late loss < {CONVERGED_BELOW} × initial loss")
+    definition = f"largest η with status ok and late loss < {below} × initial loss"
+    return _first(runs, "eta_max", definition, APPROACHES["eta_max"].at(below))
 
 
-def eta_works(runs: xr.Dataset) -> xr.DataArray:
+def eta_works(runs: xr.Dataset, above: float = WORKS_ABOVE) -> xr.DataArray:
     """The largest η that works, (gamma, seed): between the topmost cell that `works` and the next one above it.
 
     The paper's largest η under cross-entropy, slope 1 on the lazy side: gradients are bounded there, so that a run can
@@ -191,29 +206,30 @@ def eta_works(runs: xr.Dataset) -> xr.DataArray:
     Raises:
         ValueError: the accuracy was not recorded.
     """
-    definition = f"largest η with status ok and held-out accuracy at the last step > {WORKS_ABOVE}"
-    return _first(runs, "eta_works", definition, WORKING)
+    definition = f"largest η with status ok and held-out accuracy at the last step > {above}"
+    return _first(runs, "eta_works", definition, WORKING.at(above))
 
 
-def eta_min(runs: xr.Dataset) -> xr.DataArray:
+def eta_min(runs: xr.Dataset, below: float = LEARNED_BELOW) -> xr.DataArray:
     """The smallest η that has learned, (gamma, seed, budget): between the lowest learned cell and the one below it.
 
     ``budget`` is the number of steps T at which the run counts as stopped; see `learned`. Returns as `eta_max` does.
     """
-    return _first(runs, "eta_min", f"smallest η with late loss at the budget < {LEARNED_BELOW} × initial loss")
+    definition = f"smallest η with late loss at the budget < {below} × initial loss"
+    return _first(runs, "eta_min", definition, APPROACHES["eta_min"].at(below))
 
 
-def eta_crit(runs: xr.Dataset) -> xr.DataArray:
+def eta_crit(runs: xr.Dataset, below: float = STABLE_BELOW) -> xr.DataArray:
     """The onset of instability, (gamma, seed): coming up in η, where the early loss first overshoots.
 
     Between the last of the first stretch of `stable` runs and the next. Coming up, because far above the boundary
     a network can die in a single step, and its loss then never passes the line. Returns as `eta_max` does.
     """
-    definition = f"largest η below the first whose loss passes {STABLE_BELOW} × initial loss within 60 steps"
-    return _first(runs, "eta_crit", definition)
+    definition = f"largest η below the first whose loss passes {below} × initial loss within 60 steps"
+    return _first(runs, "eta_crit", definition, APPROACHES["eta_crit"].at(below))
 
 
-def eta_star(runs: xr.Dataset) -> xr.DataArray:
+def eta_star(runs: xr.Dataset, below: float = CONVERGED_BELOW) -> xr.DataArray:
     """The best η, (gamma, seed): the smallest late loss among converged cells, refined so that noise moves it little.
 
     A parabola in log10 η is fitted to log10 late loss over the unbroken stretch of converged cells around the smallest
@@ -222,7 +238,7 @@ def eta_star(runs: xr.Dataset) -> xr.DataArray:
     Returns as `eta_max` does; censored where the smallest cell has a neighbour that was not run.
     """
     grid = _Grid.of(runs)
-    good, late, run = grid.sort(converged(runs)), grid.sort(runs.late_loss), np.isfinite(grid.log_eta)
+    good, late, run = grid.sort(converged(runs, below)), grid.sort(runs.late_loss), np.isfinite(grid.log_eta)
     gammas, trials, seeds = good.shape
     position, half_cell = np.full((2, gammas, seeds), np.nan)
     censored = np.zeros((gammas, seeds), dtype=bool)
@@ -233,7 +249,7 @@ def eta_star(runs: xr.Dataset) -> xr.DataArray:
             continue
         position[g, s], half_cell[g, s] = _lowest_point(grid.log_eta[g, :, s], late[g, :, s], good[g, :, s], best)
     definition = f"η of the smallest late loss (parabola in log η over the cells within {STAR_WITHIN} × the smallest)"
-    return _pack(runs, "eta_star", definition, position, half_cell, censored)
+    return _pack(runs, "eta_star", definition, below, position, half_cell, censored)
 
 
 def _lowest_point(log_eta: np.ndarray, late: np.ndarray, good: np.ndarray, best: int) -> tuple[float, float]:
@@ -255,7 +271,7 @@ def _lowest_point(log_eta: np.ndarray, late: np.ndarray, good: np.ndarray, best:
     return float(log_eta[best]), float(neighbours / 4)
 
 
-def tip(runs: xr.Dataset) -> xr.DataArray:
+def tip(runs: xr.Dataset, below: float = LEARNED_BELOW) -> xr.DataArray:
     """Where the band closes: the γ from which on no η has learned within a budget, (seed, budget).
 
     Coming up in γ from 1 (or from the first γ at which something learned), between the last γ at which some η `learned`
@@ -266,7 +282,7 @@ def tip(runs: xr.Dataset) -> xr.DataArray:
         the largest γ of all: the tip lies beyond); NaN there, and where nothing learned anywhere.
     """
     axis = "trial" if "trial" in runs.dims else "eta"
-    some = learned(runs).any(axis).transpose("gamma", "seed", "budget").values
+    some = learned(runs, below).any(axis).transpose("gamma", "seed", "budget").values
     log_gamma = np.log10(runs.gamma.values.astype(np.float64))
     position, half_cell = np.full((2, *some.shape[1:]), np.nan)
     censored = 0
@@ -282,21 +298,32 @@ def tip(runs: xr.Dataset) -> xr.DataArray:
     coords = {"seed": runs.seed.values, "budget": _budgets(runs), "half_cell": (dims, half_cell)}
     attrs = {
         "long_name": "tip",
-        "definition": f"γ from 1 upwards beyond which no η has late loss at the budget < {LEARNED_BELOW} × initial loss",
+        "definition": f"γ from 1 upwards beyond which no η has late loss at the budget < {below} × initial loss",
+        "threshold": below,
         "units": "1",
         "censored": censored,
     }
     return xr.DataArray(10.0**position, coords=coords, dims=dims, name="tip", attrs=attrs)
 
 
-def boundaries(runs: xr.Dataset) -> xr.Dataset:
+def boundaries(runs: xr.Dataset, thresholds: Mapping[str, float] | None = None) -> xr.Dataset:
     """All boundaries in one Dataset: ``eta_max``, ``eta_crit``, ``eta_star`` over (gamma, seed), ``eta_min`` with
     ``budget`` besides, and ``eta_works`` where the accuracy was recorded.
 
     ``half_cell`` is left out, since it differs between them.
+
+    Args:
+        thresholds: boundary -> its threshold, where it is to be another than its own: ``{"eta_max": 0.7}``.
+
+    Raises:
+        ValueError: no such boundary, or no positive number.
     """
     measures = (eta_max, eta_min, eta_crit, eta_star, *((eta_works,) if "accuracy" in runs else ()))
-    return xr.Dataset({one.name: one.drop_vars("half_cell") for one in (measure(runs) for measure in measures)})
+    own = {name: (value,) for name, value in (thresholds or {}).items()}
+    if unknown := own.keys() - {measure.__name__ for measure in measures}:
+        raise ValueError(f"thresholds are of {', '.join(one.__name__ for one in measures)}, got {', '.join(unknown)}")
+    found = (measure(runs, *own.get(measure.__name__, ())) for measure in measures)
+    return xr.Dataset({one.name: one.drop_vars("half_cell") for one in found})
 
 
 # -- exponents ---------------------------------------------------------------------------------------------------------

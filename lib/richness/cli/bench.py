@@ -26,7 +26,9 @@ def bench(words: Sequence[str]) -> int:
         return 1
     report = json.loads(measured.stdout)
     if place:
-        place.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        from richness.runs.results import write_whole
+
+        write_whole(place, (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode())
     print_json(report, indent=1) if options.json else print(_tabulate_rows(report["rows"]))
     broken = [f"{row['name']}: {row['failed']}" for row in report["rows"] if row["failed"]]
     if broken:

@@ -42,7 +42,7 @@ def explain_error(error: Exception) -> str:
     if (ours or isinstance(error, ValueError)) and str(error):
         return _end_sentence(join_lines(error))
     if isinstance(error, ModuleNotFoundError):
-        return f"the package {error.name!r} is missing; 'make setup' (in a clone) or 'pip install richness' brings it."
+        return f"the package {error.name!r} is missing; 'make setup' in a clone or the wheel of a release brings it."
     if isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}."
     return f"{type(error).__name__}: {join_lines(error)}. RICHNESS_DEBUG=1 before the command shows where."

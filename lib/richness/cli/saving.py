@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def explain_plan(experiment: Experiment, path: Path) -> str:
 
     cells = cells_of(experiment)
     store, wanted = path.with_suffix(".parts"), dict.fromkeys(cells)
-    for _ in read_cells(folder_of(store, experiment), wanted):
+    for _ in read_cells(folder_of(store, experiment), experiment, wanted):
         pass
     seconds = estimate_seconds(experiment, list(wanted))
     return "\n".join(
@@ -108,23 +109,11 @@ def _check_device(device: str) -> None:
         raise Usage(f"--device: {error}.") from error
 
 
-@contextlib.contextmanager
-def lock_result(store: Path, path: Path) -> Iterator[None]:
+def lock_result(store: Path, path: Path) -> AbstractContextManager[None]:
     """Refuses a second command that would write ``path`` while a first one does; a killed one holds nothing back."""
-    import filelock
+    from richness.runs.locks import lock_folder
 
-    lock = filelock.FileLock(store / ".lock", blocking=False)
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise Failure(f"another command is at work on {path}; let it finish, or choose another --out.") from error
-    except OSError as error:
-        raise Failure(f"cannot write {store} ({error.strerror or error}); choose another --out.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return lock_folder(store, f"another command is at work on {path}; let it finish, or choose another --out")
 
 
 @contextlib.contextmanager

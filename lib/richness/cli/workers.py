@@ -82,7 +82,9 @@ def _connect(scheduler: str) -> Iterator[Any]:
     try:
         import distributed
     except ImportError as error:
-        raise Failure('--scheduler needs Dask, which is not installed: pip install "richness[cluster]".') from error
+        from richness.extras import install_command
+
+        raise Failure(f"--scheduler needs Dask, which is not installed: {install_command('cluster')}.") from error
     try:
         client = distributed.Client(scheduler, timeout=SCHEDULER_PATIENCE, set_as_default=False)
     except OSError as error:

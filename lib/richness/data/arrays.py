@@ -175,6 +175,8 @@ def open_for_writing(place: Path, size: int) -> Iterator[IO[bytes]]:
             )
         with open(temporary, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, place)
     except OSError as error:
         raise DataError(

@@ -11,12 +11,15 @@ Nothing here runs unless it is asked for by name: drawing a batch never starts a
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import re
 import shutil
 import sys
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +34,8 @@ RECEIVED = 2**16  # bytes received at a time: what a breaking connection may los
 TRIES = 5  # in a row that bring nothing, before a download is given up
 WORTH = 2**20  # bytes that make a try one that has brought something
 PATIENCE = (10.0, 30.0)  # seconds to wait for a connection, and for the next byte
+SLOWEST = 1_000  # bytes a second, below which a connection is given up,
+LULL = 60.0  # seconds over which that is counted
 PAUSE = 1.0  # seconds before the second try; then twice as long each time, up to a minute
 SPARE = 2**26  # bytes of disk to leave free
 
@@ -62,6 +67,11 @@ class Source:
     task: str = ""
 
     @property
+    def most(self) -> int:
+        """Bytes that the file cannot exceed."""
+        return self.size if self.exact else int(1.5 * self.size)
+
+    @property
     def path(self) -> Path:
         """Where it belongs on this machine."""
         return cache_folder() / self.name
@@ -73,7 +83,7 @@ class Source:
 
     def fits(self, size: int) -> bool:
         """Whether the file can have that many bytes."""
-        return size == self.size if self.exact else 0.5 * self.size < size < 1.5 * self.size
+        return size == self.size if self.exact else 0.5 * self.size < size <= self.most
 
 
 def cache_folder() -> Path:
@@ -185,10 +195,11 @@ def digests(path: Path) -> dict[str, str]:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """What is known of a file: sha256, size, mtime_ns, url, date; empty where nothing is."""
+    """What is known of a file: sha256, size, mtime_ns, url, date; empty where nothing is, or nothing that can be read."""
     try:
-        return json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+        return found if isinstance(found["sha256"], str) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 
@@ -244,7 +255,7 @@ def _download(source: Source, path: Path, tell: Progress) -> None:
     for last in (False, True):
         _persist(source, part, tell)
         found = digests(part)
-        wrong = _mismatch(source, found)
+        wrong = _mismatch(source, found) or _not_whole(source, part)
         if not wrong:
             break
         _discard(part)  # perhaps put together from two versions: once more, from the beginning
@@ -253,20 +264,37 @@ def _download(source: Source, path: Path, tell: Progress) -> None:
                 f"{source.url} does not serve the file that was published ({wrong}): it may have been changed, or a proxy "
                 f"stands between; get it elsewhere and copy it to {path}"
             )
-    os.replace(part, path)
-    _tag(part).unlink(missing_ok=True)
+    try:
+        os.replace(part, path)
+        _tag(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     _keep_record(source, path, found["sha256"], None)
 
 
+def _not_whole(source: Source, part: Path) -> str:
+    """Why this cannot be all of the file; empty where it can: its size, and where no checksum is published, the zip's own."""
+    if not source.fits(_size(part)):
+        return f"expected {source.said_size}, got {_size(part)} bytes"
+    if source.digest or part.with_suffix("").suffix not in (".npz", ".zip"):
+        return ""
+    try:
+        with zipfile.ZipFile(part) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        return f"it is not a whole zip: {error}"
+    return f"{broken} in the zip is damaged" if broken else ""
+
+
 def _persist(source: Source, part: Path, tell: Progress) -> None:
-    """Try again and again, as long as tries bring something, until ``part`` is complete."""
-    failed = 0
+    """Try again and again until ``part`` is complete, as long as tries bring it further than any before."""
+    failed, furthest = 0, _size(part)
     while not (source.exact and _size(part) == source.size):
-        before = _size(part)
         try:
             return _continue(source, part, tell)
         except _Interrupted as error:
-            failed = 1 if _size(part) - before >= WORTH else failed + 1
+            failed = 1 if _size(part) - furthest >= WORTH else failed + 1
+            furthest = max(furthest, _size(part))
             if failed >= TRIES:
                 kept = f"; the first {megabytes(_size(part))} are kept, and the next try goes on from there"
                 raise missing(source, f"could not be downloaded ({error}{kept if _size(part) else ''})") from error
@@ -301,11 +329,14 @@ def _continue(source: Source, part: Path, tell: Progress) -> None:
                 if strong and not strong.startswith("W/"):
                     tag.write_text(strong, encoding="utf-8")
             # Raw: a server that calls a .gz file an encoding of another would have it unpacked on the way.
-            _append(part, answer.raw.stream(RECEIVED, decode_content=False), start, total, tell)
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            _append(source, part, _pieces(answer.raw), start, total, tell)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
         raise _Interrupted(_words(error)) from error
-    if total is not None and _size(part) != total:
-        raise _Interrupted(f"the connection ended after {_size(part)} of {total} bytes")
+    except OSError as error:  # of files: those of the connection are among the above
+        raise _unwritable(part, error) from error
+    if _size(part) != total if total is not None else not source.fits(_size(part)):
+        whole = f"{total} bytes" if total is not None else source.said_size
+        raise _Interrupted(f"the connection ended after {_size(part)} bytes of {whole}")
 
 
 def _understood(source: Source, part: Path, answer: Any, have: int) -> tuple[int, int | None]:
@@ -345,11 +376,34 @@ def _room(source: Source, part: Path, needed: int) -> None:
         )
 
 
-def _append(part: Path, pieces: Iterator[bytes], start: int, total: int | None, tell: Progress) -> None:
-    done = start
+def _pieces(raw: Any) -> Iterator[bytes]:
+    """An answer's body as it comes, at most `RECEIVED` bytes at a time.
+
+    Raises:
+        _Interrupted: it comes too slowly to ever be there.
+    """
+    # A read of so many bytes waits for all of them, however slowly they come; read1, of urllib3 from 2.2 on, does not.
+    read = getattr(raw, "read1", raw.read)
+    since, came = time.monotonic(), 0
+    while piece := read(RECEIVED, decode_content=False):
+        yield piece
+        came += len(piece)
+        if (waited := time.monotonic() - since) >= LULL:
+            if came < SLOWEST * waited:
+                raise _Interrupted(f"only {came} bytes came in {waited:.0f} s")
+            since, came = time.monotonic(), 0
+
+
+def _append(source: Source, part: Path, pieces: Iterator[bytes], start: int, total: int | None, tell: Progress) -> None:
+    done, most = start, total if total is not None else source.most
     tell(done, total)
     with _writable(part) as file:
         for piece in pieces:
+            if done + len(piece) > most:
+                _discard(part)
+                raise missing(
+                    source, f"could not be downloaded (the server sends more than the {most} bytes it can have)"
+                )
             try:
                 file.write(piece)
                 file.flush()

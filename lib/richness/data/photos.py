@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from richness import rng
+from richness.extras import install_command
 
 TILE = 64  # pixels along a tile's side
 SIDE = 32  # of a crop
@@ -51,13 +52,13 @@ class Photo:
         except ImportError:
             raise RuntimeError(
                 "the tasks 'photos' and 'photos16' read pictures with Pillow, which is not installed: "
-                "pip install \"richness[photos]\", or use task 'digits'"
+                f"{install_command('photos')}, or use task 'digits'"
             ) from None
         package = find_spec(self.package)
         if package is None or package.origin is None:
             raise RuntimeError(
                 f"the tasks 'photos' and 'photos16' are made of photographs in {distribution}, which is not installed: "
-                "pip install \"richness[photos]\", or use task 'digits'"
+                f"{install_command('photos')}, or use task 'digits'"
             )
         file = Path(package.origin).parent / self.path
         found = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "no such file"

@@ -44,6 +44,7 @@ class Task:
         bring: fetches the files that it is read from, and says where they lie; None where there are none.
         fixed: every batch is the same samples, whatever the seed and step, and so is the probe set: training on it is gradient
             descent on one loss, and that loss is the one whose curvature is measured.
+        epoch: how many samples there are, where all of them come again every epoch; None of a stream without end.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Task:
     draw_unseen: Draw | None = None
     bring: Callable[..., list[Path]] | None = None
     fixed: bool = False
+    epoch: int | None = None
 
     def stream(self, part: str) -> str:
         """The name that the draws of a part go by: ``train``, ``probe``, ``test`` or ``unseen``."""
@@ -364,8 +366,8 @@ def register_task(
         held_out: real samples that never enter the stream, inputs (M, D) and labels (M,); fresh ones serve where there are
             none.
         about: one sentence for captions.
-        version: stands for the source of ``draw`` in the hash of a recipe that names the task. Give one, and change it, where
-            the samples depend on more than that function's text.
+        version: stands for ``draw``, and all that it reaches, in the hash of a recipe that names the task; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: the name is taken, or samples of another shape, not finite, or different at a second draw.
@@ -374,11 +376,20 @@ def register_task(
     if not callable(draw):
         raise TypeError(f"register_task takes a function that draws batches, got {type(draw).__name__}")
     made = Task(name, inputs, outputs, classification, draw, held_out, about or name)
+    check_task(made)
+    TASKS.add(name, made, draw, version, *[held_out] * (held_out is not None))
+
+
+def check_task(made: Task) -> None:
+    """Try a task of a reader's.
+
+    Raises:
+        ValueError: samples of another shape or kind, not finite, or different at a second draw.
+    """
     try:
         _check(made)
     except ValueError as error:
-        raise ValueError(f"task {name!r}: {error}") from error
-    TASKS.add(name, made, draw, version)
+        raise ValueError(f"task {made.name!r}: {error}") from error
 
 
 def _check(made: Task) -> None:

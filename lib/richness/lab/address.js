@@ -5,33 +5,63 @@ import { number } from "./numbers.js";
 export const FIELDS = ["gamma", "eta", "depth", "width", "loss", "task", "optimizer", "batch_size", "steps", "seed"];
 export const DEFAULT_SETTINGS = { gamma: 1, eta: 0.1, depth: 3, width: 64, loss: "mse", task: "digits8", optimizer: "sgd", batch_size: 64, steps: 1000, seed: 0 };
 const WHOLE = { depth: [2, 64], width: [1, 65536], batch_size: [1, 65536], steps: [1, 1e7], seed: [0, 2 ** 32 - 1] };
+const POSITIVE = { gamma: [1e-9, 1e9], eta: [1e-18, 1e18] }; // far beyond every boundary, and small enough for what is drawn
 const VIEWS = { axis: ["t", "tau"], scale: ["log", "linear"], plane: ["straight", "raw"] };
+const FOREIGN = /^(utm_\w+|\w*clid|ref|highlight)$/; // what mailings, advertisements and search engines hang onto a link
 
 /** Whether two asks describe the same run. */
 export const sameSettings = (a, b) => FIELDS.every((key) => a[key] === b[key] || Math.abs(a[key] / b[key] - 1) < 1e-9);
 
-const positive = (text) => { const x = Number(text); return text.trim() !== "" && x > 0 && x < Infinity ? x : NaN; };
+/** A number within the range of gamma or eta; NaN where the text is none. */
+function positive(key, text) {
+  const x = Number(text), [least, most] = POSITIVE[key];
+  return x >= least && x <= most ? x : NaN;
+}
+
+const quoted = (text) => `“${text.length > 40 ? `${text.slice(0, 40)}…` : text}”`;
 
 /** One value from a link: [value, ""] or [undefined, a sentence]. `choices`: {field: [values]} that are known here. */
 function readField(key, text, choices) {
-  if (key === "gamma" || key === "eta") {
-    const x = positive(text);
-    return x > 0 ? [x, ""] : [undefined, `${key} must be a positive number such as 0.1, not “${text}”`];
+  if (Object.hasOwn(POSITIVE, key)) {
+    const x = positive(key, text), range = POSITIVE[key].map(number).join(" to ");
+    return x > 0 ? [x, ""] : [undefined, `${key} must be a positive number such as 0.1 (${range}), not ${quoted(text)}`];
   }
-  if (key in WHOLE) {
+  if (Object.hasOwn(WHOLE, key)) {
     const x = Number(text), [least, most] = WHOLE[key];
-    if (!/^\d+$/.test(text.trim()) || x < least || x > most) return [undefined, `${key} must be a whole number from ${least} to ${most}, not “${text}”`];
+    if (!/^\d+$/.test(text.trim()) || x < least || x > most) return [undefined, `${key} must be a whole number from ${least} to ${most}, not ${quoted(text)}`];
     // What is offered are examples: any number from the smallest to the largest can be had, and any fewer steps.
     const [low, high] = [key === "steps" ? least : Math.min(...(choices[key] || [least])), Math.max(...(choices[key] || [most]))];
     return x < low || x > high ? [undefined, `${key} = ${x} cannot be had here (from ${low} to ${high})`] : [x, ""];
   }
-  return !choices[key] || choices[key].includes(text) ? [text, ""] : [undefined, `${key} “${text}” is not known here (${choices[key].join(", ")})`];
+  return !choices[key] || choices[key].includes(text) ? [text, ""] : [undefined, `${key} ${quoted(text)} is not known here (${choices[key].join(", ")})`];
 }
 
 /** "120:0.5,300:0.1" to [{step, eta}], rising; null where it is not of that form. */
 function readChanges(text) {
-  const changes = text.split(",").map((part) => part.split(":")).map(([step, eta]) => ({ step: Number(step), eta: positive(eta || "") }));
+  const changes = text.split(",").map((part) => part.split(":")).map(([step, eta]) => ({ step: Number(step), eta: positive("eta", eta || "") }));
   return changes.every((c, i) => Number.isInteger(c.step) && c.step >= 0 && c.eta > 0 && (!i || c.step > changes[i - 1].step)) ? changes : null;
+}
+
+const known = (key) => FIELDS.includes(key) || Object.hasOwn(VIEWS, key) || key === "change" || key === "lab";
+
+/** Takes one parameter of a link into `state`; returns what is wrong with it, in words, or "". */
+function takeField(state, key, text, choices) {
+  if (!known(key)) return `${quoted(key)} is no parameter of the laboratory`;
+  if (FIELDS.includes(key)) {
+    const [value, problem] = readField(key, text, choices);
+    if (!problem) state.settings[key] = value;
+    return problem;
+  }
+  if (Object.hasOwn(VIEWS, key)) {
+    if (!VIEWS[key].includes(text)) return `${key} must be ${VIEWS[key].join(" or ")}, not ${quoted(text)}`;
+    state[key] = text;
+  }
+  if (key === "change") {
+    const changes = readChanges(text);
+    if (!changes) return `change must read step:eta,step:eta, not ${quoted(text)}`;
+    state.changes = changes;
+  }
+  return "";
 }
 
 /** What a page's query says about laboratory number `lab` of the page.
@@ -42,19 +72,11 @@ export function readAddress(query, lab, defaults, choices = {}) {
   const ours = given.has("lab") ? given.get("lab") === String(lab) : lab === 1 && (given.has("gamma") || given.has("eta"));
   if (!ours) return null;
   const state = { settings: { ...defaults }, changes: [], problems: [] };
-  for (const [key, text] of given) {
-    if (FIELDS.includes(key)) {
-      const [value, problem] = readField(key, text, choices);
-      if (problem) state.problems.push(problem);
-      else state.settings[key] = value;
-    } else if (key in VIEWS) {
-      if (VIEWS[key].includes(text)) state[key] = text;
-      else state.problems.push(`${key} must be ${VIEWS[key].join(" or ")}, not “${text}”`);
-    } else if (key === "change") {
-      const changes = readChanges(text);
-      if (changes) state.changes = changes;
-      else state.problems.push(`change must read step:eta,step:eta, not “${text}”`);
-    } else if (key !== "lab" && given.has("lab")) state.problems.push(`“${key}” is no parameter of the laboratory`);
+  for (const key of new Set(given.keys())) {
+    if (FOREIGN.test(key)) continue;
+    const problem = given.getAll(key).length > 1 ? `${quoted(key)} is given twice` : takeField(state, key, given.get(key), choices);
+    // What somebody else put behind a short link of ours is not our business.
+    if (problem && (given.has("lab") || known(key))) state.problems.push(problem);
   }
   return state;
 }

@@ -2,6 +2,7 @@
 
 import { BOUNDARIES, plane, planeAt, planePoint, planeScales, theoryFactor } from "./plane.js";
 import { DEFAULT_SETTINGS, byHand, commandOf, downloadOf, readAddress, sameSettings, writeAddress } from "./address.js";
+import { fetchJson } from "./fetching.js";
 import { panel, scatter } from "./panels.js";
 import { addCurve, addGauges, beyond, describe, difference, measuredRun, nearest, networkKey, newRun, openRuns } from "./runs.js";
 import { abs, atLog, colour, log10, max, megabytes, min, natural, number, regime, round } from "./numbers.js";
@@ -431,13 +432,8 @@ class Laboratory {
   async open(key, there) {
     this.opened[key] = null;
     try {
-      let packed = there;
-      if (typeof there === "string") {
-        const answer = await fetch(new URL(there, this.setup.base || document.baseURI));
-        if (!answer.ok) throw new Error(`${there} answered ${answer.status}`);
-        packed = await answer.json();
-      }
-      this.opened[key] = openRuns(packed);
+      const away = typeof there === "string";
+      this.opened[key] = openRuns(away ? await fetchJson(new URL(there, this.setup.base || document.baseURI)) : there);
       this.lookUp();
       if (!this.run) this.say(this.nearWords());
     } catch (error) {

@@ -1,6 +1,7 @@
 // The laboratory's two doors: `render` for Jupyter (anywidget), `boot` for a built page. The instrument is the same.
 
 import { instrument } from "./instrument.js";
+import { explainImport, fetchJson } from "./fetching.js";
 import { kernelBackend } from "./kernel.js";
 
 function render({ model, el }) {
@@ -32,12 +33,6 @@ export async function boot(root, engine) {
   }
 }
 
-async function fetchJson(address) {
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error(`${address} answered ${answer.status} ${answer.statusText}`);
-  return answer.json();
-}
-
 function tell(root, words) {
   let note = root.querySelector("[role=status]");
   if (!note) {
@@ -52,14 +47,15 @@ function tell(root, words) {
 /** The page's backend, fetched at once. What was asked meanwhile is asked then, in order, from the last start on. */
 function lateBackend(engine, report) {
   let real = null, coming = null, waiting = [], tries = 0;
-  const fetchIt = () => import(`${engine}client.js${tries++ ? `?try=${tries}` : ""}`).then(({ pageBackend }) => {
+  const client = `${engine}client.js`;
+  const fetchIt = () => import(`${client}${tries++ ? `?try=${tries}` : ""}`).then(({ pageBackend }) => {
     real = pageBackend(engine, report);
     waiting.forEach(([name, value]) => real[name](value));
     waiting = [];
-  }).catch((error) => {
-    const awaited = waiting.some(([name]) => name === "start");
+  }).catch(async (error) => {
+    const why = await explainImport(client, error), awaited = waiting.some(([name]) => name === "start");
     [coming, waiting] = [null, []]; // the next start tries anew
-    if (awaited) report({ kind: "lost", message: `What trains could not be loaded: ${error.message}` });
+    if (awaited) report({ kind: "lost", message: `What trains could not be loaded: ${why}` });
   });
   const pass = (name) => (value) => {
     if (real) return real[name](value);

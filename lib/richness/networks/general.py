@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from threading import RLock
 from typing import Any, Protocol
 
 import torch
@@ -20,9 +22,12 @@ from torch.func import vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from richness import rng
+from richness.fingerprint import reaches
 from richness.networks.parameterization import hidden_scale, readout_scale
 
 LARGE = 2**22  # parameters of a network beyond which it is tried as shapes alone
+
+_LOCK = RLock()  # held while a reader's module runs
 
 Weights = Mapping[str, Tensor]  # of one network, by name, multiplied by their scales
 
@@ -88,6 +93,7 @@ class Parameter:
         scale: forward multiplier; ``apply`` sees scale × raw weight.
         fan_in: summands that its layer adds up for one unit.
         zero: starts at 0 instead, as biases do.
+        rule: what it is, in a word; see :mod:`richness.networks.rules`.
         std: standard deviation of the draw, 1 in this book's parameterisation. Others put a multiplier here instead of into
             ``scale``, and so change what a step of SGD does.
     """
@@ -98,27 +104,28 @@ class Parameter:
     fan_in: int
     zero: bool = False
     std: float = 1.0
+    rule: str = ""
 
 
 def hidden_weight(name: str, *shape: int) -> Parameter:
     """Of an input or hidden layer, (units, fan_in) or, for a convolution, (channels, channels below, *kernel): 1/√fan_in."""
     fan_in = math.prod(shape[1:])
-    return Parameter(name, shape, hidden_scale(fan_in), fan_in)
+    return Parameter(name, shape, hidden_scale(fan_in), fan_in, rule="hidden")
 
 
 def readout_weight(name: str, outputs: int, fan_in: int) -> Parameter:
     """Of the readout, (outputs, fan_in): 1/fan_in."""
-    return Parameter(name, (outputs, fan_in), readout_scale(fan_in), fan_in)
+    return Parameter(name, (outputs, fan_in), readout_scale(fan_in), fan_in, rule="readout")
 
 
 def hidden_bias(name: str, units: int) -> Parameter:
     """Of an input or hidden layer, (units,), 0 at first. Its step N·η meets a gradient of order 1/N: it moves by order η."""
-    return Parameter(name, (units,), 1.0, 1, zero=True)
+    return Parameter(name, (units,), 1.0, 1, zero=True, rule="hidden_bias")
 
 
 def readout_bias(name: str, outputs: int, width: int) -> Parameter:
     """Of the readout, (outputs,), 0 at first; 1/√N, so that the step N·η moves it by order η too."""
-    return Parameter(name, (outputs,), hidden_scale(width), 1, zero=True)
+    return Parameter(name, (outputs,), hidden_scale(width), 1, zero=True, rule="readout_bias")
 
 
 def embedding(name: str, places: int, units: int) -> Parameter:
@@ -126,7 +133,7 @@ def embedding(name: str, places: int, units: int) -> Parameter:
 
     One entry meets a gradient of order 1/N, as a bias does: its step N·η moves it by order η.
     """
-    return Parameter(name, (places, units), 1.0, 1)
+    return Parameter(name, (places, units), 1.0, 1, rule="embedding")
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class Network:
             are none to look at.
         factors: how many of the weights on one path make f̃ large when they grow; None for all L of them. Weights before a norm
             do not: the norm undoes their size.
+        by_batch: whether what it says of a sample depends on those beside it, as with batch norms.
     """
 
     inputs: int
@@ -152,12 +160,22 @@ class Network:
     apply: Callable[[Weights, Tensor], Tensor]
     layers: Callable[[Weights, Tensor], Sequence[Tensor]] | None = None
     factors: int | None = None
+    by_batch: bool = False
 
     @property
     def degree(self) -> int:
         """The power of the weights' common size with which f̃ grows. With large γ, f of order one asks for f̃ of order γ; so
         2/degree is what the exponent of the largest η on the rich side is to be compared with."""
         return self.depth if self.factors is None else self.factors
+
+    def __str__(self) -> str:
+        """A table of its parameters."""
+        rows = [("parameter", "shape", "rule", "multiplier", "fan_in", "begins")]
+        for p in self.parameters:
+            begins = ("as it is" if p.rule == "offset" else "0") if p.zero else f"N(0, {p.std**2:g})"
+            rows.append((p.name, "×".join(map(str, p.shape)), p.rule, f"{p.scale:.4g}", str(p.fan_in), begins))
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, row, wide)).rstrip() for row in rows)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -202,24 +220,30 @@ class Network:
         stacked = {
             p.name: (torch.cat([w, w]) if lone else w) * p.scale for p, w in zip(self.parameters, weights, strict=True)
         }
-        out = vmap(function, in_dims=(0, None))(stacked, x)
+        with _LOCK if self.one_at_a_time else nullcontext():
+            out = vmap(function, in_dims=(0, None))(stacked, x)
         if not lone:
             return out
         return out[:1] if isinstance(out, Tensor) else [h[:1] for h in out]
+
+    @cached_property
+    def one_at_a_time(self) -> bool:
+        """Whether `apply` holds a torch module: ``functional_call`` swaps its weights, and threads would tear it."""
+        return reaches((self.apply, self.layers), torch.nn.Module)
 
     @cached_property
     def units(self) -> int:
         """Numbers that one network keeps of one sample, about: its hidden layers and outputs."""
         if self.layers is None:
             return self.width * (self.depth - 1) + self.outputs
-        return sum(h[0].numel() for h in self.hidden(*self._blank(cells=1, batch=1))) + self.outputs
+        return sum(h[0].numel() for h in self.hidden(*self._blank(cells=1, batch=2))) // 2 + self.outputs
 
     @cached_property
     def products(self) -> int:
         """Multiplications of one forward pass of one sample, as torch counts them."""
         with FlopCounterMode(display=False) as counter:
-            self.forward(*self._blank(cells=2, batch=1))
-        return counter.get_total_flops() // 4
+            self.forward(*self._blank(cells=2, batch=2))  # batch norms take no lone sample
+        return counter.get_total_flops() // 8
 
     def _blank(self, cells: int, batch: int) -> tuple[list[Tensor], Tensor]:
         """Weights and inputs of these shapes; large ones are shapes alone, on torch's ``meta`` device."""

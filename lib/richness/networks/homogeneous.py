@@ -8,8 +8,9 @@ Every function takes a stack of networks of one shape: weights (cells, fan_out, 
 (cells, units, batch).
 
 References:
-    *Feature Learning Beyond the Edge of Stability*, arXiv:2502.13110 (homogeneous perceptrons with a polynomial pattern of
-    widths). The polynomial along a step, and the scaling of gradients in :func:`balance`, were derived here.
+    *Feature Learning Beyond the Edge of Stability*,
+    https://arxiv.org/abs/2502.13110 (homogeneous perceptrons with a polynomial pattern of widths). The polynomial along a
+    step, and the scaling of gradients in :func:`balance`, were derived here.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ def register_loss(
             (batch, K), and one loss a cell, (cells,), each of its own outputs alone. :func:`one_hot` makes rows of either.
             In operations that torch differentiates, twice where curvature is to be measured.
         classes: True where the loss is defined for labels alone: experiments on tasks with real targets then refuse it.
-        version: stands for the source of ``value`` in the hash of a recipe that names the loss. Give one, and change it,
-            where the values depend on more than that function's text.
+        version: stands for ``value``, and all that it reaches, in the hash of a recipe that names the loss; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: the name is taken, or no identifier; or the loss fails on small examples: the message says how.
@@ -90,7 +90,7 @@ def register_loss(
     labels = torch.tensor([4, 0, 2, 1])
     for targets in (labels, *(() if classes else (one_hot(labels, 5, torch.float64),))):
         _try_loss(name, value, targets)
-    LOSSES.add(name, Loss(value, classes), value, version, " of classes" if classes else "")
+    LOSSES.add(name, Loss(value, classes), value, version, *["of classes"] * classes)
 
 
 def _try_loss(name: str, value: Callable[[Tensor, Tensor], Tensor], targets: Tensor) -> None:

@@ -52,8 +52,8 @@ def register_activation(name: str, value: Elementwise, *, version: str | None = 
     Args:
         name: a new name, a Python identifier. The same function may be registered again, edited or not.
         value: φ, elementwise, a tensor to one of its shape and dtype, in operations that torch differentiates twice.
-        version: stands for the source of ``value`` in the hash of a recipe that names the activation. Give one, and change
-            it, where the values depend on more than that function's text.
+        version: stands for ``value``, and all that it reaches, in the hash of a recipe that names the activation; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: the name is taken, or no identifier; or φ(h) has another shape or dtype than h.

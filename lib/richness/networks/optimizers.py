@@ -130,8 +130,8 @@ def register_optimizer(
         by_sign: True where the step's length does not follow the gradient's, as for Adam: the raw step of a layer is then
             η/(scale·fan_in), else N·η.
         stability: see :class:`Optimizer`; of :func:`stability_line`, not of training.
-        version: stands for the source of ``update`` in the hash of a recipe that names the optimiser. Give one, and change
-            it, where the steps depend on more than that function's text.
+        version: stands for ``update``, and all that it reaches, in the hash of a recipe that names the optimiser; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: the name is taken, or no identifier; or the update fails on a small example: the message says how.
@@ -142,9 +142,7 @@ def register_optimizer(
             f"register_optimizer takes a function (weight, gradient, memory, size, step), got {type(update).__name__}"
         )
     _try_update(name, update, memories)
-    OPTIMIZERS.add(
-        name, Optimizer(update, memories, by_sign, stability), update, version, f"{memories}, by sign: {by_sign}"
-    )
+    OPTIMIZERS.add(name, Optimizer(update, memories, by_sign, stability), update, version, memories, by_sign)
 
 
 def _try_update(name: str, update: Update, memories: int) -> None:
@@ -203,8 +201,8 @@ def register_schedule(name: str, factor: Callable[[float], float], *, version: s
         name: a new name, a Python identifier. The same function may be registered again, edited or not.
         factor: the share of the updates after the warm-up that are done, from 0 up to but not including 1, to the factor by
             which the step is multiplied.
-        version: stands for the source of ``factor`` in the hash of a recipe that names the schedule. Give one, and change
-            it, where the factors depend on more than that function's text.
+        version: stands for ``factor``, and all that it reaches, in the hash of a recipe that names the schedule; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: the name is taken, or no identifier; or a factor is no finite number ≥ 0.

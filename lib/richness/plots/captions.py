@@ -31,6 +31,17 @@ def conditions(*results: xr.Dataset) -> str:
 
 def _conditions(runs: xr.Dataset) -> list[str]:
     made, seeds = recipe(runs), [int(s) for s in np.atleast_1d(runs.seed.values)]
+    steps, counted = f"T = {last_step(runs)} steps", f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''}"
+    if "loop" in made:  # known by what its reader says of it
+        words = f"a loop of the reader's own, {made['loop']}", f"lr_raw = {made['width']}·η"
+        said = [
+            str(made["loss"]),
+            f"task {made['task']}",
+            f"network {made['network']}",
+            words[0],
+            str(made["optimizer"]),
+        ]
+        return [*said, "", steps, f"{counted} ({', '.join(map(str, seeds))})", "", words[1]]
     optimizer = str(made.get("optimizer", "optimizer?"))
     by_sign = optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].by_sign
     raw = "the readout's raw step is η, the other layers' η/√fan_in" if by_sign else "lr_raw = N·η"
@@ -43,15 +54,18 @@ def _conditions(runs: xr.Dataset) -> list[str]:
         f"width N = {made.get('width', '?')}, {made.get('activation', 'activation not recorded')}",
         OPTIMIZER_NAMES.get(optimizer, optimizer) + _schedule(made),
         f"B = {made.get('batch_size', '?')}",
-        f"T = {last_step(runs)} steps",
-        f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))})",
+        steps,
+        f"{counted} ({', '.join(map(str, seeds))})",
         *(_precision(runs) or [""]),
         f"η is the width-free step size, {raw}",
     ]
 
 
 def _samples(made: dict[str, Any]) -> str:
-    return "the same samples" if made.get("task") in TASKS and TASKS[made["task"]].fixed else "fresh samples"
+    known = TASKS[made["task"]] if made.get("task") in TASKS else None
+    if known is not None and known.epoch:
+        return f"samples of {known.epoch:,}, in epochs,"
+    return "the same samples" if known is not None and known.fixed else "fresh samples"
 
 
 def _schedule(made: dict[str, Any]) -> str:

@@ -128,7 +128,7 @@ class Figure:
     def html(self) -> str:
         """The figure as HTML that needs no script: picture, controls (asleep), caption, summary, table, Vega's JSON."""
         controls, spec = split_controls(self.vega, self.identity)
-        data = json.dumps(spec, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+        data = json.dumps(spec, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
         return (
             f'<figure class="richness-figure" id="fig-{self.identity}" data-state="static">\n'
             f'<div class="richness-picture" tabindex="0" role="group" aria-label="Picture">'
@@ -303,7 +303,8 @@ def _control(signal: dict[str, Any], identity: str) -> str:
     shared = f'data-signal="{escape(signal["name"])}" disabled'
     if bind["input"] == "range":
         low, high = bind.get("min", 0), bind.get("max", 100)
-        numbers = f'min="{low}" max="{high}" step="{bind.get("step", "any")}" value="{low if value is None else value}"'
+        ends = {"min": low, "max": high, "step": bind.get("step", "any"), "value": low if value is None else value}
+        numbers = " ".join(f'{key}="{escape(str(end))}"' for key, end in ends.items())
         log = ' data-log="10"' if logarithm else ""
         field = f'<input type="range" id="{identity}" {numbers} {shared}{log}><output for="{identity}"></output>'
     elif bind["input"] == "checkbox":

@@ -150,13 +150,13 @@ def _measured_words(row: Mapping[str, Any], bare: bool = False) -> str:
 
 
 def _row(row: Mapping[str, Any], first: bool) -> str:
-    here = f' id="{str(row["id"]).lower()}"' if first else ""  # the overview leads to a claim's first row
+    here = f' id="{escape(str(row["id"]).lower())}"' if first else ""  # the overview leads to a claim's first row
     link = escape(name(row))
     if row.get("chapter"):
         link = f'<a href="{escape(str(row["chapter"]), quote=True)}.html#{anchor(row)}">{link}</a>'
     interval = row.get("interval")
     evidence = (
-        f"<td>{_value(interval[0])} to {_value(interval[1])}</td>"
+        f"<td>{escape(_value(interval[0]))} to {escape(_value(interval[1]))}</td>"
         if interval
         else f'<td class="richness-reason">{escape(str(row.get("reason") or "–"))}</td>'
     )
@@ -164,8 +164,8 @@ def _row(row: Mapping[str, Any], first: bool) -> str:
     return (
         f'<tr{here}><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
         f"<td>{badge(str(row['verdict']))}</td>"
-        f"<td>{escape(_value(row.get('predicted')))}</td><td>{_value(row.get('measured'))}</td>{evidence}"
-        f"<td>{used}</td><td>{row.get('seeds') or '–'}</td><td>{escape(str(row.get('scale') or '–'))}</td></tr>"
+        f"<td>{escape(_value(row.get('predicted')))}</td><td>{escape(_value(row.get('measured')))}</td>{evidence}"
+        f"<td>{used}</td><td>{escape(str(row.get('seeds') or '–'))}</td><td>{escape(str(row.get('scale') or '–'))}</td></tr>"
     )
 
 
@@ -200,7 +200,7 @@ class Overview:
 
     def _repr_html_(self) -> str:
         lines = "\n".join(
-            f'<tr><th scope="row"><a href="#{claim.lower()}">{claim}</a></th><td>'
+            f'<tr><th scope="row"><a href="#{escape(claim.lower())}">{escape(claim)}</a></th><td>'
             + " ".join(f"{n}&nbsp;×&nbsp;{badge(word)}" for word, n in counts.items())
             + "</td></tr>"
             for claim, counts in self._counts().items()

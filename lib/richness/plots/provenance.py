@@ -11,7 +11,7 @@ import xarray as xr
 
 from richness.runs.places import SCALES
 from richness.runs.recipes import names, recipe
-from richness.runs.results import data_hash, recipe_of
+from richness.runs.results import data_hash, recipe_fields, recipe_of
 
 OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer", "batch_size", "steps", "dtype")
 
@@ -19,6 +19,8 @@ OPTIONS = ("network", "depth", "width", "activation", "loss", "task", "optimizer
 def command(runs: xr.Dataset) -> str:
     """The command line that makes a result again: by its recipe's name where that recipe makes it, else field by field."""
     name, scale = runs.attrs["recipe_name"], runs.attrs["scale"]
+    if loop := recipe_fields(runs).get("loop"):
+        return f"richness.plane({loop}, ...)"
     if "kind" in runs.attrs:  # no sweep: only its recipe makes it
         return f"richness precompute {name} --scale {scale}"
     if scale in SCALES[1:] and name in names(scale) and recipe(name, scale).hash == runs.attrs["recipe_hash"]:
@@ -62,8 +64,8 @@ def _line(runs: xr.Dataset) -> str:
     commit = attrs["git_commit"].removeprefix("version ")[:10] + (" with changes" if attrs["git_dirty"] else "")
     told = [
         f"<code>{escape(attrs['recipe_name'] or 'unnamed')}</code>, {escape(attrs['scale'] or 'no scale')}",
-        f"recipe {attrs['recipe_hash'][:12]}, data {data_hash(runs)[:12]}",
-        f"seeds {', '.join(map(str, json.loads(attrs['seeds'])))}",
+        f"recipe {escape(attrs['recipe_hash'][:12])}, data {data_hash(runs)[:12]}",
+        f"seeds {escape(', '.join(map(str, json.loads(attrs['seeds']))))}",
         f"commit {escape(commit)}",
         f"{escape(str(attrs['device']))}, {escape(str(attrs['dtype']))}, {attrs['wall_seconds']:.0f} s",
         f"<code>{escape(command(runs))}</code>",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from richness import rng
 from richness.runs.description import canonical
 from richness.runs.experiment import Experiment
-from richness.runs.outcomes import APPROACHES
+from richness.runs.outcomes import APPROACHES, Approach
 
 FIRST_SCAN = (0.03, 300.0)  # where the coarse scans begin and end, in units of the natural η
 SCANNED = 2  # points a decade in them
@@ -32,14 +32,21 @@ class Target:
 
     name: str
     budget: int
+    threshold: float | None = None  # the boundary's own where not given
+
+    @property
+    def approach(self) -> Approach:
+        own = APPROACHES[self.name]
+        return own if self.threshold is None else own.at(self.threshold)
 
     @property
     def coming(self) -> int:
-        return APPROACHES[self.name].coming
+        return self.approach.coming
 
     @property
     def below(self) -> float | None:
-        return APPROACHES[self.name].below
+        """The share of the initial loss below which a late loss is the event; None where none is."""
+        return self.approach.threshold if self.approach.of_late_loss else None
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Description(BaseModel):
 
         The device is not part of it, nor is a field at its default: a result keeps its identity when experiments learn to
         do more. What a reader registered (a network, task, loss, optimiser, …) enters by its name and its
-        fingerprint: the hash of its function's source, or the version given with it.
+        fingerprint: the hash of what its function does and reaches, or the version given with it.
         """
         return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode()).hexdigest()
 

@@ -8,11 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from richness.runs import shards as work
 from richness.runs import store as storage
 from richness.runs.experiment import Experiment
+from richness.runs.loops import Loop, read_recipe
 from richness.runs.registered import pack_registered, unpack_registered
 from richness.runs.results import ResultError
 from richness.runs.shards import Arrays, Cell, Shard
@@ -58,14 +60,15 @@ def run_cells(
     wanted = dict.fromkeys(cells)
     folder = storage.folder_of(store, experiment) if store is not None else None
     if folder is not None:
-        yield from storage.read_cells(folder, wanted)
+        for shard, arrays in storage.read_cells(folder, experiment, wanted):
+            yield shard, work.complete(experiment, arrays)
     todo = work.cut_shards(experiment, wanted, workers_of(executor), kept=folder is not None)
     trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)
     try:
         for shard, arrays in trained:
             if folder is not None:
                 storage.write_shard(folder, shard, arrays)
-            yield shard, arrays
+            yield shard, work.complete(experiment, arrays)
     except _Stopped as stop:
         raise ResultError(f"{stop}; {_explain_kept(folder)}") from stop.__cause__
     except KeyboardInterrupt as stop:
@@ -77,6 +80,22 @@ def _explain_kept(folder: Path | None) -> str:
     if folder is None:
         return "nothing is kept, since no store was named (store='runs/store' keeps what is finished)"
     return f"finished shards are kept in {folder}: run the same command again to go on from them"
+
+
+def count_steps(loop: Loop, executor: Executor | None, store: str | Path | None) -> Loop:
+    """A loop whose number of steps is known: it is run where η is smallest, and on until a run does not diverge.
+
+    Raises:
+        ValueError: every run diverged.
+    """
+    grid, known = [(eta, gamma) for eta in loop.etas for gamma in loop.gammas], {}
+    for eta, gamma in sorted(grid, key=lambda place: not loop.in_band(*place[::-1])):
+        cell = loop.seeds[0], gamma, eta
+        ((_, arrays),) = run_cells(loop, [cell], executor, store)
+        known[cell] = arrays["losses"][:, 0]
+        if np.isfinite(known[cell]).all():
+            return loop.with_steps(len(known[cell]) - 1, known)
+    raise ValueError(f"{loop.loop}: every run diverged, so that their length is not known: give steps=")
 
 
 def workers_of(executor: Executor | None) -> int:
@@ -163,7 +182,7 @@ def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, _try: int) -> Array
     """What a worker runs, given the experiment as JSON: a second thread would only take a core from its neighbour."""
     unpack_registered(parcel)
     torch.set_num_threads(1)
-    return work.run_shard(Experiment.model_validate_json(recipe), shard)
+    return work.run_shard(read_recipe(recipe), shard)
 
 
 def _error_of(future: Future) -> BaseException | None:

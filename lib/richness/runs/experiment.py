@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,10 +16,13 @@ from richness.registry import Registry
 from richness.runs.description import Description, Grid, Positive, Seeds, as_tuple, log_steps, no_twins
 from richness.runs.probes import PROBES
 
+#: Readers' own training loops, functions (γ, η, seed) → losses: see `richness.runs.loops`.
+LOOPS: Registry[Callable[[float, float, int], Iterable[float]]] = Registry("loop", {})
+
 #: What a description names, and a reader may add to: kind → table.
 REGISTRIES: dict[str, Registry] = {
     "network": NETWORKS, "activation": ACTIVATIONS, "task": TASKS, "loss": LOSSES, "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES, "probe": PROBES,
+    "schedule": SCHEDULES, "probe": PROBES, "loop": LOOPS,
 }  # fmt: skip
 LATE_SHARE = 0.1  # late_loss is the mean over every step of the last tenth
 PEAK_STEPS = 60  # peak_loss is the maximum over every one of the first sixty steps
@@ -126,6 +129,11 @@ class Experiment(Description):
         needs = PROBES[probe].needs
         if "classes" in needs and not self.source.classification:
             raise ValueError(f"{probe} needs classes, and task {self.task!r} has real targets: leave that probe out")
+        if "alone" in needs and isinstance(network, Network) and network.by_batch:
+            raise ValueError(
+                f"{probe} is of samples one by one, and {self.network!r} has batch norms, by which what it says of one depends "
+                "on those beside it: leave that probe out, or use layer or group norms"
+            )
         if "hidden" in needs and isinstance(network, Network) and network.layers is None:
             raise ValueError(
                 f"{probe} needs a network that shows its hidden layers, and {self.network!r} does not: give "
@@ -156,7 +164,7 @@ class Experiment(Description):
 
     def _named(self) -> list[tuple[str, str]]:
         """(kind, name) of everything it names that stands in a registry."""
-        fields = [(kind, getattr(self, kind)) for kind in REGISTRIES if kind != "probe"]
+        fields = [(kind, getattr(self, kind)) for kind in REGISTRIES if kind in type(self).model_fields]
         return fields + [("probe", probe) for probe in self.kept_probes]
 
     def natural_eta(self, gamma: Any) -> Any:

@@ -231,7 +231,8 @@ class Probe:
         about: what it is, on what and in which convention; of the variable in a result.
         dims: names of the axes after the first.
         units: of its values; ``"1"`` for pure numbers.
-        needs: of ``classes`` (a task with labels) and ``hidden`` (a network that shows its hidden layers).
+        needs: of ``classes`` (a task with labels), ``hidden`` (a network that shows its hidden layers) and ``alone`` (one that
+            says of a sample the same alone as among others, which batch norms do not).
         work: of one measurement, in gradients on the probe set, about: a sweep is cut into shards by it.
         apart: it goes through :meth:`Snapshot.apart`.
     """
@@ -424,9 +425,12 @@ PROBES: Registry[Probe] = Registry(
         "ntk_alignment": Probe(
             _ntk_alignment,
             f"centred alignment of the neural tangent kernel, summed over outputs, with the targets, {_ON_SOME}",
+            needs=("alone",),
         ),
         "kernel_change": Probe(
-            _kernel_change, f"1 − cosine between the neural tangent kernel and that at step 0, {_ON_SOME}"
+            _kernel_change,
+            f"1 − cosine between the neural tangent kernel and that at step 0, {_ON_SOME}",
+            needs=("alone",),
         ),
         "singular_values": Probe(
             _singular_values,
@@ -489,8 +493,8 @@ def register_probe(
             call it at once.
         dims: names of those axes; each gets a coordinate that counts from 1.
         about, units: of the variable. needs: as in :class:`Probe`.
-        version: stands for the source of ``measure`` in the hash of a recipe that names the probe. Give one, and change it,
-            where the values depend on more than that function's text.
+        version: stands for ``measure``, and all that it reaches, in the hash of a recipe that names the probe; to be changed
+            when that changes. Needed only where its value cannot be told, as of an open file.
 
     Raises:
         ValueError: a name or a dimension that is taken.
@@ -504,9 +508,9 @@ def register_probe(
     clash = [dim for dim in dims if dim in TAKEN or dim in PROBES or dim == name]
     if clash or len(set(dims)) < len(dims):
         raise ValueError(f"a probe's dims must be new names, each once, got {dims}; taken: {', '.join(DIMENSIONS)}")
-    unknown = [need for need in needs if need not in ("classes", "hidden")]
+    unknown = [need for need in needs if need not in ("classes", "hidden", "alone")]
     if unknown:
-        raise ValueError(f"a probe needs nothing, 'classes' or 'hidden', got {', '.join(map(repr, unknown))}")
+        raise ValueError(f"a probe needs nothing, 'classes', 'hidden' or 'alone', got {', '.join(map(repr, unknown))}")
     PROBES.add(name, Probe(measure, about or name, dims, units, tuple(needs)), measure, version)
 
 

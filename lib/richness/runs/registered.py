@@ -53,5 +53,5 @@ def unpack_registered(parcel: bytes) -> None:
             "install that module for the workers, or write the function in the notebook or script itself"
         ) from error
     for kind, name, exported in things:
-        if REGISTRIES[kind].fingerprint(name) != exported[1][1]:
+        if REGISTRIES[kind].fingerprint(name) != exported[1]:
             REGISTRIES[kind].bring(name, exported)

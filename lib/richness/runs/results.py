@@ -6,6 +6,7 @@ is refused by name, and any NetCDF reader still opens it (HDF5 ignores what foll
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import io
@@ -28,8 +29,10 @@ import xarray as xr
 
 from richness.networks.parameterization import DTYPE_REASON, dtype_for
 from richness.runs import places
+from richness.runs.attributes import check_attributes
 from richness.runs.description import Measurement
 from richness.runs.experiment import REGISTRIES, Experiment
+from richness.runs.loops import read_recipe
 from richness.runs.places import SCALES
 
 SCHEMA = 1
@@ -80,6 +83,28 @@ def write_whole(path: Path, content: bytes) -> None:
             f"cannot write {path}: {error.strerror or error}. Free some space or choose another place; "
             "what was finished before is kept"
         ) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file, on disk when this returns: all of it or nothing.
+
+    Raises:
+        ResultError: the file cannot be written or the disk is full; what was in it before stays.
+    """
+    added = f"{line}\n".encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(added) < len(added):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise ResultError(f"cannot write {path}: {error.strerror or error}. What it held before is kept") from error
 
 
 def read_sealed(path: Path) -> bytes:
@@ -170,17 +195,20 @@ def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
     ``tau`` = η·t/γ, and ``precision``, the dtype in which each γ was trained. A measurement that is no sweep stays as it is."""
     if "kind" in runs.attrs:
         return runs
-    experiment, found = recipe_of(runs), {}
-    if "eta" in runs.coords:
-        found["lr_raw"] = experiment.lr_raw(runs.eta)
-    if {"gamma", "eta", "step"} <= runs.coords.keys():
-        tau = runs.eta * runs.step / runs.gamma
-        found["tau"] = tau.transpose("gamma", "trial", "eta", "step", missing_dims="ignore")
-    if "gamma" in runs.coords:
-        dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.flat]
-        attrs = {"long_name": "dtype of training", "comment": DTYPE_REASON}
-        found["precision"] = (runs.gamma.dims, np.array(dtypes, dtype="U7").reshape(runs.gamma.shape), attrs)
-    return runs.assign_coords(found)
+    missing = {"gamma", "eta", *(["step"] if "loss" in runs else [])} - runs.coords.keys()
+    if missing:
+        raise ValueError(
+            f"a result has the coordinates gamma, eta and step, and {', '.join(sorted(missing))} is not there"
+        )
+    experiment = recipe_of(runs)
+    dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.flat]
+    attrs = {"long_name": "dtype of training", "comment": DTYPE_REASON}
+    precision = (runs.gamma.dims, np.array(dtypes, dtype="U7").reshape(runs.gamma.shape), attrs)
+    runs = runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), precision=precision)
+    if "step" not in runs.coords:
+        return runs
+    tau = runs.eta * runs.step / runs.gamma
+    return runs.assign_coords(tau=tau.transpose("gamma", "trial", "eta", "step", missing_dims="ignore"))
 
 
 def recipe_fields(runs: xr.Dataset) -> dict[str, Any]:
@@ -205,13 +233,14 @@ def recipe_of(runs: xr.Dataset) -> Experiment:
             "richness.runs.results.recipe_fields"
         )
     registered = json.loads(runs.attrs.get("registered", "{}"))
-    missing = [key for key in registered if key.split(" ")[1] not in REGISTRIES[key.split(" ")[0]]]
+    named = {key: key.split(" ") for key in registered}  # a loop is only needed to be run again
+    missing = [key for key, (kind, name) in named.items() if kind != "loop" and name not in REGISTRIES[kind]]
     if missing:
         raise ResultError(
             f"this result was made with {', '.join(missing)} of a reader's own: register the same again with "
             f"richness.register_{missing[0].split(' ')[0]}, then read it"
         )
-    return Experiment.model_validate_json(runs.attrs["recipe"])
+    return read_recipe(runs.attrs["recipe"])
 
 
 def provenance(description: Experiment | Measurement, name: str, scale: str, wall: float, cpu: float) -> dict[str, Any]:
@@ -358,22 +387,26 @@ def read(path: str | Path, *, unsealed: bool = False) -> xr.Dataset:
     content = raw if unsealed and _is_plain_netcdf(raw) else _unseal(path, raw)
     try:
         runs = _open_netcdf(content)
-    except Exception as error:
-        raise ResultError(f"{path} is not a result file of this project: {error}") from error
-    if "schema" not in runs.attrs:
-        raise ResultError(
-            f"{path} carries no recipe: it is NetCDF, and no result of this project; xarray.open_dataset reads it"
-        )
-    schema = int(runs.attrs["schema"])
-    if schema != SCHEMA:
-        raise ResultError(
-            f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
-            "make it again with `richness precompute`, or use the version of richness that wrote it"
-        )
-    for array in runs.variables.values():
-        array.encoding = {}
-    runs.encoding = {}
-    return with_coordinates(runs)
+        if "schema" not in runs.attrs:
+            raise ResultError(
+                f"{path} carries no recipe: it is NetCDF, and no result of this project; xarray.open_dataset reads it"
+            )
+        schema = int(runs.attrs["schema"])
+        if schema != SCHEMA:
+            raise ResultError(
+                f"{path} has schema {schema}, and this version reads schema {SCHEMA}: "
+                "make it again with `richness precompute`, or use the version of richness that wrote it"
+            )
+        for array in runs.variables.values():
+            array.encoding = {}
+        runs.encoding = {}
+        check_attributes(runs.attrs)
+        return with_coordinates(runs)
+    except ResultError:
+        raise
+    except Exception as error:  # whatever a stranger's file makes of the readers: it is none of ours
+        why = " ".join(str(error).split())
+        raise ResultError(f"{path} is not a result file of this project: {type(error).__name__}: {why}") from error
 
 
 def _open_netcdf(content: bytes) -> xr.Dataset:

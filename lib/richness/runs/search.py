@@ -36,8 +36,9 @@ import xarray as xr
 
 from richness.data.streams import remember_batches
 from richness.runs.bracketing import Grid, Line, Seen, Target, bracket, next_places
-from richness.runs.execution import run_cells
+from richness.runs.execution import count_steps, run_cells
 from richness.runs.experiment import Experiment
+from richness.runs.loops import Loop
 from richness.runs.outcomes import APPROACHES
 from richness.runs.progress import Progress, teller
 from richness.runs.results import STATUS, with_coordinates
@@ -125,19 +126,23 @@ def search(
     store: str | Path | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     *,
+    thresholds: Mapping[str, float] | None = None,
     name: str = "",
     scale: str = "",
 ) -> xr.Dataset:
     """Find the boundaries of the γ–η plane, running few of its cells.
 
     Args:
-        experiment: its networks, task, γ, seeds, steps and budgets. Of its η only the smallest and the largest count: the
-            search stays between them, and within its band. η_crit alone needs no more than 60 steps.
+        experiment: its networks, task, γ, seeds, steps and budgets; a reader's :class:`~richness.runs.loops.Loop` too. Of its
+            η only the smallest and the largest count: the search stays between them, and within its band. η_crit alone needs
+            no more than 60 steps.
         boundaries: which of ``eta_max``, ``eta_min`` (at every budget) and ``eta_crit`` are looked for.
         per_decade: η of the full grid in a decade: a boundary is placed between two of them.
         guard: cells before a boundary that must have been run and show nothing; see `richness.runs.search`.
         executor, store, progress: as for `richness.sweep`. How many cells there will be is not known beforehand: until
             the end, the progress's total is an estimate.
+        thresholds: boundary -> the threshold that tells it, where it is to be another than in `richness.runs.outcomes`; hand
+            the same to the functions that read the boundaries, as in ``eta_max(runs, below=0.7)``.
         name, scale: of the recipe, for the provenance.
 
     Returns:
@@ -147,12 +152,15 @@ def search(
         ``search`` (this search, as JSON), ``cells_run`` and ``cells_full_grid`` say what was spared.
 
     Raises:
-        ValueError: an unknown boundary, ``per_decade`` below 1, ``guard`` below 0, or less than one cell of η to search.
+        ValueError: an unknown boundary or a threshold of one that is not looked for, ``per_decade`` below 1, ``guard`` below 0,
+            or less than one cell of η to search.
         ResultError: as for `richness.sweep`.
     """
-    asked = _checked(experiment, boundaries, per_decade, guard)
+    asked, own = _checked(experiment, boundaries, per_decade, guard), _checked_thresholds(boundaries, thresholds)
+    if isinstance(experiment, Loop) and not experiment.steps:
+        experiment = count_steps(experiment, executor, store)
     targets = [
-        Target(boundary, budget)
+        Target(boundary, budget, own.get(boundary))
         for boundary in asked
         for budget in (experiment.all_budgets if boundary == "eta_min" else (experiment.steps,))
     ]
@@ -183,19 +191,38 @@ def search(
     meter.close()
     runs = _on_trials(experiment, done, name, scale)
     return runs.assign_attrs(
-        search=json.dumps({"boundaries": asked, "per_decade": per_decade, "guard": guard}),
-        recipe_hash=identity(experiment, boundaries, per_decade, guard),
+        search=json.dumps(
+            {"boundaries": asked, "per_decade": per_decade, "guard": guard} | ({"thresholds": own} if own else {})
+        ),
+        recipe_hash=identity(experiment, boundaries, per_decade, guard, own),
         cells_run=meter.state.cells,
         cells_full_grid=sum(map(len, state.grids)) * len(experiment.seeds),
     )
 
 
 def identity(
-    experiment: Experiment, boundaries: Sequence[str] = tuple(APPROACHES), per_decade: int = 12, guard: int = 1
+    experiment: Experiment,
+    boundaries: Sequence[str] = tuple(APPROACHES),
+    per_decade: int = 12,
+    guard: int = 1,
+    thresholds: Mapping[str, float] | None = None,
 ) -> str:
     """SHA-256 of a search, in hex: of its experiment, and of what it looks for and how finely."""
-    asked = _checked(experiment, boundaries, per_decade, guard)
-    return hashlib.sha256(json.dumps([experiment.hash, asked, per_decade, guard]).encode()).hexdigest()
+    asked, own = _checked(experiment, boundaries, per_decade, guard), _checked_thresholds(boundaries, thresholds)
+    described = [experiment.hash, asked, per_decade, guard, *[own] * bool(own)]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+
+def _checked_thresholds(boundaries: Sequence[str], thresholds: Mapping[str, float] | None) -> dict[str, float]:
+    """The thresholds that are not the boundaries' own."""
+    given = dict(thresholds or {})
+    asked = [boundaries] if isinstance(boundaries, str) else list(boundaries)
+    if unknown := [name for name in given if name not in asked]:
+        raise ValueError(
+            f"thresholds are those of the boundaries that are looked for ({', '.join(asked)}), got {unknown}"
+        )
+    own = {name: APPROACHES[name].at(value).threshold for name, value in given.items()}
+    return {name: value for name, value in own.items() if value != APPROACHES[name].threshold}
 
 
 def _checked(experiment: Experiment, boundaries: Sequence[str], per_decade: int, guard: int) -> list[str]:
@@ -231,7 +258,7 @@ def read_events(experiment: Experiment, arrays: Arrays, targets: Sequence[Target
     shares = (runs.budget_loss / runs.initial_loss).fillna(np.inf)
     seen = {}
     for target in targets:
-        event = APPROACHES[target.name].event(runs)
+        event = target.approach.event(runs)
         event = event.sel(budget=target.budget) if "budget" in event.dims else event
         seen[target] = list(map(Seen, event.values.tolist(), shares.sel(budget=target.budget).values.tolist()))
     return seen

@@ -14,6 +14,7 @@ import numpy as np
 from richness.networks.parameterization import dtype_for
 from richness.runs.engines import name_machine
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
+from richness.runs.loops import Loop, run_loops
 from richness.runs.probes import PROBES
 from richness.runs.training import History, cores, train
 
@@ -107,7 +108,7 @@ def cut_shards(experiment: Experiment, cells: Iterable[Cell], workers: int = 1, 
 
 def operations(experiment: Experiment) -> float:
     """Floating-point operations to train and probe one cell, about: a gradient is three forward passes, 2 a product."""
-    samples = float(experiment.steps * experiment.batch_size)
+    samples = float(max(experiment.steps, 1) * experiment.batch_size)
     for probe in experiment.kept_probes:
         samples += PROBES[probe].work * experiment.probe_samples * len(experiment.probed_steps)
     return 6.0 * experiment.architecture.products * samples
@@ -140,9 +141,20 @@ def run_shard(
         What is kept, cells along the last axis; and of the shard as a whole ``seconds``, (wall, CPU), and ``device``, its name.
     """
     wall, cpu = time.perf_counter(), time.process_time()
-    arrays = summary(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
+    if isinstance(experiment, Loop):
+        arrays = run_loops(experiment, shard.seed, shard.cells)
+    else:
+        arrays = summary(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
     seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])
     return arrays | {"seconds": seconds, "device": np.array(name_machine(experiment))}
+
+
+def complete(experiment: Experiment, arrays: Arrays) -> Arrays:
+    """What was kept of a shard, with what follows from it once a loop's number of steps is known."""
+    if not isinstance(experiment, Loop) or not experiment.steps:
+        return arrays
+    whole = {key: arrays[key] for key in ("seconds", "device")}
+    return summary(experiment, History(*experiment.lay_out(arrays["losses"], arrays["count"]), {})) | whole
 
 
 def cost_of(probe: str) -> str:

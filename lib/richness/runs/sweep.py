@@ -13,8 +13,9 @@ import xarray as xr
 
 from richness.data.streams import remember_batches
 from richness.runs.engines import engine_for, passed_over
-from richness.runs.execution import run_cells
+from richness.runs.execution import count_steps, run_cells
 from richness.runs.experiment import Experiment
+from richness.runs.loops import Loop
 from richness.runs.probes import PROBES
 from richness.runs.progress import Progress, teller
 from richness.runs.results import STATUS, narrow_to_float32, provenance, round_mantissa, with_coordinates
@@ -33,7 +34,7 @@ def sweep(
     """Train every cell of an experiment.
 
     Args:
-        experiment: what to run.
+        experiment: what to run; a reader's :class:`~richness.runs.loops.Loop` too.
         executor: any ``concurrent.futures.Executor``; in this process if None. See :func:`~richness.runs.execution.run_cells`.
         store: a folder where finished cells are kept; running the same experiment again, or one whose grid shares cells
             with it, goes on from them.
@@ -48,6 +49,8 @@ def sweep(
         TypeError: no experiment, or a progress that cannot be told.
         ResultError: the store cannot be written, or the executor or its workers were lost; finished cells are kept.
     """
+    if isinstance(experiment, Loop) and not experiment.steps:
+        experiment = count_steps(experiment, executor, store)
     tell = teller(progress)
     cells = cells_of(experiment)
     state = Progress(total=len(cells) * experiment.steps, all_cells=len(cells))
@@ -148,8 +151,9 @@ def assemble(
     coordinates |= {dim: (dim, np.arange(1, size + 1)) for dim, size in sizes.items()}
     runs = xr.Dataset(data, coordinates, provenance(experiment, name, scale, *seconds))
     runs.attrs["device"] = "; ".join(sorted(devices))  # the workers', which this process need not have
-    runs.attrs["engine"] = engine_for(experiment).__name__.lower()
-    if reason := passed_over(experiment):
+    of_loop = isinstance(experiment, Loop)
+    runs.attrs["engine"] = "loop" if of_loop else engine_for(experiment).__name__.lower()
+    if reason := "" if of_loop else passed_over(experiment):
         runs.attrs["engine_reason"] = reason
     if experiment.kept_probes:
         each, share = cost / max(measurements, 1), cost / max(seconds[1], 1e-9)

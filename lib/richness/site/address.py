@@ -43,18 +43,22 @@ else:
     import subprocess
     import sys
 
-    if ADDRESS.startswith("{placeholder}"):
+    here = importlib.util.find_spec("richness") is not None
+    if not here and ADDRESS.startswith("{placeholder}"):
         print("This copy does not know its own repository yet: set ADDRESS above to where you found it, and run again.")
-    elif importlib.util.find_spec("richness") is None:
+    elif not here:
         kept = [name + "==" + importlib.metadata.version(name) for name in ("torch", "numpy")]
         pathlib.Path("/tmp/kept.txt").write_text("\\n".join(kept))
         pip = [sys.executable, "-m", "pip", "install", "-q", "-c", "/tmp/kept.txt"]
         wheel = ADDRESS + "/releases/download/v{version}/richness-{version}-py3-none-any.whl"
-        if subprocess.run([*pip, "richness @ " + wheel]).returncode:
-            subprocess.run([*pip, "richness @ git+" + ADDRESS], check=True)
+        asked = ["richness @ " + wheel, "richness @ git+" + ADDRESS]
+        here = any(subprocess.run([*pip, one]).returncode == 0 for one in asked)
+        if not here:
+            print("Not ready: pip could not install the package; its message is above. Is ADDRESS right, and public?")
     google.colab.output.enable_custom_widget_manager()
-    gpu = "on the GPU" if shutil.which("nvidia-smi") else "on two cores (Runtime, Change runtime type: a GPU is faster)"
-    print("Ready. This chapter takes about {minutes}; what is not stored is computed " + gpu + ".")"""
+    if here:
+        gpu = "on the GPU" if shutil.which("nvidia-smi") else "on two cores (Runtime, Change runtime type: a GPU is faster)"
+        print("Ready. This chapter takes about {minutes}; what is not stored is computed " + gpu + ".")"""
 
 
 class BadAddress(ValueError):
@@ -97,6 +101,24 @@ def address_of(root: Path | None = None) -> str:
     return found.group(2).strip("\"'")
 
 
+def known_address() -> str:
+    """The address in ``_config.yml`` of the book that is being built; "" while it is the placeholder, or there is no book."""
+    try:
+        address = address_of()
+    except (SiteError, BadAddress):
+        return ""
+    return "" if address.startswith(PLACEHOLDER) else address
+
+
+def website_address(repository: str) -> str:
+    """Where GitHub Pages puts a repository's website, with a slash at its end; "" where the repository is not on GitHub."""
+    found = re.fullmatch(r"https://github\.com/([^/]+)/([^/]+)", repository)
+    if not found:
+        return ""
+    owner, name = found[1].lower(), found[2]
+    return f"https://{owner}.github.io/" + ("" if name.lower() == f"{owner}.github.io" else f"{name}/")
+
+
 def set_address(url: str, root: Path | None = None) -> list[Path]:
     """Writes ``url`` to the configuration, the README, CITATION.cff and every chapter's first code cell.
 
@@ -105,7 +127,10 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
 
     Raises:
         BadAddress: if ``url`` is not of the form ``https://host/owner/name``.
+        ResultError: a file cannot be written; each is the old one or the new one, whole.
     """
+    from richness.runs.results import write_whole
+
     address = _checked(url)
     root = root or repository()
     changed = []
@@ -114,10 +139,10 @@ def set_address(url: str, root: Path | None = None) -> list[Path]:
     before = config.read_text(encoding="utf-8")
     after = _CONFIG_LINE.sub(lambda found: found.group(1) + address, before)
     if after != before:
-        config.write_text(after, encoding="utf-8")
+        write_whole(config, after.encode())
         changed.append(config)
     for place in differences(root):
-        place.path.write_text(place.should_hold, encoding="utf-8")
+        write_whole(place.path, place.should_hold.encode())
         changed.append(place.path)
     return changed
 

@@ -1,9 +1,10 @@
 """Adopting what another machine computed: a result file is taken into ``precomputed/`` when it is whole, what the recipe
 would have made, and does not contradict what is stored already.
 
-The last is asked of the boundaries, which are what the book says of a result. Of the same recipe they must agree at every γ
-within their intervals. At another scale the networks are others, so that boundaries may move: where they do is told, and
-does not stand in the way.
+What a recipe makes is in `richness.runs.layout`: variables, axes, types, and what follows from the statuses. Whether it
+contradicts what is stored is asked of every variable, and of the boundaries, which are what the book says of a result: of the
+same recipe they must agree at every γ within their intervals. At another scale the networks are others, so that boundaries may
+move: where they do is told, and does not stand in the way.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 import xarray as xr
 
 from richness.analysis import boundaries
-from richness.runs import places, results
+from richness.runs import jobs, places, recipes, results
+from richness.runs.description import Measurement
+from richness.runs.layout import find_faults
 from richness.runs.outcomes import APPROACHES
 from richness.runs.places import SCALES
 from richness.site.parameters import first_line
@@ -25,7 +28,10 @@ TOUCH = 1e-6  # decades: neighbouring cells touch, up to rounding
 FEW = 5  # γ from which on the mean shift of a boundary is looked at too: it shows what no γ shows alone
 STILL = 0.02  # decades: a smaller mean shift is none
 FLIPPED = 0.05  # share of the cells that may change their status between two machines
-DRIFTED = 0.10  # of the late loss, at the median cell
+DRIFTED = 0.10  # of a variable's size, at the median place
+ASTRAY = 0.30  # of it, at the median place of one row or column; two precisions on one machine differ by 1e-5 and less
+SEVERAL = 10  # places that a row must have for that
+SMALL = 0.1  # of a variable's median size: what is smaller is compared with this
 
 
 class NotAdopted(ValueError):
@@ -43,11 +49,9 @@ def adopt(file: Path, force: bool = False) -> str:
         What changed against the stored results, in a sentence or two.
 
     Raises:
-        NotAdopted: not a whole result, not of a known recipe, at smoke scale, with values that cannot be, or, without
-            ``force``, with other boundaries than the stored result of the same recipe.
+        NotAdopted: not a whole result, not of a known recipe, at smoke scale, with variables, axes, attributes or values that
+            its recipe does not make, or, without ``force``, other numbers or boundaries than the stored result of that recipe.
     """
-    from richness.runs.recipes import names, recipe
-
     if not file.is_file():
         raise NotAdopted(
             f"expected a result file (.nc), got {file}, which is {'a folder' if file.is_dir() else 'not there'}."
@@ -58,16 +62,16 @@ def adopt(file: Path, force: bool = False) -> str:
         why = first_line(error).rstrip(".")
         raise NotAdopted(f"{file} is not a whole result: {why}. Copy it again from where it was made.") from error
     name, scale = str(offered.attrs.get("recipe_name", "")), str(offered.attrs.get("scale", ""))
-    if name not in names("paper"):
-        known = ", ".join(sorted(names("paper")))
+    if name not in recipes.names("paper"):
+        known = ", ".join(sorted(recipes.names("paper")))
         raise NotAdopted(f"{file} names the recipe {name or '(none)'}; expected one of {known}.")
     if scale not in SCALES[1:]:
         raise NotAdopted(f"{file} was made at scale {scale or '(none)'}; precomputed/ holds laptop and paper only.")
-    expected = recipe(name, scale)
+    expected = recipes.recipe(name, scale)
     _check_identity(file, offered, expected)
-    if "status" in offered:  # a sweep, whose axes and statuses are known
-        _check_axes(file, offered, expected)
-        _check_values(file, offered)
+    faults = find_faults(offered, expected) or _unlike_a_measurement(name, offered, expected)
+    if faults:
+        raise NotAdopted(f"{file} is no result of its recipe: {_several(faults)}. Compute it again.")
     if places.checkout() is None:
         raise NotAdopted("precomputed/ is part of a clone of the repository; run this in one.")
     place = places.precomputed_path(name, scale)
@@ -94,28 +98,26 @@ def _check_identity(file: Path, offered: Any, expected: Any) -> None:
         )
 
 
-def _check_axes(file: Path, offered: xr.Dataset, expected: Any) -> None:
-    """The axes are the recipe's grids: a result whose columns were moved or renamed would draw another picture."""
-    for axis, grid in (("gamma", "gammas"), ("eta", "etas"), ("seed", "seeds")):
-        wanted = getattr(expected, grid, None)
-        if wanted is not None and not (
-            offered[axis].size == len(wanted) and np.allclose(offered[axis], wanted, rtol=1e-9)
-        ):
-            raise NotAdopted(f"{file} has another {axis} axis than its recipe; compute it again.")
+def _unlike_a_measurement(name: str, offered: xr.Dataset, expected: Any) -> list[str]:
+    """What a measurement's file holds that its recipe does not measure, or the other way round: the recipe itself says so, at
+    smoke scale, in seconds."""
+    if not isinstance(expected, Measurement):
+        return []
+    own = jobs.run(recipes.recipe(name, "smoke"))
+    faults = _other_variables(own, offered)
+    empty = [name for name in own.data_vars if name not in faults and not np.isfinite(offered[name].values).any()]
+    return list(faults.values()) + [f"{name} holds no number" for name in empty if own[name].dtype.kind == "f"]
 
 
-def _check_values(file: Path, offered: Any) -> None:
-    """What no honest sweep could hold: unknown statuses, no run that ended, a missing loss where one was recorded."""
-    status = offered.status.values
-    if not np.isin(status, (0, 1, 2)).all():
-        raise NotAdopted(f"{file} has statuses other than ok, diverged and not_run.")
-    if not (status == 0).any():
-        raise NotAdopted(f"{file} has no cell that came to its end.")
-    losses = offered.loss.transpose("gamma", "eta", "seed", "step").values
-    if not np.isfinite(losses[status == 0]).all() or not np.isfinite(offered.late_loss.values[status == 0]).all():
-        raise NotAdopted(f"{file} has cells called ok whose loss is not finite.")
-    if np.isfinite(offered.late_loss.values[status != 0]).any():
-        raise NotAdopted(f"{file} has a late loss where a cell diverged or did not run.")
+def _other_variables(wanted: xr.Dataset, found: xr.Dataset) -> dict[Any, str]:
+    """name → in words, for each variable or coordinate that only one has, or that has other dims or another type."""
+    said: dict[Any, str] = {name: f"{name} is missing" for name in wanted.variables if name not in found.variables}
+    said |= {name: f"{name} is none of its recipe" for name in found.variables if name not in wanted.variables}
+    for name in wanted.variables.keys() & found.variables.keys():
+        one, two = wanted.variables[name], found.variables[name]
+        if one.dims != two.dims or one.dtype.kind != two.dtype.kind:
+            said[name] = f"{name} is {two.dtype} of dims {two.dims}, expected {one.dtype} of {one.dims}"
+    return said
 
 
 # What is stored already ----------------------------------------------------------------------------------------------
@@ -128,10 +130,8 @@ def _against_the_same(file: Path, place: Path, offered: xr.Dataset, force: bool)
         return "replaced a file that could not be read." if place.exists() else "new here."
     if stored.attrs.get("recipe_hash") != offered.attrs.get("recipe_hash"):
         return "replaced the result of another recipe."
-    if "status" not in offered:
-        return f"same recipe; {'the same numbers' if offered.equals(stored) else 'other numbers'}."
-    change, contradictions = _cells(stored, offered)
-    contradictions += disagreements(stored, offered)
+    change, contradictions = _cells(stored, offered) if "status" in offered else (_same_or_not(stored, offered), [])
+    contradictions += (disagreements(stored, offered) if "status" in offered else []) + drifts(stored, offered)
     if contradictions and not force:
         raise NotAdopted(
             f"{file} contradicts {place}, which the same recipe made: {_several(contradictions)}. Look for what differs "
@@ -169,12 +169,63 @@ def _cells(stored: xr.Dataset, offered: xr.Dataset) -> tuple[str, list[str]]:
     old, new = stored.late_loss.values[both], offered.late_loss.values[both]
     change = np.abs(new - old) / np.maximum(np.abs(old), 1e-12)
     words = f"{flipped} cells changed status, late losses by at most {change.max(initial=0):.2g} of their value."
-    contradictions = []
-    if flipped > FLIPPED * max((before != 2).sum(), 1):
-        contradictions.append(f"{flipped} of {int((before != 2).sum())} cells have another status")
-    if change.size and np.median(change) > DRIFTED:
-        contradictions.append(f"late losses differ by {np.median(change):.0%} at the median cell")
-    return words, contradictions
+    ran = max(int((before != 2).sum()), 1)
+    return words, [f"{flipped} of {ran} cells have another status"] if flipped > FLIPPED * ran else []
+
+
+def _same_or_not(stored: xr.Dataset, offered: xr.Dataset) -> str:
+    return "the same numbers." if offered.equals(stored) else "other numbers."
+
+
+def drifts(stored: xr.Dataset, offered: xr.Dataset) -> list[str]:
+    """How the numbers of two results of one recipe differ by more than two machines can, in words, variable by variable.
+
+    Axes must be equal. At the edge of stability training is chaotic, and late numbers of single cells go astray. So
+    medians are compared: of all of a variable, within `DRIFTED` of its size, and at each place along each of its axes, within
+    `ASTRAY`. Where a number is in one and not in the other counts too, unless statuses say why.
+    """
+    said = list(_other_variables(stored, offered).values())
+    for name in stored.variables.keys() & offered.variables.keys():
+        one, two = stored.variables[name], offered.variables[name]
+        if one.shape != two.shape or (name in stored.coords and not _equal(one.values, two.values)):
+            said.append(f"{name} is another axis")
+        elif name not in ("status", *stored.coords):
+            said += _drift(str(name), one, two, "status" in stored)
+    return sorted(said)
+
+
+def _equal(one: np.ndarray, two: np.ndarray) -> bool:
+    if one.dtype.kind == two.dtype.kind == "f":
+        return np.allclose(one, two, rtol=1e-9, atol=0, equal_nan=True)
+    return bool((one == two).all())
+
+
+def _drift(name: str, one: xr.Variable, two: xr.Variable, sweep: bool) -> list[str]:
+    if one.dtype.kind not in "fiu":
+        return [] if _equal(one.values, two.values) else [f"{name} is another"]
+    before, after = one.values.astype(float), two.values.astype(float)
+    if name == "diverged_at":
+        before, after = (np.where(steps < 0, np.nan, steps) for steps in (before, after))
+    finite = np.isfinite(before), np.isfinite(after)
+    both, either = finite[0] & finite[1], finite[0] | finite[1]
+    if not sweep and (finite[0] != finite[1]).sum() > FLIPPED * max(either.sum(), 1):
+        return [f"{name} is a number in one of them alone at {(finite[0] != finite[1]).sum()} places"]
+    if not both.any():
+        return []
+    least = max(
+        SMALL * float(np.median(np.abs(before[both]))), np.finfo(float).tiny
+    )  # what is all but zero has no size
+    change = np.full(before.shape, np.nan)
+    change[both] = np.abs(after[both] - before[both]) / np.maximum(np.abs(before[both]), least)
+    median = np.median(change[both])
+    if median > DRIFTED:
+        return [f"{name} differs by {median:.0%} at the median place"]
+    for axis, dim in enumerate(one.dims):
+        for k, there in enumerate(np.moveaxis(change, axis, 0)):
+            seen = there[np.isfinite(there)]
+            if seen.size >= SEVERAL and np.median(seen) > ASTRAY:
+                return [f"{name} differs by {np.median(seen):.0%} at the median place of {dim} {k + 1}"]
+    return []
 
 
 def disagreements(one: xr.Dataset, two: xr.Dataset, names: tuple[str, ...] = ()) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from richness.runs.results import write_whole
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_binary, node_package
 
 #: bundle -> the module that it begins with.
@@ -34,7 +35,7 @@ def write_bundles() -> list[Path]:
         SiteError: as :func:`bundle`.
     """
     for target in BUNDLES:
-        target.write_bytes(bundle(target))
+        write_whole(target, bundle(target))
     return list(BUNDLES)
 
 

@@ -15,8 +15,8 @@ from sphinx.config import Config
 from sphinx.util import logging
 
 from richness.registry import study_modules
-from richness.site import docstrings, executing, formulas, icons, pages, styles
-from richness.site.address import PLACEHOLDER
+from richness.site import card, docstrings, executing, formulas, heads, icons, pages, styles
+from richness.site.address import PLACEHOLDER, known_address, website_address
 from richness.site.places import ASSETS, LABORATORY, SiteError, node_package
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", docstrings.escape_docstring, priority=100)
     app.connect("missing-reference", docstrings.resolve_public_name)
     app.connect("html-page-context", _drop_third_parties, priority=900)
+    app.connect("html-page-context", heads.add_head)
     app.connect("build-finished", _finish)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -83,6 +84,7 @@ def _configure(app: Sphinx, config: Config) -> None:
     config.richness_assets = assets_digest(root)
     config.html_math_renderer = "richness_katex"
     config.nb_ipywidgets_js = {}
+    config.html_baseurl = config.html_baseurl or website_address(known_address())
     caches = Path(app.outdir).parent / ".jupyter_cache"
     config.nb_execution_cache_path = str(caches / config.richness_sources)
     _forget_old_caches(caches, config.richness_sources)
@@ -198,7 +200,10 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
         formulas.typesetter().stop()
     if exception is not None or app.builder.name != "html":
         return
-    finish_site(Path(app.outdir))
+    site = Path(app.outdir)
+    finish_site(site)
+    heads.write_files(site, app.config.html_baseurl, Path(app.srcdir) / "CHANGELOG.md")
+    card.draw_card(site / heads.CARD)
 
 
 def finish_site(site: Path) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from richness.runs import places, results
+from richness.runs.locks import lock_folder
 from richness.site.address import chapters as all_chapters
 from richness.site.address import colab_cell, set_address
 from richness.site.parameters import (
@@ -110,6 +111,7 @@ def rerun(
 
     Raises:
         BadParameter: a chapter, key or value that cannot be.
+        ResultError: another rerun writes into that folder, or the log cannot be written.
         pydantic.ValidationError: a value that no experiment could have.
     """
     paths = [_find(name) for name in chapters] if chapters else all_chapters()
@@ -124,7 +126,10 @@ def rerun(
     folder = _folder(out.expanduser(), paths)
     record = log.expanduser() if log else folder / "log.jsonl"
     reports = []
-    with _own_kernel():
+    with (
+        lock_folder(folder, f"another rerun writes into {folder}; let it finish, or choose another --out"),
+        _own_kernel(),
+    ):
         try:
             for job, report in _carry_out(jobs, folder, again, cell_seconds, workers):
                 _note(record, job, report, chosen.name)
@@ -254,14 +259,33 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _execute(job: Job, output: Path, cell_seconds: int) -> Report:
-    """Runs the chapter beside its place, then moves it there: what stood before stays until then."""
-    import papermill
-
-    output = output.resolve()  # a link is written through
+    """Runs the chapter beside its place, and puts it there once it is whole: what stood before stays until then."""
     part = output.with_name(f".{output.name}")
-    part.unlink(missing_ok=True)
     started = time.monotonic()
     problem = None
+    try:
+        part.unlink(missing_ok=True)
+        problem = _run(job, part, cell_seconds)
+        results.write_whole(output, _whole(part, job if problem is None else None))
+        part.unlink()
+        problem = f"{problem}; the executed notebook is kept at {output}" if problem else None
+    except (OSError, ValueError, results.ResultError) as error:  # the disk is full, or nothing whole was left
+        why = " ".join(str(error).split())
+        stays = f"; what stood at {output} is kept" if output.exists() else ""
+        problem = f"{problem or 'it was executed'}, and no whole notebook could be written to {part}: {why}{stays}"
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return Report(job.path.stem, "failed" if problem else "ok", time.monotonic() - started, output, problem)
+
+
+def _run(job: Job, part: Path, cell_seconds: int) -> str | None:
+    """Executes the chapter into ``part``; the problem in words, if there was one.
+
+    Raises:
+        OSError: ``part`` could not be written.
+    """
+    import papermill
+
     try:
         papermill.execute_notebook(
             str(job.path),
@@ -273,17 +297,29 @@ def _execute(job: Job, output: Path, cell_seconds: int) -> Report:
             start_timeout=START_SECONDS,
             progress_bar=sys.stderr.isatty(),
         )
-        _sign(part, job)
     except papermill.PapermillExecutionError as error:
         line = next((line for line in str(error.source).splitlines() if line.strip()), "")
-        problem = f"cell [{error.exec_count}] ({line.strip()!r}) ended in {error.ename}: {first_line(error.evalue)}"
+        return f"cell [{error.exec_count}] ({line.strip()!r}) ended in {error.ename}: {first_line(error.evalue)}"
+    except OSError:
+        raise
     except Exception as error:  # a kernel that died or never came up, a cell out of time
-        problem = f"{type(error).__name__}: {first_line(error)}"
-    seconds = time.monotonic() - started
-    if part.exists():
-        os.replace(part, output)
-        problem = f"{problem}; the executed notebook is kept at {output}" if problem else None
-    return Report(job.path.stem, "failed" if problem else "ok", seconds, output, problem)
+        return f"{type(error).__name__}: {first_line(error)}"
+    return None
+
+
+def _whole(part: Path, job: Job | None) -> bytes:
+    """The executed notebook, signed with what it was made with where it came to its end.
+
+    Raises:
+        OSError, ValueError: it is not there, or is no whole notebook.
+    """
+    import nbformat
+
+    notebook = nbformat.read(part, nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    if job is not None:
+        notebook["metadata"]["richness"] = job.made_with
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 # What stands already, and what was done ------------------------------------------------------------------------------
@@ -304,19 +340,12 @@ def _changes() -> str:
     return hashlib.sha256(said).hexdigest() if said else ""
 
 
-def _sign(part: Path, job: Job) -> None:
-    """Writes into the executed notebook what it was made with: only a whole one has it."""
-    notebook = json.loads(part.read_text(encoding="utf-8"))
-    notebook["metadata"]["richness"] = job.made_with
-    part.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def _stands(output: Path, job: Job) -> bool:
     """Whether the executed notebook is whole and was made with the same: then it need not be made again."""
     try:
         found = json.loads(output.read_text(encoding="utf-8"))
         return found["metadata"]["richness"] == json.loads(json.dumps(job.made_with))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -338,11 +367,7 @@ def _note(record: Path, job: Job, report: Report, name: str) -> None:
         "problem": report.problem,
         "notebook": str(report.output),
     }
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with open(record, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    results.append_line(record, json.dumps(line, ensure_ascii=False))
 
 
 def _place() -> str:

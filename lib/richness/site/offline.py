@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from richness import __version__
+from richness.runs.results import write_whole
 from richness.site.places import SiteError, repository
 
 _READ_ME = """\
@@ -45,7 +46,7 @@ def pack(root: Path | None = None) -> list[Path]:
             _add(archive, f"{name}/{file.relative_to(html).as_posix()}", file.read_bytes())
     part.replace(path)
     sums = folder / "SHA256SUMS"
-    sums.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n", encoding="utf-8")
+    write_whole(sums, f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n".encode())
     return [path, sums]
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
+from urllib.parse import quote
 
+from richness import __version__
 from richness.site.access import mend_markup
+from richness.site.address import known_address
 from richness.site.policy import add_policy
 
 FIGURES = "_figures"
 BOOK = "_book"
+FEED = "changes.xml"
 
 _THIRD_PARTIES = [
     re.compile(r"\s*<script[^>]*fontawesome\.js[^>]*></script>\n?", re.IGNORECASE),
@@ -54,6 +58,7 @@ def finish_page(page: Path, site: Path) -> None:
     html = move_figure_data(html, site, root)
     for call, action in _ACTIONS.items():
         html = html.replace(f'onclick="{call}"', f'data-click="{action}"')
+    html = add_report_link(html, page.relative_to(site).as_posix())
     html = add_policy(add_scripts(mend_markup(html), site, root))
     if html != before:
         page.write_text(html, encoding="utf-8")
@@ -113,6 +118,8 @@ def add_scripts(html: str, site: Path, root: str) -> str:
     tags = []
     if f"{BOOK}/favicon.svg" not in html:
         tags.append(f'<link rel="icon" type="image/svg+xml" href="{root}{BOOK}/favicon.svg">')
+    if "application/atom+xml" not in html:
+        tags.append(f'<link rel="alternate" type="application/atom+xml" title="Changes" href="{root}{FEED}">')
     if f"{BOOK}/page.js" not in html and "</head>" in html:
         tags.append(f'<script defer src="{root}{BOOK}/{add_version(site, "page.js")}"></script>')
     if '"richness-figure"' in html and f"{BOOK}/figures.js" not in html:
@@ -121,9 +128,23 @@ def add_scripts(html: str, site: Path, root: str) -> str:
         styles = sorted((site / BOOK / "lab").glob("*.css"))
         tags += [f'<link rel="stylesheet" href="{root}{BOOK}/lab/{style.name}">' for style in styles]
         tags.append(f'<script type="module" data-richness-boot src="{root}{BOOK}/lab/boot.js"></script>')
-    if "</head>" not in html:  # Jupyter Book's index.html, a bare redirect
-        return "\n".join([*tags, html]) if tags else html
     return html.replace("</head>", "\n".join([*tags, "</head>"]), 1) if tags else html
+
+
+def add_report_link(html: str, page: str) -> str:
+    """Put a link into the footer to a new issue that names page and version; ``page.js`` adds what the address bar then says.
+
+    Nothing while the repository has no address, or is not on GitHub.
+    """
+    address = known_address()
+    if not address.startswith("https://github.com/") or "richness-report" in html:
+        return html
+    body = f"Page: {page}\nVersion: {__version__}\n\nWhat is wrong:\n"
+    link = escape(f"{address}/issues/new?title={quote(f'On {page}')}&body={quote(body)}")
+    footer = '<div class="extra_footer">'
+    return html.replace(
+        footer, f'{footer}\n<p><a class="richness-report" href="{link}">Report a problem on this page</a></p>', 1
+    )
 
 
 def add_version(site: Path, name: str) -> str:

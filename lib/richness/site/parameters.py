@@ -29,6 +29,8 @@ from richness.site.places import repository
 # A chapter's parameter that is an experiment's grid of one value.
 FIELDS = {"seed": "seeds", "gamma": "gammas", "eta": "etas", "probe": "probes", "budget": "budgets"}
 
+LONGEST = 2**17  # bytes of a set's file
+
 
 class BadParameter(ValueError):
     """A chapter or a parameter that does not exist, or a value that it cannot take."""
@@ -94,8 +96,8 @@ def read_set(name: str) -> ParameterSet:
 def _read_yaml(path: Path, option: str) -> Any:
     """A file's YAML, every scalar as text."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return yaml.load(_text_of(path), Loader=_Text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise BadParameter(f"{option}: {path} is no readable YAML ({' '.join(str(error).split())}).") from error
 
 
@@ -115,8 +117,26 @@ def _set_file(name: str) -> Path:
     return known[name]
 
 
+def _text_of(path: Path) -> str:
+    """The text of a set's file, which is short."""
+    with open(path, "rb") as file:
+        read = file.read(LONGEST + 1)
+    if len(read) > LONGEST:
+        raise BadParameter(f"--parameters: expected a set of parameters, got {path}, which has over {LONGEST} bytes.")
+    return read.decode()
+
+
 class _Text(yaml.BaseLoader):
-    """YAML whose every scalar is the text that was written; a key that stands twice is an error."""
+    """YAML whose every scalar is the text that was written; a key that stands twice is an error, and so is an alias: a few
+    lines of them can stand for any number of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, f"expected a value, got the alias *{event.anchor}; write the value itself", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
 
 def _mapping(loader: _Text, node: yaml.MappingNode) -> dict[Hashable, Any]:

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy that the website keeps: nothing from elsewhere, no eval, no inline script unknown to it."""
+"""The Content-Security-Policy that the website keeps: nothing from elsewhere, no eval, no script or style unknown to it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,38 @@ from pathlib import Path
 
 from richness.site.places import site_pages
 
-# Vega and KaTeX set styles within elements; the laboratory's runtime is WebAssembly in a worker of our own.
+# KaTeX writes attributes `style` by the thousand, so these are let be; a sheet of styles has to be ours, or known by its hash.
+# Browsers that know no `style-src-elem` keep to `style-src`. The laboratory's runtime is WebAssembly in a worker of our own.
 _DIRECTIVES = (
     "default-src 'self'",
     "script-src 'self' blob: 'wasm-unsafe-eval'{hashes}",
     "style-src 'self' 'unsafe-inline'",
+    "style-src-elem 'self'{sheets}",
+    "style-src-attr 'unsafe-inline'",
     "img-src 'self' data: blob:",
     "font-src 'self'",
     "worker-src blob: 'self'",
     "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'self'",
 )
 _SCRIPT = re.compile(r"<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script>", re.DOTALL | re.IGNORECASE)
+_STYLE = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
 _EXECUTED = re.compile(r'\btype="(?:text/javascript|module)?"', re.IGNORECASE)
 _META = re.compile(r'\s*<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
 def policy(pages: Iterable[str]) -> str:
-    """The policy under which the inline scripts of these HTML pages, and no others, may run."""
-    hashes = sorted({name for html in pages for name in script_hashes(html)})
-    return "; ".join(_DIRECTIVES).format(hashes="".join(f" '{name}'" for name in hashes))
+    """The policy under which the inline scripts and styles of these HTML pages, and no others, are heeded."""
+    scripts, sheets = set(), set()
+    for html in pages:
+        scripts.update(script_hashes(html))
+        sheets.update(style_hashes(html))
+    return "; ".join(_DIRECTIVES).format(hashes=_sources(scripts), sheets=_sources(sheets))
+
+
+def _sources(names: Iterable[str]) -> str:
+    return "".join(f" '{name}'" for name in sorted(names))
 
 
 def script_hashes(html: str) -> list[str]:
@@ -39,8 +52,16 @@ def script_hashes(html: str) -> list[str]:
         if not re.search(r"\bsrc=", match["attributes"])
         and ("type=" not in match["attributes"] or _EXECUTED.search(match["attributes"]))
     ]
-    digests = (hashlib.sha256(body.encode()).digest() for body in bodies)
-    return ["sha256-" + base64.b64encode(digest).decode() for digest in digests]
+    return [_hash(body) for body in bodies]
+
+
+def style_hashes(html: str) -> list[str]:
+    """``sha256-…`` of each sheet of styles whose text stands in the page."""
+    return [_hash(body) for body in _STYLE.findall(html)]
+
+
+def _hash(body: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
 
 
 def site_policy(site: Path) -> str:
@@ -52,7 +73,7 @@ def add_policy(html: str) -> str:
     """The page with its own policy in its head, ahead of every script, so that a plain file server is enough."""
     html = _META.sub("", html)
     head = re.search(r"<meta charset=[^>]*>", html)
-    if head is None:  # Jupyter Book's index.html, a bare redirect
+    if head is None:  # Sphinx's bare redirect, until the root's page takes its place
         return html
     meta = f'\n    <meta http-equiv="Content-Security-Policy" content="{policy([html])}">'
     return html[: head.end()] + meta + html[head.end() :]

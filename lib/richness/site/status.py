@@ -9,15 +9,43 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from richness.runs.places import SCALES, precomputed_folder
 from richness.runs.results import write_whole
 
 COLAB = "Colab's image"  # as the log's lines name it
-KEPT = ("chapter", "date", "seconds", "scale", "machine", "device", "commit", "set")
+
+
+class Line(BaseModel):
+    """What is kept of a green line: text that fits a table's cell, a date in UTC, a time that can be told in minutes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", str_max_length=200)
+
+    chapter: str = Field(min_length=1)
+    date: str
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    scale: Literal[SCALES]  # type: ignore[valid-type]
+    machine: str
+    device: str
+    commit: str
+    set: str
+
+    @field_validator("date")
+    @classmethod
+    def _of_utc(cls, text: str) -> str:
+        if datetime.fromisoformat(text).utcoffset() != timedelta(0):
+            raise ValueError(f"expected a date in UTC such as 2026-11-02T04:00:00+00:00, got {text!r}")
+        return text
+
+
+KEPT = tuple(Line.model_fields)
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # of JSON that is something else
 
 
 def record_path() -> Path:
@@ -36,9 +64,11 @@ def read(path: Path | None = None) -> list[dict[str, Any]]:
         return []
     try:
         lines = json.loads(path.read_text(encoding="utf-8"))
-        return [{name: line[name] for name in KEPT} for line in lines]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no record of reruns ({error}): restore it with git, or delete it") from error
+        return [Line.model_validate(line).model_dump() for line in lines]
+    except (OSError, *_UNREADABLE) as error:
+        raise ValueError(
+            f"{path} is no record of reruns ({_said(error)}): restore it with git, or delete it"
+        ) from error
 
 
 def record(logs: Iterable[Path], path: Path | None = None) -> list[dict[str, Any]]:
@@ -70,8 +100,8 @@ def _green(log: Path) -> list[dict[str, Any]]:
     """The lines of a log that are evidence: run to the end, from committed code, at a scale of the book."""
     try:
         texts = log.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ValueError(f"cannot read the log {log}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the log {log}: {getattr(error, 'strerror', None) or error}") from error
     lines = [_parsed(text, f"{log}, line {number},") for number, text in enumerate(texts, start=1)]
     return [line for line in lines if line]
 
@@ -82,9 +112,18 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         line = json.loads(text)
         line["scale"] = line["parameters"].get("scale", "")
         green = line["outcome"] == "ok" and not line["dirty"] and line["scale"] in SCALES
-        return {name: line[name] for name in KEPT} if green else {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{where} is not one that richness rerun wrote ({error})") from error
+        kept = {name: line[name] for name in KEPT}
+        return Line.model_validate(kept).model_dump() if green else {}
+    except _UNREADABLE as error:
+        raise ValueError(f"{where} is not one that richness rerun wrote ({_said(error)})") from error
+
+
+def _said(error: BaseException) -> str:
+    """What is wrong, in a line: of several mistakes in a line of JSON, the first."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'a line'}: {first['msg']}, got {str(first['input'])[:60]!r}"
+    return str(error) or type(error).__name__
 
 
 @dataclass(frozen=True)

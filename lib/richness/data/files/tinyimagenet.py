@@ -19,6 +19,7 @@ from richness.data import arrays
 from richness.data.fetch import DataError, Source, lock
 from richness.data.files.common import FileSet, Opened, check
 from richness.data.order import Samples
+from richness.extras import install_command
 
 CROP = (0.25, 1.0)  # share of the image's area that is cropped
 ASPECT = math.log(4 / 3)  # of the crop's log aspect ratio, half its range
@@ -143,7 +144,7 @@ def _decode(path: Path, archive: zipfile.ZipFile, part: str, images: Path, label
         from PIL import Image
     except ImportError:
         raise DataError(
-            'TinyImageNet\'s pictures are decoded with Pillow, which is not installed: pip install "richness[data]"'
+            f"TinyImageNet's pictures are decoded with Pillow, which is not installed: {install_command('data')}"
         ) from None
     listed = _listed(path, archive, part)
     with arrays.rows_written(images, np.uint8, (len(listed), 3, 64, 64)) as file:
@@ -190,7 +191,7 @@ TINYIMAGENET = TinyImageNet(
     "TinyImageNet: 100,000 photographs of 200 kinds, 64×64, drawn with replacement and strongly augmented",
     "ImageNet's terms: research and teaching, not commerce",
     (Source(
-        "tinyimagenet/tiny-imagenet-200.zip", "http://cs231n.stanford.edu/tiny-imagenet-200.zip", 248_100_043,
+        "tinyimagenet/tiny-imagenet-200.zip", "https://cs231n.stanford.edu/tiny-imagenet-200.zip", 248_100_043,
         digest="md5:90528d7ca1a48142e341f4ef8d21d0de", task="tinyimagenet",
     ),),
     _opened,

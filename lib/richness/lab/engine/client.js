@@ -12,6 +12,8 @@
 //   state    {state, step, message}    loading, training, paused, finished, diverged, error
 //   lost     {message}             nothing more will come; `start` tries anew
 
+const PATIENCE = 20_000; // ms for the manifest, a kilobyte
+
 const WORKS = { train: "trains", helper: "helps to make the data", measure: "measures" };
 const BYTES_EACH = 50; // ms between two reports of loading
 
@@ -59,7 +61,7 @@ export function pageBackend(base, report) {
   const described = async () => {
     let answer;
     try {
-      answer = await fetch(new URL("manifest.json", root));
+      answer = await fetch(new URL("manifest.json", root), { signal: AbortSignal.timeout(PATIENCE) });
     } catch (error) {
       throw new Error(`manifest.json cannot be fetched: ${error.message}`);
     }

@@ -1,26 +1,16 @@
 // The library's C++ kernel in this worker: its doors (richness/kernel/page.cpp) under names and with views that JavaScript can use.
 
+import { fetchBytes } from "../fetching.js";
+
 const PLAIN = "kernel.wasm", FUSED = "kernel.fma.wasm";
 
 // A module with one relaxed multiply-add: valid where the browser knows them.
 const PROBE = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0,
   65, 0, 253, 15, 65, 0, 253, 15, 65, 0, 253, 15, 253, 133, 2, 11);
 
-/** A file beside the manifest, as a Response. */
-export async function fetched(base, name) {
-  let answer;
-  try {
-    answer = await fetch(new URL(name, base));
-  } catch (error) {
-    throw new Error(`${name} cannot be fetched: ${error.message}`);
-  }
-  if (!answer.ok) throw new Error(`${name} cannot be fetched: the server answered ${answer.status} ${answer.statusText}`.trim());
-  return answer;
-}
-
 /** The kernel that this browser can run, compiled. */
 export async function compiled(base) {
-  const name = WebAssembly.validate(PROBE) ? FUSED : PLAIN, bytes = await (await fetched(base, name)).arrayBuffer();
+  const name = WebAssembly.validate(PROBE) ? FUSED : PLAIN, bytes = await fetchBytes(new URL(name, base));
   try {
     return await WebAssembly.compile(bytes);
   } catch (error) {
@@ -30,16 +20,9 @@ export async function compiled(base) {
 
 /** The digits, unpacked. `seen(n)` hears of every n bytes that arrive. */
 export async function unpackedDigits(base, { file, bytes: size }, seen = () => {}) {
-  const parts = [];
-  for (let reader = (await fetched(base, file)).body.getReader(); ;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    parts.push(value);
-    seen(value.length);
-  }
-  const blob = new Blob(parts), head = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
+  const packed = await fetchBytes(new URL(file, base), { arrived: seen }), [first, second] = packed, blob = new Blob([packed]);
   // A server may have unpacked the file on its way.
-  const stream = head[0] === 0x1f && head[1] === 0x8b ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob.stream();
+  const stream = first === 0x1f && second === 0x8b ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob.stream();
   const bytes = await new Response(stream).arrayBuffer().catch(() => new ArrayBuffer(0));
   if (bytes.byteLength !== size) throw new Error(`${file} is damaged: expected ${size} bytes unpacked, got ${bytes.byteLength}`);
   return bytes;

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from richness.networks import MLP
 from richness.networks.losses import RESIDUALS
-from richness.networks.optimizers import Step
+from richness.networks.optimizers import OPTIMIZERS, Step
 from richness.networks.parameterization import centre_output
 from richness.runs.engines.stack import Block, Engine, not_among
 from richness.runs.experiment import Experiment
@@ -67,7 +67,9 @@ class Fused(Engine):
 
     def _backward(self, a: list[Tensor], delta: Tensor, step: Step) -> None:
         scales = self.network.scales
-        plain = self.experiment.optimizer == "sgd"  # every layer's raw step is the same
+        plain = self.experiment.optimizer == "sgd" and OPTIMIZERS.is_shipped(
+            "sgd"
+        )  # every layer's raw step is the same
         if plain:
             delta = delta.mul_(-step.sizes[0])
         slope = PHI[self.network.activation][1]

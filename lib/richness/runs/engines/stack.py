@@ -13,7 +13,7 @@ from torch import Tensor
 from richness.kernel import Build
 from richness.networks.losses import one_hot
 from richness.networks.optimizers import ADAM_EPSILON, OPTIMIZERS, Step
-from richness.runs.experiment import Experiment
+from richness.runs.experiment import REGISTRIES, Experiment
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,12 @@ class Engine(ABC):
 
 
 def not_among(known: Collection[str], kind: str, name: str) -> str | None:
-    """For :meth:`Engine.refuses`: what to say of a name that is not among those an engine knows, None of one that is."""
+    """For :meth:`Engine.refuses`: what to say of a name that is not among those an engine knows, None of one that is.
+
+    An engine that has its own arithmetic knows what the package ships, not what was put behind the same name since.
+    """
+    if name in known and not REGISTRIES[kind].is_shipped(name):
+        return f"knows the package's own {kind} {name!r} only, and another stands in its place"
     return None if name in known else f"knows the {kind} {' or '.join(known)} only, not {name!r}"
 
 

@@ -1,6 +1,8 @@
 // Figures wake when they are seen, focused or touched: the static picture gives way to a live Vega view in its place.
 (() => {
   "use strict";
+  if (location.protocol === "file:") return; // browsers fetch nothing from files: page.js says so
+  const PATIENCE = 60_000; // ms for a figure's data, which are some hundred kilobytes at the most
   const script = document.currentScript;
   const here = new URL(".", script.src);
   const figures = [...document.querySelectorAll("figure.richness-figure")];
@@ -26,8 +28,8 @@
   const readSpecification = async (figure) => {
     const tag = figure.querySelector("script.richness-spec");
     if (!tag.dataset.src) return JSON.parse(tag.textContent);
-    const answer = await fetch(new URL(tag.dataset.src, document.baseURI));
-    if (!answer.ok) throw new Error(`the figure's data answered ${answer.status}`);
+    const answer = await fetch(new URL(tag.dataset.src, document.baseURI), { signal: AbortSignal.timeout(PATIENCE) });
+    if (!answer.ok) throw new Error(`the figure's data, ${tag.dataset.src}, answered ${answer.status}`);
     return answer.json();
   };
 

@@ -7,6 +7,31 @@
   for (const button of document.querySelectorAll("[data-click]"))
     button.addEventListener("click", () => actions[button.dataset.click]());
 
+  // A report names what its reader sees: the address holds a laboratory's whole state.
+  const report = document.querySelector(".richness-report");
+  report?.addEventListener("click", () => {
+    const link = new URL(report.href);
+    link.searchParams.set("body", link.searchParams.get("body").replace(/^Page: .*/, () => `Page: ${location.href}`));
+    report.href = link.href;
+  });
+
+  // Keyboards know two letters for the µ of µP; the pages have the one, and a search for the other finds them too.
+  const asked = new URLSearchParams(location.search), words = asked.get("q");
+  if (words?.includes("\u03bc")) {
+    asked.set("q", words.replaceAll("\u03bc", "\u00b5"));
+    history.replaceState(history.state, "", `?${asked}`);
+  }
+
+  // A browser loads no module and no data from a file: what is alive elsewhere is a picture there.
+  const alive = document.querySelector("[data-richness-lab], figure.richness-figure");
+  if (location.protocol === "file:" && alive) {
+    const note = document.createElement("p");
+    note.className = "richness-message";
+    note.textContent = "This page was opened as a file, so its figures are pictures. Run “python3 -m http.server” in the website’s "
+      + "folder (or “make serve” in the repository) and open the address that it prints: then they move.";
+    alive.before(note);
+  }
+
   // What scrolls can be reached by key; what does not is no stop on the way.
   const wide = ".richness-picture, .richness-table, .bd-article div.math, .bd-article table, .bd-article pre";
   const check = (element) => {

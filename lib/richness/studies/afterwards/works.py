@@ -139,7 +139,7 @@ class WorksTable:
             for one in self.works
         )
         headings = ("work", "in the laboratory", "setting")
-        return scrolling_table(headings, rows, "What came after, scrolls sideways")
+        return scrolling_table(headings, rows, "What came after", "richness-glance")
 
 
 def _setting(run: dict[str, Any]) -> str:
