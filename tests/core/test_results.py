@@ -205,8 +205,16 @@ def test_whatever_the_attributes_say_a_file_is_read_or_refused_by_name(runs, tmp
 
 
 def test_without_an_attribute_or_a_coordinate_a_file_is_refused_by_name(runs, tmp_path):
-    needed = set(runs.attrs) - {"registered", "engine", "probe_seconds", "probe_share", "Conventions", "title"}
-    for name in needed:
+    needed = set(runs.attrs) - {
+        "registered",
+        "engine",
+        "probe_seconds",
+        "probe_share",
+        "Conventions",
+        "title",
+        "schema",
+    }
+    for name in needed:  # without a schema it is not even saved
         attrs = {key: value for key, value in runs.attrs.items() if key != name}
         with pytest.raises(ResultError, match=r"odd\.nc"):
             read(save(runs.drop_attrs().assign_attrs(attrs), tmp_path / "odd.nc"))
@@ -221,7 +229,7 @@ def test_sealed_junk_is_refused_by_name(tmp_path):
     xr.Dataset({"x": ("y", [1.0, 2.0])}).to_netcdf(other, engine="h5netcdf")
     for content in (b"", b"\x89HDF\r\n\x1a\n", b"CDF\x01" + bytes(100), bytes(10_000), other.getvalue()):
         results.write_sealed(tmp_path / "junk.nc", content)
-        with pytest.raises(ResultError, match=r"junk\.nc is not a result|junk\.nc has schema"):
+        with pytest.raises(ResultError, match=r"junk\.nc is not a result|junk\.nc carries no recipe"):
             read(tmp_path / "junk.nc")
 
 

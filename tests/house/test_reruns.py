@@ -156,14 +156,14 @@ def never(monkeypatch):
         ("seed: 1\nchapters: {01-setting: {seed: 2}}", "seed at the top (1) under 01-setting (2) once"),
         ("- smoke", "expected keys"),
         ("scale: [smoke", "no readable YAML"),
+        ("scale: {of: smoke}", "scale expected one value"),
+        ("seed: [0, 1]", "seed expected one value the list 0, 1 --grid"),
+        ("chapters: {01-setting: {steps: [[1]]}}", "expected a value or a list of values"),
         ("scale: &a smoke\ndevice: *a", "no readable YAML alias *a write the value itself line 2"),
         (BOMB, "no readable YAML alias *a0"),
         ("scale: " + "[" * 5000, "no readable YAML"),
         ("about: " + "x" * 200_000, "expected a set of parameters bytes"),
-        ("scale: !!python/object/apply:os.system [true]", "scale"),
-        ("scale: {of: smoke}", "scale expected one value"),
-        ("seed: [0, 1]", "seed expected one value the list 0, 1 --grid"),
-        ("chapters: {01-setting: {steps: [[1]]}}", "expected a value or a list of values"),
+        ("scale: !!python/object/apply:os.system [true]", "scale expected one value"),
     ],
 )
 def test_a_bad_set_ends_before_any_kernel_starts(richness, tmp_path, never, text, words):

@@ -17,7 +17,9 @@ from richness.site.weighing import ALIVE, DRAWN, watch_page
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()
 TALLEST = 800  # px of a picture in a window 1280 px wide, about a screen
-LATE = re.compile(r"_book/vega/|_book/lab/engine/digits")  # fetched when a figure is seen, or a reader turns to a laboratory
+LATE = re.compile(
+    r"_book/vega/|_book/lab/engine/digits"
+)  # fetched when a figure is seen, or a reader turns to a laboratory
 
 
 def test_nothing_goes_wrong_and_no_one_else_is_asked(by_day: Any) -> None:

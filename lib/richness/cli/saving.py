@@ -64,7 +64,7 @@ def explain_plan(experiment: Experiment, path: Path) -> str:
 
     cells = cells_of(experiment)
     store, wanted = path.with_suffix(".parts"), dict.fromkeys(cells)
-    for _ in read_cells(folder_of(store, experiment), wanted):
+    for _ in read_cells(folder_of(store, experiment), experiment, wanted):
         pass
     seconds = estimate_seconds(experiment, list(wanted))
     return "\n".join(

@@ -195,17 +195,20 @@ def with_coordinates(runs: xr.Dataset) -> xr.Dataset:
     ``tau`` = η·t/γ, and ``precision``, the dtype in which each γ was trained. A measurement that is no sweep stays as it is."""
     if "kind" in runs.attrs:
         return runs
-    experiment, found = recipe_of(runs), {}
-    if "eta" in runs.coords:
-        found["lr_raw"] = experiment.lr_raw(runs.eta)
-    if {"gamma", "eta", "step"} <= runs.coords.keys():
-        tau = runs.eta * runs.step / runs.gamma
-        found["tau"] = tau.transpose("gamma", "trial", "eta", "step", missing_dims="ignore")
-    if "gamma" in runs.coords:
-        dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.flat]
-        attrs = {"long_name": "dtype of training", "comment": DTYPE_REASON}
-        found["precision"] = (runs.gamma.dims, np.array(dtypes, dtype="U7").reshape(runs.gamma.shape), attrs)
-    return runs.assign_coords(found)
+    missing = {"gamma", "eta", *(["step"] if "loss" in runs else [])} - runs.coords.keys()
+    if missing:
+        raise ValueError(
+            f"a result has the coordinates gamma, eta and step, and {', '.join(sorted(missing))} is not there"
+        )
+    experiment = recipe_of(runs)
+    dtypes = [str(dtype_for(gamma, experiment.dtype)).removeprefix("torch.") for gamma in runs.gamma.values.flat]
+    attrs = {"long_name": "dtype of training", "comment": DTYPE_REASON}
+    precision = (runs.gamma.dims, np.array(dtypes, dtype="U7").reshape(runs.gamma.shape), attrs)
+    runs = runs.assign_coords(lr_raw=experiment.lr_raw(runs.eta), precision=precision)
+    if "step" not in runs.coords:
+        return runs
+    tau = runs.eta * runs.step / runs.gamma
+    return runs.assign_coords(tau=tau.transpose("gamma", "trial", "eta", "step", missing_dims="ignore"))
 
 
 def recipe_fields(runs: xr.Dataset) -> dict[str, Any]:

@@ -154,7 +154,9 @@ def _last_commit(path: Path) -> str:
     """When `path` was last committed, as git writes it; the first second of the epoch where git does not know."""
     command = ["git", "log", "-1", "--format=%cI", "--", path.name]
     try:
-        said = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False).stdout.strip()
+        said = subprocess.run(
+            command, cwd=path.parent, capture_output=True, encoding="utf-8", check=False
+        ).stdout.strip()
     except OSError:
         said = ""
     return said or "1970-01-01T00:00:00+00:00"

@@ -260,7 +260,6 @@ def _environment(**values: str) -> Iterator[None]:
 
 def _execute(job: Job, output: Path, cell_seconds: int) -> Report:
     """Runs the chapter beside its place, and puts it there once it is whole: what stood before stays until then."""
-    output = output.resolve()  # a link is written through
     part = output.with_name(f".{output.name}")
     started = time.monotonic()
     problem = None
