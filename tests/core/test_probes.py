@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from richness import read, rng, save, sweep
+from richness import measure, read, rng, save, sweep
 from richness.plots.captions import conditions
 from richness.runs import probes, training
 from richness.runs.probes import PROBES, Probe, register_probe
@@ -194,6 +194,52 @@ def test_the_cost_of_every_probe_is_told(small):
     assert all(value > 0 for value in seconds.values()) and 0 < sum(share.values()) < 1
     assert seconds["sharpness"] > seconds["drift"]
     assert "probe_seconds" not in sweep(small(steps=5)).attrs
+
+
+def test_at_step_0_cells_of_one_gamma_are_measured_once(small):
+    """They are one network; its cost is shared, and later each is measured by itself."""
+    seen = []
+    register_probe("counted", lambda now: seen.append(len(now)) or now.gamma.double())
+    cells = [(3.0, 0.1), (0.5, 0.1), (3.0, 0.2), (3.0, 0.3), (0.5, 0.2)]
+    experiment = small(probes=("counted", "sharpness"), probe_points=2, steps=4)
+    history = train(experiment, 0, cells)
+    assert seen[0] == 2 and sum(seen[1:]) >= len(cells)
+    assert history.probes["counted"][0].tolist() == [gamma for gamma, _ in cells]
+    alone = [train(experiment, 0, [cell]).probes["sharpness"] for cell in cells]
+    np.testing.assert_array_equal(history.probes["sharpness"], np.concatenate(alone, axis=1))
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn"])
+def test_a_sharpness_begins_where_the_last_one_ended(small, monkeypatch, network):
+    """Fewer products than from the gradient, and the same value; cells that die take their vectors with them."""
+    cells = [(1.0, 0.02), (0.5, 1e4), (3.0, 0.05)]
+    experiment = small(network=network, depth=4, width=8, probes=("sharpness",), probe_points=6, steps=30)
+    products, lanczos = [], measure.curvature.lanczos
+
+    def counted(product, start, steps):
+        return lanczos(lambda vector: products.append(len(vector)) or product(vector), start, steps)
+
+    monkeypatch.setattr(measure.curvature, "lanczos", counted)
+    warm = train(experiment, 0, cells).probes["sharpness"]
+    with_memory = sum(products)
+    monkeypatch.setattr(probes, "SHARPEST", "forgotten")
+    monkeypatch.setattr(training.Piece, "left", property(lambda piece: {}, lambda piece, left: None), raising=False)
+    products.clear()
+    cold = train(experiment, 0, cells).probes["sharpness"]
+    assert with_memory < 0.9 * sum(products)
+    np.testing.assert_allclose(warm, cold, rtol=3e-4)
+
+
+def test_probes_through_the_kernel_are_those_in_torch(small, monkeypatch):
+    names = ("sharpness", "along_gradient", "trace", "top_eigenvalues")
+    experiment = small(depth=4, dtype="float64", probes=names, probe_points=3, steps=12)
+    cells = [(0.3, 0.02), (3.0, 0.1)]
+    compiled = train(experiment, 0, cells, engine="fused").probes
+    monkeypatch.setattr(probes.compiled, "library", lambda: None)
+    plain = train(experiment, 0, cells, engine="fused").probes
+    for name in names:
+        scale = np.abs(plain[name]).max()
+        np.testing.assert_allclose(compiled[name], plain[name], rtol=2e-4, atol=1e-3 * scale, err_msg=name)
 
 
 def test_which_dtype_trained_each_gamma_and_why(small):

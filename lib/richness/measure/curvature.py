@@ -386,7 +386,8 @@ def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, 
         if done.all():
             break
     mixture[np.isnan(value)] = np.nan
-    vector = torch.bmm(torch.from_numpy(mixture[:, None, :known]).to(start), space.basis.nan_to_num())
+    basis = space.basis.nan_to_num() if np.isnan(value).any() else space.basis  # 0 · NaN, beside those that are well
+    vector = torch.bmm(torch.from_numpy(mixture[:, None, :known]).to(start), basis)
     return Eigenpair(torch.from_numpy(value).to(start), vector[:, 0])
 
 
