@@ -15,7 +15,9 @@ from richness.site.weighing import seen as fetched
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()
-LATE = re.compile(r"_book/vega/|_book/lab/engine/digits")  # fetched when a figure is seen, or a reader turns to a laboratory
+LATE = re.compile(
+    r"_book/vega/|_book/lab/engine/digits"
+)  # fetched when a figure is seen, or a reader turns to a laboratory
 
 
 def test_nothing_goes_wrong_and_no_one_else_is_asked(by_day: Any) -> None:
