@@ -130,7 +130,8 @@ def test_every_network_is_torchs_in_chromium_too(opened):
         if got["gauges"]["step"] == asked["steps"]:
             said = gauges(trainer)
             assert got["gauges"]["sharpness"] == pytest.approx(said["sharpness"], rel=1e-4)
-            assert got["gauges"]["alignment"] == pytest.approx(said["ntk_alignment"], abs=1e-5)
+            # Inputs differ by 1e-6: a unit of eight layers that is on at one sample here and off there moves it by 2e-5.
+            assert got["gauges"]["alignment"] == pytest.approx(said["ntk_alignment"], abs=1e-4)
 
 
 def test_what_can_be_asked_is_said_at_once(opened):
@@ -261,8 +262,14 @@ def test_a_missing_file_is_named_and_a_start_tries_anew(page, site, name, says):
     page.wait_for_selector("html[data-ready]", state="attached")
     asked = ask(3, "mse", "digits8", 1.0, steps=5)
     lost = page.evaluate(
-        """async (ask) => { lab.backend.start(ask); await lab.until(() => lab.last("lost")); return lab.last("lost") }""",
-        asked,
+        """async ({ ask, at_once }) => {
+          if (at_once) await lab.until(() => lab.last("lost"));
+          lab.reports.length = 0;
+          lab.backend.start(ask);
+          await lab.until(() => lab.last("lost"));
+          return lab.last("lost");
+        }""",
+        {"ask": asked, "at_once": name != "digits.bin.gz"},
     )
     assert re.search(says, lost["message"]), lost
     (folder / "engine" / name).write_bytes(whole)
