@@ -95,6 +95,11 @@ def _late_exponent(name: str) -> float:
     return 1.0 if name.startswith("teacher") else 2 / int(name[-1])
 
 
+def _say_late(name: str) -> str:
+    high, low = late_levels(name)
+    return f"η·t from {high:g} to {low:g} of the loss, {name}: exponent in γ"
+
+
 _claim = partial(Claim, chapter=CHAPTER)
 EARLY_CLAIMS = {
     name: _claim("K1", name, f"η·t until 5 % of the loss is lost, {name}: exponent in γ", 1.0)
@@ -105,7 +110,7 @@ LATE_CLAIMS = {
     name: _claim(
         "K2",
         name,
-        "η·t from {:g} to {:g} of the loss, {}: exponent in γ".format(*late_levels(name), name),
+        _say_late(name),
         _late_exponent(name),
     )
     for name in (*EARLY_CLAIMS, "teacher, L = 3")
