@@ -115,7 +115,7 @@ class Endless(IterableDataset):
         (("tree", "house"), TypeError, "expected an array, a tensor or a Dataset with a length, got str"),
         ((np.zeros((4, 2)), np.zeros(4), 1.5), ValueError, "leaves samples on both sides, got 1.5 of 4"),
     ],
-    ids=str,
+    ids=["targets", "numbers", "labels", "array", "endless", "noisy", "text", "share"],
 )
 def test_what_does_not_fit_is_told_so(given_, error, words):
     samples, more = given_[:2], {"held_out": given_[2]} if len(given_) > 2 else {"held_out": 0.25}
