@@ -313,7 +313,9 @@ def test_modules_and_tensors_that_a_function_holds_count(small):
     assert print_of(module) != before
 
 
-@pytest.mark.parametrize("held", [threading.Lock(), sys.stdout, (k for k in range(3))], ids=["lock", "file", "generator"])
+@pytest.mark.parametrize(
+    "held", [threading.Lock(), sys.stdout, (k for k in range(3))], ids=["lock", "file", "generator"]
+)
 def test_what_cannot_be_told_asks_for_a_version(small, held):
     def leaning(now):
         return now.gamma * bool(held)
