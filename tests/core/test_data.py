@@ -235,7 +235,7 @@ def test_without_the_package_of_the_photographs_the_error_says_how_to_get_it(mon
     monkeypatch.setattr(photos, "find_spec", lambda name: None if name == missing else find_spec(name))
     if missing == "PIL":
         monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(RuntimeError, match=r'not installed: pip install "richness\[photos\]", or use task'):
+    with pytest.raises(RuntimeError, match=r"not installed: pip install 'pillow.*, or use task"):
         photos.tiles.__wrapped__(False)
 
 

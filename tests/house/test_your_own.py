@@ -45,7 +45,7 @@ def test_the_example_runs_as_printed(kind, tmp_path, monkeypatch):
     assert len([line for line in text.splitlines() if line.strip()]) <= 20
     namespace = {"__name__": "__main__"}
     exec(text, namespace)
-    if kind == "module":
+    if kind == "measured module":
         assert float(namespace["largest"]) > 0
         return
     runs = namespace["runs"]
