@@ -3,8 +3,9 @@
 An exponent is fitted in two windows of γ, and a row stands for each. A window *holds* if the measured exponent is
 within `WITHIN` of the predicted one, or if the prediction lies in an interval no wider than `NARROW`. The verdict
 belongs to a claim's part: *reproduced* if both windows hold, *partly* if one does, *not-reproduced* if neither does,
-*not-run* if nothing was measured. Predictions are the paper's asymptotic exponents; the slope of the solvable model
-over the very same γ, which bends, stands beside them in `Exponent.theory`.
+*not-run* if nothing was measured, or one of the results that it is judged by is missing. Predictions are the paper's
+asymptotic exponents; the slope of the solvable model over the very same γ, which bends, stands beside them in
+`Exponent.theory`.
 
 A claim without an exponent states its criterion in ``predicted`` and is judged by it in two ways (two windows, two
 settings, two streams: the row says which), so that the same verdicts mean the same strictness. *larger-scale* is for a
@@ -106,10 +107,14 @@ def round_for_row(value: float) -> float:
     return round(float(value), 4)
 
 
-def verdict(holds: Iterable[bool]) -> str:
-    """The verdict of a claim's part from whether each of its windows holds: all, some or none of them."""
+def verdict(holds: Iterable[bool | None]) -> str:
+    """The verdict of a claim's part from whether each of its windows holds: all, some or none of them.
+
+    Args:
+        holds: one a window (or setting); None where there is no result to judge it by, and then the part is *not-run*.
+    """
     windows = list(holds)
-    if not windows:
+    if not windows or None in windows:
         return "not-run"
     return "reproduced" if all(windows) else "partly" if any(windows) else "not-reproduced"
 
