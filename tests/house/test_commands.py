@@ -96,8 +96,8 @@ def test_advice_is_a_range_of_at_most_a_decade(richness):
         (["--gamma", "0"], "a positive number"),
         (["--gamma", "1e9"], "1e"),
         (["--depth", "1"], "2"),
-        (["--loss", "hinge"], "mse"),
-        (["--optimizer", "lion"], "adam"),
+        (["--loss", "readers_hinge"], "mse"),
+        (["--optimizer", "readers_lion"], "adam"),
     ],
 )
 def test_bad_questions_get_a_sentence(richness, typed, expected):
