@@ -19,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from richness.analysis.stats import Mean
-from richness.registry import study_modules
+from richness.registry import join_studies, study_modules
 from richness.runs import places, results
 
 #: name of a recipe → its result.
@@ -148,9 +149,22 @@ def order(identity: str) -> tuple[float, ...]:
 
 @cache
 def claims() -> tuple[Claim, ...]:
-    """Every claim, of all studies, in order."""
-    found = (claim for topic in study_modules("analysis") for claim in getattr(topic, "CLAIMS", ()))
-    return tuple(sorted(found, key=lambda claim: order(claim.id)))
+    """Every claim, of all studies, in order.
+
+    Raises:
+        ValueError: two have one id and part, or a study has claims and no ``rows`` to measure them.
+    """
+    found = join_studies("analysis", _list_claims)
+    return tuple(sorted(found.values(), key=lambda claim: order(claim.id)))
+
+
+def _list_claims(topic: ModuleType) -> list[tuple[tuple[str, str], Claim]]:
+    listed = [((claim.id, claim.part), claim) for claim in getattr(topic, "CLAIMS", ())]
+    if listed and not hasattr(topic, "rows"):
+        raise ValueError(
+            f"{topic.__name__} has CLAIMS and nothing that measures them: add rows(load) -> rows of the ledger"
+        )
+    return listed
 
 
 def rows_of_other_scales(scale: str) -> list[dict[str, Any]]:
@@ -181,6 +195,7 @@ def ledger(load: Load | None = None) -> list[dict[str, Any]]:
         ``scale`` that of the result, ``"live"`` for C17; ``chapter`` the stem of the notebook that shows it, or
         ``None``.
     """
+    known = claims()
     found = [
         row
         for topic in study_modules("analysis")
@@ -188,8 +203,8 @@ def ledger(load: Load | None = None) -> list[dict[str, Any]]:
         for row in topic.rows(load or results.load)
     ]
     done = {(row["id"], row["part"]) for row in found}
-    found += [claim.row() for claim in claims() if (claim.id, claim.part) not in done]
-    places = {(claim.id, claim.part): place for place, claim in enumerate(claims())}
+    found += [claim.row() for claim in known if (claim.id, claim.part) not in done]
+    places = {(claim.id, claim.part): place for place, claim in enumerate(known)}
     return sorted(found, key=lambda row: places[row["id"], row["part"]])
 
 
