@@ -8,7 +8,8 @@ asymptotic exponents; the slope of the solvable model over the very same γ, whi
 `Exponent.theory`.
 
 A claim without an exponent states its criterion in ``predicted`` and is judged by it in two ways (two windows, two
-settings, two streams: the row says which), so that the same verdicts mean the same strictness. *larger-scale* is for a
+settings, two streams: the row says which), so that the same verdicts mean the same strictness. Such a criterion is one of
+the mean, which stands in ``measured``; where it is the 95 % interval that must lie there, it says so. *larger-scale* is for a
 statement that this scale cannot decide; its row says what is missing. *not-tested* is for one that could not be put to
 the test as it was made, say because the paper's own formula was not had; the reason says so, and ``measured`` may hold
 what our reading of it gave.
