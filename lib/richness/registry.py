@@ -16,7 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from richness.fingerprint import fingerprint
 
-K, T = TypeVar("K"), TypeVar("T")
+K = TypeVar("K")
+T = TypeVar("T")
 
 #: The studies, each a folder of `richness.studies`; their recipes and their claims are found through this list.
 STUDIES = (
