@@ -9,13 +9,14 @@ table by hand, is known by its name and a fingerprint: the version that was give
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module, util
 from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from richness.fingerprint import fingerprint
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 #: The studies, each a folder of `richness.studies`; their recipes and their claims are found through this list.
@@ -157,6 +158,38 @@ def study_modules(name: str) -> list[ModuleType]:
     in the order of `STUDIES`.
 
     They are imported here, so that whoever asks for no recipe and no claim does not wait for them.
+
+    Raises:
+        ModuleNotFoundError: a study is listed that has no folder.
     """
-    paths = [f"richness.studies.{study}.{name}" for study in STUDIES]
-    return [import_module(path) for path in paths if util.find_spec(path)]
+    return [import_module(path) for study in STUDIES if (path := _find_module(study, name))]
+
+
+def _find_module(study: str, name: str) -> str | None:
+    path = f"richness.studies.{study}.{name}"
+    try:
+        return path if util.find_spec(path) else None
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"STUDIES in richness/registry.py lists {study!r}, and there is no folder richness/studies/"
+            f"{study.replace('.', '/')}/: correct the name, or add the folder"
+        ) from error
+
+
+def join_studies(name: str, list_pairs: Callable[[ModuleType], Iterable[tuple[K, T]]]) -> dict[K, T]:
+    """One table of what the studies hold, in their order.
+
+    Args:
+        name: of their modules, as for `study_modules`. list_pairs: a module -> its keys and what stands behind them.
+
+    Raises:
+        ValueError: a key comes twice; the message names both studies.
+    """
+    joined: dict[K, T] = {}
+    owners: dict[K, str] = {}
+    for module in study_modules(name):
+        for key, thing in list_pairs(module):
+            if key in owners:
+                raise ValueError(f"{module.__name__}: {key!r} is taken already, by {owners[key]}: choose another name")
+            joined[key], owners[key] = thing, module.__name__
+    return joined

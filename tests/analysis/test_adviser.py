@@ -215,6 +215,6 @@ def test_rules_are_made_of_what_is_at_hand() -> None:
     with pytest.raises(ResultError, match="portrait_mlp2_mse_adam"):
         adviser.make_rules(loader(), optimizers=["adam"])
     with pytest.raises(ValueError, match="mse, cross_entropy"):
-        adviser.make_rule("hinge", "sgd", loader())
+        adviser.make_rule("readers_hinge", "sgd", loader())
     with pytest.raises(ValueError, match="none of these recipes"):
         adviser.judge_all(["held_out_mlp5_mse_adam_n32_b128_t1500"], [adviser.make_rule("mse", "sgd", loader())])

@@ -147,6 +147,7 @@ def test_rows_are_the_ledgers_and_say_what_is_missing(runs):
     missing = [row for row in rows if row["reason"]]
     assert len(missing) == len(similarity.CLAIMS)
     assert all("richness precompute similarity_mlp3_mse_teacher" in row["reason"] for row in missing)
+    assert {row["verdict"] for row in rows} == {"not-run"}, "two of three settings are no verdict on the three"
 
 
 def test_outliers_count_what_leaves_the_spectrum_of_step_0():

@@ -180,7 +180,7 @@ def test_predicted_exponents() -> None:
         lambda: theory.critical_eta(1, 1.0),
         lambda: theory.critical_eta(3, 0.0),
         lambda: theory.critical_eta(3, [1.0, np.nan]),
-        lambda: theory.escape_time(3, 1.0, "hinge"),
+        lambda: theory.escape_time(3, 1.0, "readers_hinge"),
         lambda: theory.escape_time(3, 1.0, level=1.0),
         lambda: theory.simulate(3, 1.0, -1.0, 10),
         lambda: theory.simulate(3, 1.0, 1.0, 0),

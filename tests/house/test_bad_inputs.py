@@ -51,7 +51,7 @@ SWEEP = [
     ("--seeds", "--seeds at least one value"),
     ("--network mpl", "network 'mpl' mlp"),
     ("--task mnist", "task 'mnist' digits"),
-    ("--loss hinge", "loss 'hinge' mse"),
+    ("--loss readers_hinge", "loss 'readers_hinge' mse"),
     ("--optimizer adamw", "optimizer 'adamw' sgd"),
     ("--activation gelly", "activation 'gelly' relu"),
     ("--probes sharpnes", "probe 'sharpnes' sharpness"),

@@ -56,7 +56,8 @@ def test_a_chapter_has_one_cell_of_plain_typed_parameters(path):
 
 @each_chapter
 def test_a_chapter_begins_with_the_set_up_cell(path):
-    minutes = address.expected_minutes(ROOT)[path.stem]
+    minutes = address.expected_minutes(ROOT).get(path.stem)
+    assert minutes, f"add its minutes to chapters/parameters/laptop.yml: `{path.stem}: 1`"
     assert _code(path)[0].source == notebooks.colab_cell(address.address_of(ROOT), minutes), "run: richness address URL"
     assert set(address.CELL_TAGS) <= set(_code(path)[0].metadata.get("tags", []))
 

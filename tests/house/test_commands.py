@@ -96,8 +96,8 @@ def test_advice_is_a_range_of_at_most_a_decade(richness):
         (["--gamma", "0"], "a positive number"),
         (["--gamma", "1e9"], "1e"),
         (["--depth", "1"], "2"),
-        (["--loss", "hinge"], "mse"),
-        (["--optimizer", "lion"], "adam"),
+        (["--loss", "readers_hinge"], "mse"),
+        (["--optimizer", "readers_lion"], "adam"),
     ],
 )
 def test_bad_questions_get_a_sentence(richness, typed, expected):
@@ -290,6 +290,21 @@ def test_ledger_json_is_a_list_of_rows_with_the_documented_keys(richness):
     assert "NaN" not in answer.out
     table = richness("ledger")
     assert table.code == 0 and "C17" in table.out
+
+
+ROWS = [
+    {"id": one, "part": "whole", "claim": "long " * 20 + "end", "reason": "no " * 30 + "run"} for one in ("C7", "S1.2")
+]
+
+
+def test_the_ledger_is_read_claim_by_claim_and_in_full(richness, monkeypatch):
+    monkeypatch.setattr(claims, "ledger", lambda: ROWS)
+    assert [row["id"] for row in json.loads(richness("ledger", "S1.2", "--json").out)] == ["S1.2"]
+    short, full = richness("ledger", "C7").out, richness("ledger", "C7", "--full").out
+    assert "S1.2" not in short + full and "…" in short and "end" not in short
+    assert ROWS[0]["claim"] in full and ROWS[0]["reason"] in full and "…" not in full
+    wrong = richness("ledger", "C99")
+    assert wrong.code == 2 and "C17" in wrong.err and "'C99'" in wrong.err
 
 
 def test_cite_names_the_paper_first_and_what_a_result_used(richness, tiny, tmp_path):

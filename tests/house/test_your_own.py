@@ -91,7 +91,7 @@ def test_its_optimisers_are_torchs(kind, name, memories, theirs):
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
 def test_nesterovs_line_is_where_a_quadratic_diverges(beta):
     defined("momenta")
-    update, line = OPTIMIZERS["nesterov"].update, stability_line(0.1, "nesterov", beta)
+    update, line = OPTIMIZERS["my_nesterov"].update, stability_line(0.1, "my_nesterov", beta)
     for share in (0.98, 1.02):
         weight, memory = torch.ones(1, 1, 1, dtype=torch.float64), [torch.zeros(1, 1, 1, dtype=torch.float64)]
         size = torch.full((1, 1, 1), 0.1, dtype=torch.float64)

@@ -577,7 +577,7 @@ def test_on_a_built_page_nothing_is_trained_by_python(make, monkeypatch):
         ({"depth": 1}, "greater than or equal to 2"),
         ({"depth": 2.5}, "integer"),
         ({"width": 0}, "greater than or equal to 1"),
-        ({"loss": "hinge"}, "unknown loss"),
+        ({"loss": "readers_hinge"}, "unknown loss"),
         ({"task": "imagenet"}, "unknown task"),
         ({"task": "teacher", "loss": "cross_entropy"}, "needs classes"),
         ({"optimizer": "sdg"}, "unknown optimizer"),

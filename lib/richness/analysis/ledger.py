@@ -3,11 +3,13 @@
 An exponent is fitted in two windows of γ, and a row stands for each. A window *holds* if the measured exponent is
 within `WITHIN` of the predicted one, or if the prediction lies in an interval no wider than `NARROW`. The verdict
 belongs to a claim's part: *reproduced* if both windows hold, *partly* if one does, *not-reproduced* if neither does,
-*not-run* if nothing was measured. Predictions are the paper's asymptotic exponents; the slope of the solvable model
-over the very same γ, which bends, stands beside them in `Exponent.theory`.
+*not-run* if nothing was measured, or one of the results that it is judged by is missing. Predictions are the paper's
+asymptotic exponents; the slope of the solvable model over the very same γ, which bends, stands beside them in
+`Exponent.theory`.
 
 A claim without an exponent states its criterion in ``predicted`` and is judged by it in two ways (two windows, two
-settings, two streams: the row says which), so that the same verdicts mean the same strictness. *larger-scale* is for a
+settings, two streams: the row says which), so that the same verdicts mean the same strictness. Such a criterion is one of
+the mean, which stands in ``measured``; where it is the 95 % interval that must lie there, it says so. *larger-scale* is for a
 statement that this scale cannot decide; its row says what is missing. *not-tested* is for one that could not be put to
 the test as it was made, say because the paper's own formula was not had; the reason says so, and ``measured`` may hold
 what our reading of it gave.
@@ -18,13 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from richness.analysis.stats import Mean
-from richness.registry import study_modules
+from richness.registry import join_studies, study_modules
 from richness.runs import places, results
 
 #: name of a recipe → its result.
@@ -106,10 +109,14 @@ def round_for_row(value: float) -> float:
     return round(float(value), 4)
 
 
-def verdict(holds: Iterable[bool]) -> str:
-    """The verdict of a claim's part from whether each of its windows holds: all, some or none of them."""
+def verdict(holds: Iterable[bool | None]) -> str:
+    """The verdict of a claim's part from whether each of its windows holds: all, some or none of them.
+
+    Args:
+        holds: one a window (or setting); None where there is no result to judge it by, and then the part is *not-run*.
+    """
     windows = list(holds)
-    if not windows:
+    if not windows or None in windows:
         return "not-run"
     return "reproduced" if all(windows) else "partly" if any(windows) else "not-reproduced"
 
@@ -143,9 +150,22 @@ def order(identity: str) -> tuple[float, ...]:
 
 @cache
 def claims() -> tuple[Claim, ...]:
-    """Every claim, of all studies, in order."""
-    found = (claim for topic in study_modules("analysis") for claim in getattr(topic, "CLAIMS", ()))
-    return tuple(sorted(found, key=lambda claim: order(claim.id)))
+    """Every claim, of all studies, in order.
+
+    Raises:
+        ValueError: two have one id and part, or a study has claims and no ``rows`` to measure them.
+    """
+    found = join_studies("analysis", _list_claims)
+    return tuple(sorted(found.values(), key=lambda claim: order(claim.id)))
+
+
+def _list_claims(topic: ModuleType) -> list[tuple[tuple[str, str], Claim]]:
+    listed = [((claim.id, claim.part), claim) for claim in getattr(topic, "CLAIMS", ())]
+    if listed and not hasattr(topic, "rows"):
+        raise ValueError(
+            f"{topic.__name__} has CLAIMS and nothing that measures them: add rows(load) -> rows of the ledger"
+        )
+    return listed
 
 
 def rows_of_other_scales(scale: str) -> list[dict[str, Any]]:
@@ -176,6 +196,7 @@ def ledger(load: Load | None = None) -> list[dict[str, Any]]:
         ``scale`` that of the result, ``"live"`` for C17; ``chapter`` the stem of the notebook that shows it, or
         ``None``.
     """
+    known = claims()
     found = [
         row
         for topic in study_modules("analysis")
@@ -183,8 +204,8 @@ def ledger(load: Load | None = None) -> list[dict[str, Any]]:
         for row in topic.rows(load or results.load)
     ]
     done = {(row["id"], row["part"]) for row in found}
-    found += [claim.row() for claim in claims() if (claim.id, claim.part) not in done]
-    places = {(claim.id, claim.part): place for place, claim in enumerate(claims())}
+    found += [claim.row() for claim in known if (claim.id, claim.part) not in done]
+    places = {(claim.id, claim.part): place for place, claim in enumerate(known)}
     return sorted(found, key=lambda row: places[row["id"], row["part"]])
 
 

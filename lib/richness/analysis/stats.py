@@ -40,7 +40,7 @@ class Mean:
         """The interval's."""
         return self.interval[1] - self.interval[0]
 
-    def within(self, low: float, high: float) -> bool:
+    def mean_lies_in(self, low: float, high: float) -> bool:
         """Whether the mean itself lies in [low, high]."""
         return low <= self.value <= high
 

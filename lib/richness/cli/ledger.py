@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,16 +15,26 @@ from richness.cli.terminal import print_json
 
 def ledger(words: Sequence[str]) -> int:
     parser = Parser("ledger", "Every claim of the paper with its prediction, what was measured here, and the verdict.")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="claims, such as C7 or S1.2 (default: all)")
     parser.add_argument("--json", action="store_true", help="a list of rows for a machine")
+    parser.add_argument(
+        "--full", action="store_true", help="no cell cut short, and the reason where there is no interval"
+    )
     options = parser.read(words)
 
-    from richness.analysis.ledger import ledger as list_claims
+    from richness.analysis.ledger import claims
+    from richness.analysis.ledger import ledger as list_rows
 
-    rows = list_claims()
+    known = tuple(dict.fromkeys(claim.id for claim in claims()))
+    wanted = {read_choice(one, "ID", known) for one in options.ids}
+    rows = [row for row in list_rows() if not wanted or row["id"] in wanted]
+    columns = ("id", "part", "claim", "predicted", "measured", "interval", "verdict")
     if options.json:
         print_json(rows, indent=2)
+    elif options.full:
+        print(format_table(rows, (*columns, "reason"), widest=sys.maxsize))
     else:
-        print(format_table(rows, ("id", "part", "claim", "predicted", "measured", "interval", "verdict")))
+        print(format_table(rows, columns))
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import xarray as xr
 from pydantic import validate_call
 
-from richness.registry import study_modules
+from richness.registry import join_studies
 from richness.runs import jobs, places
 from richness.runs.description import Measurement, Seed
 from richness.runs.experiment import Experiment
@@ -29,13 +29,30 @@ Make = Callable[[str], Experiment | Measurement]
 @cache
 def all_recipes() -> dict[str, Make]:
     """name → recipe, of all studies; found when first asked for."""
-    return {name: make for part in study_modules("recipes") for name, make in part.RECIPES.items()}
+    return {name: make for name, (table, make) in _named_recipes().items() if table == "RECIPES"}
 
 
 @cache
 def paper_recipes() -> dict[str, Callable[[], Experiment]]:
     """name → recipe at scale ``paper`` alone, of data that no smaller scale has."""
-    return {name: make for part in study_modules("recipes") for name, make in getattr(part, "PAPER_ONLY", {}).items()}
+    return {name: make for name, (table, make) in _named_recipes().items() if table == "PAPER_ONLY"}
+
+
+@cache
+def _named_recipes() -> dict[str, tuple[str, Callable[..., Any]]]:
+    """name → in which table of its study it stands, and the recipe.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    return join_studies(
+        "recipes",
+        lambda part: [
+            (name, (table, make))
+            for table in ("RECIPES", "PAPER_ONLY")
+            for name, make in getattr(part, table, {}).items()
+        ],
+    )
 
 
 def names(scale: str) -> list[str]:

@@ -57,7 +57,11 @@ else:
             print("Not ready: pip could not install the package; its message is above. Is ADDRESS right, and public?")
     google.colab.output.enable_custom_widget_manager()
     if here:
-        gpu = "on the GPU" if shutil.which("nvidia-smi") else "on two cores (Runtime, Change runtime type: a GPU is faster)"
+        gpu = (
+            "on the GPU"
+            if shutil.which("nvidia-smi")
+            else "on two cores (Runtime, Change runtime type: a GPU is faster)"
+        )
         print("Ready. This chapter takes about {minutes}; what is not stored is computed " + gpu + ".")"""
 
 

@@ -275,8 +275,7 @@ def _judged_rows(
     results: dict[str, xr.Dataset | str],
 ) -> list[dict[str, Any]]:
     known = {task: judge(runs) for task, runs in results.items() if not isinstance(runs, str)}
-    complete = len(known) == len(results)
-    together = verdict(bool(holds.all()) for _, holds in known.values()) if complete else "not-run"
+    together = verdict(bool(known[task][1].all()) if task in known else None for task in results)
     made = []
     for task, runs in results.items():
         if isinstance(runs, str):

@@ -117,7 +117,7 @@ LATE_CLAIMS = {
 }
 SPREAD_CLAIM = _claim(
     "K3", "spread", "spread of late times over γ on the clock η·t·γ^(−2/L), over that on η·t/γ (L = 3, then 4)",
-    f"below {SPREAD_BELOW:g}",
+    f"95 % interval below {SPREAD_BELOW:g}",
 )  # fmt: skip
 CLAIMS = (*EARLY_CLAIMS.values(), *LATE_CLAIMS.values(), SPREAD_CLAIM)
 

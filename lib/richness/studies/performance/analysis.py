@@ -263,7 +263,7 @@ def _rows(claim: Claim, best: xr.Dataset | str) -> list[dict[str, Any]]:
     many = claim.part.startswith("many")
     here = best.isel(budget=-1 if many else 0)
     gaps = {gamma: _compare_or_reason(here, gamma) for gamma in _LARGE}
-    together = verdict((gap.value >= -MARGIN) == many for gap in gaps.values() if isinstance(gap, Mean))
+    together = verdict((gap.value >= -MARGIN) == many if isinstance(gap, Mean) else None for gap in gaps.values())
     known = {"claim": f"{claim.sentence} (T = {int(here.budget):,})", "verdict": together, "scale": scale_of(best)}
     return [claim.row(window=[REFERENCE, gamma], **known, **_columns(gap)) for gamma, gap in gaps.items()]
 

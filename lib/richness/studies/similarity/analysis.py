@@ -310,7 +310,7 @@ def _judge_setting(runs: xr.Dataset | str) -> tuple[str, list[Comparison]] | str
 
 def _claim_rows(claim: Claim, settings: Sequence[tuple[str, list[Comparison]] | str]) -> list[dict[str, Any]]:
     worst = [one if isinstance(one, str) else (one[0], _worst_layer(claim, one[1])) for one in settings]
-    together = verdict(one[1].holds for one in worst if not isinstance(one, str))
+    together = verdict(None if isinstance(one, str) else one[1].holds for one in worst)
     return [
         claim.row(verdict=together, **({"reason": one} if isinstance(one, str) else _columns(*one))) for one in worst
     ]

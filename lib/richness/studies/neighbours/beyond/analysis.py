@@ -200,6 +200,8 @@ def _claim(part: str, sentence: str, predicted: str) -> Claim:
     return Claim(id, name, sentence, predicted, CHAPTER)
 
 
+_POSITIVE, _NEGATIVE = "95 % interval above 0", "95 % interval below 0"
+
 OURS = "the paper's scaling of gradients is not known to us: this is our reconstruction's number"
 OUR_RANK = "neither the paper's soft rank nor its scaling of gradients is known to us: these are ours"
 
@@ -215,30 +217,30 @@ _TRAINING: tuple[tuple[Claim, Callable[[xr.Dataset], Iterable[Setting]], str], .
     (_claim(
         "S2.2 beyond",
         "plain steps, largest η that trains, those with c₂ > |c₁|: share on which the minibatch's loss falls all the same",
-        "more than ½",
+        "95 % interval above ½",
     ), _judge_fall, ""),
     (_claim(
         "S2.2 edge",
         "plain steps, largest η that trains: Σc₂/Σ|c₁| over the second half of training (another paper's: batch sharpness)",
         f"1 within {NEAR_EDGE:.0%}",
     ), _judge_edge, ""),
-    (_claim("S2.3 explosions", "log₂ of the largest η that lasts, balanced over plain steps, quadratic widths", "above 0"),
+    (_claim("S2.3 explosions", "log₂ of the largest η that lasts, balanced over plain steps, quadratic widths", _POSITIVE),
      _judge_gain(lambda one: np.log2(find_lasting_eta(one))), OURS),
-    (_claim("S2.3 training", "log₂ of the largest η that trains, balanced over plain steps, quadratic widths", "above 0"),
+    (_claim("S2.3 training", "log₂ of the largest η that trains, balanced over plain steps, quadratic widths", _POSITIVE),
      _judge_gain(lambda one: np.log2(find_learning_eta(one))), OURS),
-    (_claim("S2.4 features", "held-out accuracy at the best η, balanced less plain steps, quadratic widths", "above 0"),
+    (_claim("S2.4 features", "held-out accuracy at the best η, balanced less plain steps, quadratic widths", _POSITIVE),
      _judge_gain(lambda one: _measure_end(one, "accuracy")), OURS),
     (_claim(
-        "S2.4 soft rank", "Spearman's correlation over η of a soft rank with held-out accuracy, quadratic widths", "above 0"
+        "S2.4 soft rank", "Spearman's correlation over η of a soft rank with held-out accuracy, quadratic widths", _POSITIVE
     ), _judge_correlations, OUR_RANK),
-    (_claim("S2.5 accuracy", "balanced steps, held-out accuracy at the best η: quadratic less equal widths", "above 0"),
+    (_claim("S2.5 accuracy", "balanced steps, held-out accuracy at the best η: quadratic less equal widths", _POSITIVE),
      _judge_widths, OURS),
-    (_claim("S2.5 soft rank", "balanced steps, ln of the soft rank at the best η: quadratic less equal widths", "above 0"),
+    (_claim("S2.5 soft rank", "balanced steps, ln of the soft rank at the best η: quadratic less equal widths", _POSITIVE),
      _judge_width_ranks, OUR_RANK),
     (_claim(
-        "S2.6 plain", f"slope of ln λ_max in ln η at the end, plain steps, η from {SLOPED[0]:g} to {SLOPED[1]:g}", "below 0"
+        "S2.6 plain", f"slope of ln λ_max in ln η at the end, plain steps, η from {SLOPED[0]:g} to {SLOPED[1]:g}", _NEGATIVE
     ), _judge_plain_slope, ""),
-    (_claim("S2.6 balanced", "the same, balanced steps, quadratic widths", "below 0"), _judge_balanced_slope, OURS),
+    (_claim("S2.6 balanced", "the same, balanced steps, quadratic widths", _NEGATIVE), _judge_balanced_slope, OURS),
 )  # fmt: skip
 
 CLAIMS = (_SERIES, *(claim for claim, *_ in _TRAINING))

@@ -219,7 +219,8 @@ _MEASURED: dict[str, tuple[tuple[Claim, Callable[[xr.Dataset], Iterable[Setting]
                 "95 % interval above 0"), _judge_traps),
     ),
     SHAPING: (
-        (_claim("S3.5 unshaped", f"no gain: growth of ln‖∂L/∂W₁‖ {_TALL}", f"more than {10 * FREE:g}"), _judge_unshaped),
+        (_claim("S3.5 unshaped", f"no gain: growth of ln‖∂L/∂W₁‖ {_TALL}", f"95 % interval above {10 * FREE:g}"),
+         _judge_unshaped),
         (_claim("S3.5 shaped", f"gain ℓ^(−0.4): growth of ln‖∂L/∂W₁‖ + p·ln L {_TALL}", f"within ±{FREE:g}"), _judge_shaped),
         (_claim("S3.5 power", f"slope of ln growth, {_TALL}, in ln Σℓ^(−4p) (derived here; finite for p > ¼)", _NEAR_ONE),
          _judge_powers),
