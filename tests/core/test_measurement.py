@@ -94,6 +94,6 @@ def test_the_commands_know_it(coin, capsys):
     offered.write_bytes(path.read_bytes())
     assert "the same numbers" in adopt(offered)
     altered = results.read(offered)
-    altered["heads"] = altered.heads * 1.01
+    altered["heads"].values[0] += 1
     results.save(altered, offered)
     assert "other numbers" in adopt(offered)
