@@ -35,7 +35,7 @@ def plane(
             ends with a loss that is nan or infinite. It must be a function of its arguments alone.
         gammas, etas, seeds: as of :class:`richness.Experiment`.
         executor, store, progress: as for :func:`richness.sweep`; a store keeps every finished run.
-        name, version: of the function; see :meth:`richness.Loop.of`.
+        name, version: of the function; see :meth:`~richness.runs.loops.Loop.of`.
         described: what else is known of the loop, fields of :class:`richness.Loop`: ``budgets=(100,)``, ``depth=18``,
             ``loss="cross_entropy"``, ``optimizer="adam"``, ``network="resnet18"``.
 

@@ -71,11 +71,8 @@ class Piece:
 
 
 class Measured(NamedTuple):
-    """Probes of a few networks at one moment, by name.
-
-    Attributes:
-        values: float64 (cells, ...). cost: CPU seconds (cells,). left: for probes at a later moment, (cells, ...).
-    """
+    """Probes of a few networks at one moment, by name: their ``values``, float64 (cells, ...), their ``cost``, CPU seconds
+    (cells,), and what is ``left`` for probes at a later moment, (cells, ...)."""
 
     values: dict[str, Tensor]
     cost: dict[str, Tensor]

@@ -40,7 +40,7 @@ from richness.site.parameters import (
 )
 from richness.site.places import repository
 
-__all__ = ["BadParameter", "Report", "colab_cell", "rerun", "set_address"]
+__all__ = ["Report", "colab_cell", "rerun", "set_address"]
 
 START_SECONDS = 180  # for a kernel to come up: torch alone takes 10 s on a busy machine
 CELL_SECONDS = 3600
