@@ -10,6 +10,7 @@ import torch
 
 from richness.kernel.layout import OPTIMIZER_CODES
 from richness.networks.optimizers import ADAM_BETA2, ADAM_EPSILON, OPTIMIZERS, SCHEDULES, schedule, stability_line
+from richness.runs import training
 from richness.runs.engines import ENGINES, Compiled, Fused, engine_for
 from richness.runs.training import History, Trainer, train
 
@@ -207,6 +208,13 @@ def test_nothing_between_two_looks_waits_for_the_device(small, task, engine, opt
     trainer = Trainer(experiment, 0, CELLS, engine)
     losses = trainer.advance(*trainer.draw(range(5)))
     assert losses.shape == (5, len(CELLS)) and losses.device.type == "meta"
+
+
+def test_an_accelerator_draws_longer_blocks_than_a_cache_holds(small):
+    """There every draw is a series of launches, which longer blocks spread over more steps."""
+    here, there = (small(steps=1000).model_copy(update={"device": device}) for device in ("cpu", "meta"))
+    blocks = [Trainer(one, 0, CELLS, "fused").block_steps for one in (here, there)]
+    assert blocks[0] <= training.BLOCK_STEPS < blocks[1] <= training.DEVICE_BLOCK_STEPS
 
 
 # -- choosing and building ---------------------------------------------------------------------------------------------

@@ -47,6 +47,19 @@ def test_every_peer_gives_our_results_before_it_is_timed(richness, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_accelerators_questions_can_be_asked_here():
+    asked = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--quick"]
+    answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    about, *rows = map(json.loads, answer.stdout.splitlines())
+    assert about["device"] == "cpu" and not [row for row in rows if "failed" in row]
+    assert {row["question"] for row in rows} == {"same", "steps", "probes"}  # the others are CUDA's alone
+    assert all(row["difference"] == 0 for row in rows if row["question"] == "same")
+    assert all(row["gflops"] > 0 for row in rows if row["question"] == "steps")
+    refused = subprocess.run([*asked, "speed"], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1 and "no such question: speed; choose from same, syncs" in refused.stderr
+
+
+@pytest.mark.slow
 def test_a_missing_peer_is_a_row_that_says_how_to_get_it():
     """In a process of its own: jax may be imported here already."""
     code = """

@@ -32,8 +32,10 @@ from richness.runs.probes import PROBES, Setting, Snapshot, take_probe
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
 BLOCK_STEPS = 32  # and at most so many steps: what a block needs is memory beside the networks
+DEVICE_BLOCK_BYTES, DEVICE_BLOCK_STEPS = 2**28, 256  # an accelerator's: there each draw costs launches, not cache
 DEVICE_SHARE = 0.6  # of an accelerator's free memory that one piece may take
 PROBE_CELLS = 4  # cells measured together: a stack waits for the one of them that converges last
+DEVICE_PROBE_CELLS = 64  # on an accelerator, which four would starve
 PROBE_BYTES = 2**30  # that they may take, about
 
 
@@ -159,8 +161,11 @@ class Trainer:
 
     @property
     def block_steps(self) -> int:
+        """How many steps' batches are drawn together."""
         bytes_a_step = self.experiment.batch_size * self.network.inputs * self.dtype.itemsize
-        return max(1, min(BLOCK_STEPS, BLOCK_BYTES // bytes_a_step))
+        on_cpu = self.device == "cpu"
+        most, room = (BLOCK_STEPS, BLOCK_BYTES) if on_cpu else (DEVICE_BLOCK_STEPS, DEVICE_BLOCK_BYTES)
+        return max(1, min(most, room // bytes_a_step))
 
     def draw(self, steps: range) -> tuple[Block, Any]:
         """The data of some steps, and what the engine needs of them."""
@@ -237,7 +242,8 @@ class Trainer:
     def _measure_all(self, stacks: Sequence[tuple[Stack, dict[str, Tensor]]], names: Sequence[str]) -> Measured:
         """Stacks with what earlier probes left of them, measured in parts, side by side where there are threads."""
         bytes_a_cell = 4 * self.network.units * self.experiment.probe_samples * self.dtype.itemsize
-        together = max(1, min(PROBE_CELLS, PROBE_BYTES // bytes_a_cell))
+        most = PROBE_CELLS if self.device == "cpu" else DEVICE_PROBE_CELLS
+        together = max(1, min(most, PROBE_BYTES // bytes_a_cell))
         parts = [
             (stack.keep(cut), {name: values[cut] for name, values in left.items()})
             for stack, left in stacks
