@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -206,21 +208,66 @@ def test_ctrl_c_says_how_to_go_on(richness, tiny, tmp_path, monkeypatch):
     assert shlex.split(answer.err.rpartition("to go on: ")[2]) == ["richness", *tiny, "--out", str(out)]
 
 
+LONG = ["--gammas", "1e-1:10:4", "--etas", "1e-3:1:40", "--steps", "200000", "--seeds", "0", "1"]
+
+
+@pytest.fixture
+def long_sweep(tmp_path):
+    """A sweep of minutes in a group of its own, ended with the test; it heeds Ctrl-C even where pytest was told not to."""
+    begun: list[subprocess.Popen] = []
+
+    def begin(workers: str) -> subprocess.Popen:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "richness", "sweep", *LONG, "--workers", workers, "--out", str(tmp_path / "a.nc")],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+        begun.append(run)
+        assert run.stderr is not None and "steps" in run.stderr.readline()
+        time.sleep(2)
+        assert run.poll() is None
+        return run
+
+    yield begin
+    for run in begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_real_ctrl_c_ends_at_once_and_quietly(workers, tmp_path):
-    grids = ["--gammas", "1e-1:10:4", "--etas", "1e-3:1:40", "--steps", "200000", "--seeds", "0", "1"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "richness", "sweep", *grids, "--workers", workers, "--out", str(tmp_path / "a.nc")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    assert run.stderr is not None and "steps" in run.stderr.readline()
-    time.sleep(2)
-    assert run.poll() is None
+def test_a_real_ctrl_c_ends_at_once_and_quietly(workers, long_sweep):
+    run = long_sweep(workers)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the whole group
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130 and "to go on: richness sweep --gammas" in said, said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="optional: processes are counted in /proc")
+def test_workers_end_with_the_command_that_was_killed(long_sweep):
+    run = long_sweep("2")
+    deadline = time.monotonic() + 120
+    while len(group_of(run.pid)) < 3:  # the command, and workers that have come up
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    run.kill()
+    while group_of(run.pid) - {run.pid}:
+        assert time.monotonic() < deadline, "workers go on without their command"
+        time.sleep(0.2)
+
+
+def group_of(leader: int) -> set[int]:
+    """The living processes of a process group."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(group) == leader and state != "Z":
+                found.add(int(stat.parent.name))
+    return found
 
 
 def test_a_stopped_sweep_goes_on_from_its_shards(richness, tiny, tmp_path, monkeypatch):

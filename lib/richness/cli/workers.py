@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import re
 import signal
+import threading
 from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -63,9 +65,7 @@ def open_executor(workers: Workers) -> Iterator[Executor | None]:
 
 @contextlib.contextmanager
 def _start_processes(count: int) -> Iterator[Executor]:
-    # Ctrl-C reaches the whole group; the workers leave the answer to this process, which ends them.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin_worker)
     try:
         yield pool
     except BaseException:
@@ -74,6 +74,19 @@ def _start_processes(count: int) -> Iterator[Executor]:
             worker.terminate()
         raise
     pool.shutdown()
+
+
+def _begin_worker() -> None:
+    """Ctrl-C reaches the whole group: a worker leaves the answer to its parent, and ends when that is gone, however it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextlib.contextmanager
