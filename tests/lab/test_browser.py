@@ -489,7 +489,7 @@ def test_changes_by_hand_come_back_from_the_address(page, serve, laboratory):
 def test_a_bad_address_says_so_and_loses_nothing(page, serve, laboratory):
     opened(page, serve, laboratory, query="?lab=1&gamma=-1&eta=0.5&task=cifar")
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("gamma must be a positive number such as 0.1, not “-1”")
+    expect(alert).to_contain_text("gamma must be a positive number such as 0.1 (1e-9 to 1e9), not “-1”")
     expect(alert).to_contain_text("task “cifar” is not known here")
     assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 1, ")
     assert slider(page, "eta").get_attribute("aria-valuetext").startswith("eta = 0.5, ")

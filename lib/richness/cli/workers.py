@@ -17,7 +17,7 @@ from typing import Any
 from richness.cli.errors import Failure, Usage
 from richness.cli.options import Parser, read_whole
 
-SCHEDULER_PATIENCE = 30  # seconds until a Dask scheduler must have answered: it may have to be started first
+SCHEDULER_PATIENCE = 60  # seconds until a Dask scheduler must have answered: it may have to be started first
 
 
 @dataclass(frozen=True)

@@ -386,9 +386,12 @@ def largest_eigenpair(product: Product, start: Tensor, tolerance: float = 1e-4, 
         if done.all():
             break
     mixture[np.isnan(value)] = np.nan
-    basis = space.basis.nan_to_num() if np.isnan(value).any() else space.basis  # 0 · NaN, beside those that are well
-    vector = torch.bmm(torch.from_numpy(mixture[:, None, :known]).to(start), basis)
-    return Eigenpair(torch.from_numpy(value).to(start), vector[:, 0])
+    # Term by term: a product's blocks would depend on how long the slowest network took, and so would the last bits.
+    vector, parts = torch.zeros_like(start), torch.from_numpy(mixture).to(start)
+    for k in range(known):
+        row = space.basis[:, k]
+        vector += parts[:, k, None] * torch.where(parts[:, k, None] == 0, 0.0, row)  # 0 · NaN, where another broke
+    return Eigenpair(torch.from_numpy(value).to(start), vector)
 
 
 class Krylov(NamedTuple):
@@ -452,7 +455,7 @@ def lanczos(product: Product, start: Tensor, steps: int) -> Iterator[Krylov]:
             anew = torch.from_numpy(exhausted).to(start.device)
             fresh = _direction(k + 1, size, start.dtype, start.device).expand_as(start)
             image = torch.where(anew[:, None], _orthogonal(_orthogonal(fresh, known), known), image)
-            b, beta, length = np.where(exhausted, 0.0, b), torch.where(anew, 0.0, beta), image.norm(dim=1)
+            b, beta, length = np.where(exhausted, 0.0, b), torch.where(anew, 0.0, beta), _length(image).to(start)
         tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = b
         torch.div(image, length[:, None], out=basis[:, k + 1])
 

@@ -1,4 +1,4 @@
-"""What the markup of the theme and of docutils lacks for readers who listen or who have no mouse."""
+"""What the markup of the theme, of docutils and of pandas lacks for readers who listen or have no mouse, or has too much."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _REMEDIES = (
     ),
     # The corner of a table of pandas is no heading.
     (r'<th class="blank[^"]*"\s*>&nbsp;</th>', "<td></td>"),
+    # A table of pandas comes with an empty sheet of styles, which the policy of the page that searches does not know.
+    (r"<style[^>]*>\s*</style>\n?", ""),
     # An entry of the bibliography has a role that ARIA has given up, within a list whose members it should be.
     (r'role="doc-biblioentry"', 'role="listitem"'),
 )

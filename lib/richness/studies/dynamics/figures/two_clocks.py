@@ -70,7 +70,7 @@ def _panel(rows: pd.DataFrame, name: str, depth: int) -> Any:
     )
     levels = [parts.level_rule(value, _Y) for value in dict.fromkeys((1.0, 2 / depth))]
     marks = parts.points_with_intervals(data, _X("level"), _Y, "slope", "low", "high", shape=shape, fill=fill)
-    return parts.panel(*levels, *marks, title=f"{name}: exponent of time in γ", height=190)
+    return parts.panel(*levels, *marks, title=f"{name}: exponent of time in γ", height=175)
 
 
 def _summary(rows: pd.DataFrame) -> str:
