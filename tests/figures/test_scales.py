@@ -66,7 +66,9 @@ def test_the_portrait_shows_both_scales(both):
 
 
 def test_any_results_are_compared_by_the_names_that_they_are_given(both):
-    coarse = both[0].isel(eta=slice(None, None, 2))  # whose exponents, unlike the narrow one's, are measured on any machine
+    coarse = both[0].isel(
+        eta=slice(None, None, 2)
+    )  # whose exponents, unlike the narrow one's, are measured on any machine
     mapping = {"coarse": coarse, "as in the book": both[0]}
     figure = richness.compare(mapping)
     assert set(figure.table["result"]) == set(mapping) and "of coarse" in figure.summary
