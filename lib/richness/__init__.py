@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from richness.runs.recipes import load_or_run, recipe
     from richness.runs.results import load, read, save
     from richness.runs.search import search
+    from richness.runs.snapshots import load_weights
     from richness.runs.sweep import sweep
     from richness.runs.training import train
     from richness.studies.adviser.analysis import advise
@@ -54,6 +55,7 @@ _HOME = {
     "load": "richness.runs.results",
     "read": "richness.runs.results",
     "save": "richness.runs.results",
+    "load_weights": "richness.runs.snapshots",
     # data and measurements
     "task": "richness.data",
     "sharpness": "richness.measure",
@@ -96,6 +98,7 @@ __all__ = [
     "live",
     "load",
     "load_or_run",
+    "load_weights",
     "maximal_update_",
     "plane",
     "portrait",

@@ -26,6 +26,7 @@ NAMES = (
     "momenta",
     "clipping",
     "probe",
+    "weights",
     "results",
     "measured module",
 )
@@ -52,6 +53,9 @@ def test_the_example_runs_as_printed(kind, tmp_path, monkeypatch):
     assert (runs.status == 0).any(), "some of its networks converge"
     best = float(runs.late_loss.min())
     assert best < 0.9 * float(runs.initial_loss.max()), "and learn"
+    if kind == "weights":
+        assert namespace["largest"].shape == namespace["aligned"].shape == namespace["now"].eta.shape
+        assert namespace["outputs"].shape == (1, 256, 10)
     if kind == "probe":
         assert runs.movement.dims == ("gamma", "eta", "seed", "step", "layer") and runs.sizes["layer"] == 3
         moved = runs.movement.isel(step=-1, layer=0, seed=0)
