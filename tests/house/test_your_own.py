@@ -28,6 +28,7 @@ NAMES = (
     "probe",
     "weights",
     "results",
+    "batches",
     "measured module",
 )
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
@@ -36,7 +37,7 @@ EXAMPLES = dict(zip(NAMES, BLOCKS, strict=True))
 pytestmark = pytest.mark.usefixtures("tidy_registries")
 
 
-LONG = {"loop", "module", "attention"}
+LONG = {"loop", "module", "attention", "batches"}
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LONG)) for kind in EXAMPLES])
@@ -53,6 +54,8 @@ def test_the_example_runs_as_printed(kind, tmp_path, monkeypatch):
     assert (runs.status == 0).any(), "some of its networks converge"
     best = float(runs.late_loss.min())
     assert best < 0.9 * float(runs.initial_loss.max()), "and learn"
+    if kind == "batches":
+        assert namespace["largest"].dims == ("batch", "gamma", "seed") and np.isfinite(namespace["largest"]).any()
     if kind == "weights":
         assert namespace["largest"].shape == namespace["aligned"].shape == namespace["now"].eta.shape
         assert namespace["outputs"].shape == (1, 256, 10)

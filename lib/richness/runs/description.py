@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -56,13 +57,11 @@ def _plain(value: Any) -> Any:
 
 
 def _grid(value: Any) -> Any:
-    """Numbers, ``1e-3`` strings, ``start:stop:points`` strings, or a list of any of these, to a flat tuple."""
+    """Numbers, ``"1e-3 1"``, ``"start:stop:points"``, or a list of any of these, to a flat tuple."""
     flat: list[Any] = []
     for item in as_tuple(value):
-        if isinstance(item, str) and ":" in item:
-            flat.extend(log_grid(item))
-        else:
-            flat.append(item)
+        for part in re.split(r"[\s,]+", item.strip()) if isinstance(item, str) else [item]:
+            flat.extend(log_grid(part) if isinstance(part, str) and ":" in part else [part])
     return tuple(flat)
 
 

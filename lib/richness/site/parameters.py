@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from richness.runs.description import log_grid
 from richness.runs.places import SCALES
+from richness.runs.recipes import pick_given
 from richness.runs.results import device_here
 from richness.site.address import chapters as all_chapters
 from richness.site.places import repository
@@ -289,7 +290,8 @@ def _check_as_experiment(values: Mapping[str, Any]) -> None:
     """Lets an experiment judge all that are its fields, beside each other."""
     from richness.runs.experiment import Experiment
 
-    fields = {FIELDS.get(name, name): value for name, value in values.items() if name != "device"}
+    given = pick_given(**{name: value for name, value in values.items() if name != "device"})
+    fields = {FIELDS.get(name, name): value for name, value in given.items()}
     plain: dict[str, Any] = {"gammas": (1.0,), "etas": (0.1,)}
     Experiment(**(plain | {name: value for name, value in fields.items() if name in Experiment.model_fields}))
 
@@ -323,16 +325,17 @@ def _read_as(name: str, text: str | Sequence[str], default: Any) -> Any:
         if not re.fullmatch(r"[+-]?\d+", text.strip()):
             raise BadParameter(f"{name}: expected a whole number such as {default}, got {text!r}.")
         return int(text)
-    return _finite(name, text, default) if isinstance(default, float) else text
+    return _positive(name, text, default) if isinstance(default, float) else text
 
 
-def _finite(name: str, text: str, default: float) -> float:
+def _positive(name: str, text: str, default: float) -> float:
+    """What a chapter takes as a number with a point, γ, η or a threshold, is positive."""
     try:
         value = float(text)
     except ValueError:
         raise BadParameter(f"{name}: expected a number such as {default}, got {text!r}.") from None
-    if not math.isfinite(value):
-        raise BadParameter(f"{name}: expected a finite number such as {default}, got {text!r}.")
+    if not 0 < value < math.inf:
+        raise BadParameter(f"{name}: expected a positive, finite number such as {default}, got {text!r}.")
     return value
 
 
