@@ -56,15 +56,14 @@ def tabulate_batches(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _panel(rows: pd.DataFrame) -> Any:
     data = parts.chart_of(rows[["B", "gamma", "log_gamma", "eta", "low", "high"]])
-    x, y = (
-        parts.log_x(theme.span(rows.B, 1.3), "B, samples a step")("B"),
-        parts.log_y(theme.span([*rows.low, *rows.high], 2)),
-    )
+    x = parts.log_x(theme.span(rows.B, 1.3), "B, samples a step")("B")
+    y = parts.log_y(theme.span([*rows.low, *rows.high], 2))
     line = parts.joining_line(data, x, y("eta"), detail="gamma:Q")
     told = parts.tooltip({"B": "B", "gamma": "γ", "eta": "η_max"})
-    return parts.panel(
-        line, *parts.points_with_intervals(data, x, y, "eta", "low", "high", tooltip=told), title="η_max"
-    )
+    points = parts.points_with_intervals(data, x, y, "eta", "low", "high", tooltip=told)
+    ends = parts.chart_of(rows.sort_values("B").groupby("gamma").tail(1)[["B", "gamma", "eta"]])
+    names = ends.transform_calculate(words="'γ = ' + format(datum.gamma, '.3~g')").mark_text(align="right", dy=-12)
+    return parts.panel(line, *points, names.encode(x=x, y=y("eta"), text="words:N"), title="η_max")
 
 
 def _summary(rows: pd.DataFrame) -> str:
