@@ -232,7 +232,11 @@ def test_every_variant_has_a_notebook_of_its_own_and_a_row_of_the_table(richness
     out = tmp_path / "out"
     (tmp_path / "mine.yml").write_text("gamma: 1e-3\nwidths: [4, 5]\n")
     typed = ["rerun", path, "-y", tmp_path / "mine.yml", "--grid", "seed=0:3", "scale=smoke,laptop", "--out", out]
-    assert richness(*typed).code == 0 and len(executed) == 6
+    answer = richness(*typed)
+    assert answer.code == 0 and len(executed) == 6
+    assert "2 of 6, gamma=1e-3 widths=4 5 seed=0 scale=laptop, 01-" in answer.out, (
+        "it says which is done, and of how many"
+    )
     made = [nbformat.read(one, 4).metadata["richness"]["parameters"] for one in sorted(out.glob("01-*.ipynb"))]
     assert sorted((one["seed"], one["scale"]) for one in made) == [
         (seed, scale) for seed in range(3) for scale in ("laptop", "smoke")
