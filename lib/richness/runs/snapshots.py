@@ -122,7 +122,7 @@ def read_steps(experiment: Experiment, steps: Iterable[Any]) -> tuple[int, ...]:
             f"snapshots: the loop {experiment.loop!r} gives its losses alone, and keeps its weights to itself: save them "
             "within it, or hand over its network with richness.register_module"
         )
-    wanted = [steps] if isinstance(steps, str) or not isinstance(steps, Iterable) else list(steps)
+    wanted: list[Any] = [steps] if isinstance(steps, str) or not isinstance(steps, Iterable) else list(steps)
     if odd := [step for step in wanted if isinstance(step, bool) or not isinstance(step, Integral)]:
         raise ValueError(f"snapshots: expected whole numbers of steps such as 0, 100, got {', '.join(map(repr, odd))}")
     if outside := [step for step in wanted if not 0 <= step <= experiment.steps]:

@@ -126,7 +126,7 @@ def rerun(
     ]
     folder = _folder(out.expanduser(), paths)
     record = log.expanduser() if log else folder / "log.jsonl"
-    reports = []
+    reports: list[Report] = []
     with (
         lock_folder(folder, f"another rerun writes into {folder}; let it finish, or choose another --out"),
         _own_kernel(),

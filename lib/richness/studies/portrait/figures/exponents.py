@@ -63,7 +63,7 @@ def boundary_fits(
         why = f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim."
         return parts.say_nothing_drawn(why, runs, words, label)
     note = (
-        f"{words} {_definition(boundary, name)} {_SPREAD} Solid: least squares in the window named, with its 95 % "
+        f"{words} {_definition(boundary)} {_SPREAD} Solid: least squares in the window named, with its 95 % "
         "bootstrap interval over seeds, γ and the grid; dashed: the predicted exponent, at the measurement's height. "
         f"{conditions(runs)}"
     )
@@ -91,10 +91,10 @@ def _boundary(runs: xr.Dataset, name: str, threshold: float | None = None) -> xr
     return boundary.isel(budget=-1) if "budget" in boundary.dims else boundary
 
 
-def _definition(boundary: xr.DataArray, name: str) -> str:
+def _definition(boundary: xr.DataArray) -> str:
     """What the boundary is, as its own attributes say it."""
     definition = str(boundary.attrs.get("definition", ""))
-    return f"{NAMES[name]}: {definition}." if definition else ""
+    return f"{NAMES[str(boundary.name)]}: {definition}." if definition else ""
 
 
 def _of_side(rows: pd.DataFrame, side: str) -> pd.DataFrame:
@@ -195,7 +195,7 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
         f"over T); η_min·T scatters by {_scatter(times):.2f}."
     )
     note = (
-        f"{words} {_definition(runs, 'eta_min')} Every budget is read off the same runs. {_SPREAD} Dashed: slope 1 "
+        f"{words} {_definition(_boundary(runs, 'eta_min'))} Every budget is read off the same runs. {_SPREAD} Dashed: slope 1 "
         f"in γ, theory's, through the longest budget's points. {conditions(runs)}"
     )
     table = rows.pivot_table(index="gamma", columns="budget", values="eta")[names].rename_axis("γ").reset_index()
@@ -243,7 +243,7 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
         f"{ratio.min():.2f} at γ = {low} to {ratio.max():.2f} at γ = {high}."
     )
     note = (
-        f"{words} {_definition(runs, 'eta_max')} {_definition(runs, 'eta_star')} "
+        f"{words} {_definition(_boundary(runs, 'eta_max'))} {_definition(_boundary(runs, 'eta_star'))} "
         f"Both over natural η, {natural_words(runs)}. {_SPREAD} T = {last_step(runs)}. {conditions(runs)}"
     )
     table = pd.DataFrame({"γ": both.gamma, "η_max": both.eta_max, "η*": both.eta_star, "η* ÷ η_max": ratio})
