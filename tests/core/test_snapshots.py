@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -149,6 +150,16 @@ def test_a_sweep_goes_on_though_its_shards_are_cut_otherwise_then(plane, tmp_pat
     steps_taken.clear()
     assert data_hash(sweep(plane, snapshots=[45], **kept)) == data_hash(sweep(plane))
     assert steps_taken[0] == 45
+
+
+def test_workers_write_the_same_weights(plane, tmp_path):
+    runs = [sweep(plane, snapshots=[30], weights=tmp_path / "alone")]
+    with ThreadPoolExecutor(2) as executor:
+        runs.append(sweep(plane, executor, snapshots=[30], weights=tmp_path / "two"))
+    assert data_hash(runs[0]) == data_hash(runs[1])
+    for seed in plane.seeds:
+        alone, two = (load_weights(tmp_path / name, 30, seed=seed) for name in ("alone", "two"))
+        assert all(torch.equal(a, b) for a, b in zip(alone.weights, two.weights, strict=True))
 
 
 def test_cells_of_a_store_whose_weights_are_not_there_are_trained_again(small, tmp_path, steps_taken):
