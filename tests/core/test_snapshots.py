@@ -179,7 +179,7 @@ def test_what_is_not_there_is_said(small, tmp_path):
     for asked, error, words in [
         ({"step": 7}, ResultError, "no weights of step 7 .* it has 0, 50"),
         ({"step": 50, "gamma": 1.0, "eta": 1e6}, ResultError, "all of them had diverged"),
-        ({"step": 50, "gamma": 2.0}, ResultError, "none such"),
+        ({"step": 50, "gamma": 2.0}, ResultError, "there are γ = 0.0001, 1 and η = 1e-09, 0.1"),
         ({"step": 50, "gamma": 1.0}, ValueError, "seeds 0, 1: choose one"),
         ({"step": 0, "seed": 1}, ValueError, "float32 and in float64"),
     ]:

@@ -206,33 +206,26 @@ def load_weights(
     if len({path.parent for path in paths}) > 1:
         within = ", ".join(sorted({str(path.parents[1]) for path in paths}))
         raise ValueError(f"{folder} holds the weights of several experiments: name the folder of one, of {within}")
-    found, gone = [], []
-    for path in paths:
-        tensors, said = _read(path)
-        if seed is not None and int(said["seed"]) != seed:
-            continue
-        gone += [cell for cell in tensors["diverged"].tolist() if _among(cell[0], gamma) and _among(cell[1], eta)]
-        cells = torch.stack([tensors["gamma"], tensors["eta"]], dim=1)
-        chosen = [k for k, cell in enumerate(cells.tolist()) if _among(cell[0], gamma) and _among(cell[1], eta)]
-        if chosen:
-            found.append((said, cells[chosen], [tensors[f"weight.{k}"][chosen] for k in range(len(tensors) - 3)]))
+    files = [file for file in map(_read, paths) if seed is None or file.seed == seed]
+    chosen = [file.select(gamma, eta) for file in files]
+    found = [file for file in chosen if len(file.cells)]
     if not found:
-        why = "all of them had diverged by then" if gone else "there are none such"
+        why = "all of them had diverged by then" if any(len(file.diverged) for file in chosen) else _list_there(files)
         raise ResultError(f"no weights of step {step} with gamma={gamma}, eta={eta}, seed={seed} in {folder}: {why}")
-    if len(seeds := sorted({int(said["seed"]) for said, _, _ in found})) > 1:
+    if len(seeds := sorted({file.seed for file in found})) > 1:
         raise ValueError(f"{folder} holds seeds {', '.join(map(str, seeds))}: choose one with seed=")
-    if len({weights[0].dtype for _, _, weights in found}) > 1:
+    if len({file.weights[0].dtype for file in found}) > 1:
         raise ValueError(f"{folder} holds networks in float32 and in float64 (γ < 1e-3): choose one kind with gamma=")
-    return _stack(found, seeds[0], step, device)
+    return _stack(found, step, device)
 
 
-def _stack(found: list[tuple[dict[str, str], Tensor, list[Tensor]]], seed: int, step: int, device: str) -> Weights:
+def _stack(files: list[_File], step: int, device: str) -> Weights:
     """What several files hold of networks of one kind, as one stack in the order of their cells."""
-    said = found[0][0]
+    said, seed = files[0].said, files[0].seed
     experiment = recipe_of(xr.Dataset(attrs={key: said[key] for key in ("recipe", "registered")}))
-    cells = torch.cat([cells for _, cells, _ in found])
+    cells = torch.cat([file.cells for file in files])
     order = sorted(range(len(cells)), key=lambda k: tuple(cells[k].tolist()))
-    layers = zip(*[weights for _, _, weights in found], strict=True)
+    layers = zip(*[file.weights for file in files], strict=True)
     weights = [torch.cat(layer)[order].to(device) for layer in layers]
     network, dtype = experiment.architecture, weights[0].dtype
     if [tuple(w.shape[1:]) for w in weights] != [tuple(shape) for shape in network.shapes]:
@@ -241,6 +234,35 @@ def _stack(found: list[tuple[dict[str, str], Tensor, list[Tensor]]], seed: int, 
     setting = Setting(network, experiment.source, experiment.loss, start, experiment.probe_samples, device, dtype)
     gamma, eta = cells[order].T.contiguous()
     return Weights(setting, weights, gamma.to(start[0]), eta=eta.clone(), seed=seed, step=step)
+
+
+def _list_there(files: list[_File]) -> str:
+    cells = [tuple(cell) for file in files for cell in file.cells.tolist()]
+    axes = [sorted(set(axis)) for axis in zip(*cells, strict=True)] or [[], []]
+    gammas, etas = (", ".join(f"{value:.12g}" for value in axis) or "none" for axis in axes)
+    return f"there are γ = {gammas} and η = {etas}"
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file: of its cells γ and η, (cells, 2), and their weights; γ and η of those that had diverged by then."""
+
+    said: dict[str, str]
+    cells: Tensor
+    diverged: Tensor
+    weights: list[Tensor]
+
+    @property
+    def seed(self) -> int:
+        return int(self.said["seed"])
+
+    def select(self, gamma: Any, eta: Any) -> _File:
+        """Those of these γ and η."""
+        alive, gone = (
+            [k for k, cell in enumerate(cells.tolist()) if _among(cell[0], gamma) and _among(cell[1], eta)]
+            for cells in (self.cells, self.diverged)
+        )
+        return _File(self.said, self.cells[alive], self.diverged[gone], [w[alive] for w in self.weights])
 
 
 def _among(value: float, wanted: Any) -> bool:
@@ -252,15 +274,18 @@ def _files(folder: Path, step: int) -> list[Path]:
     return sorted(folder.rglob(f"step-{step}/shard-*.safetensors"))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A file's tensors and metadata.
+def _read(path: Path) -> _File:
+    """A file of weights.
 
     Raises:
         ResultError: it is damaged, or is something else.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata())  # noqa: SIM118
+            said, names = dict(file.metadata()), list(file.keys())
+            cells = torch.stack([file.get_tensor("gamma"), file.get_tensor("eta")], dim=1)
+            weights = [file.get_tensor(f"weight.{k}") for k in range(len(names) - 3)]
+            return _File(said, cells, file.get_tensor("diverged"), weights)
     except (OSError, SafetensorError, TypeError) as error:
         raise ResultError(f"{path} is no whole file of weights ({error}): delete it, and sweep again") from error
 
