@@ -255,9 +255,16 @@ def test_every_variant_has_a_notebook_of_its_own_and_a_row_of_the_table(richness
 
 @pytest.mark.slow
 def test_variants_run_side_by_side_and_their_records_are_collected(richness, tmp_path):
-    path = _chapter(tmp_path / "book" / "01.ipynb", "import richness", "richness.record(square=seed**2, word=scale)")
+    path = _chapter(
+        tmp_path / "book" / "01.ipynb",
+        "import richness",
+        "richness.record(square=seed**2, word=scale, nothing=float('nan'))",
+    )
     assert richness("rerun", path, "--grid", "seed=1:4", "--workers", "2", "--out", tmp_path / "out").code == 0
     rows = list(csv.DictReader(richness("table", tmp_path / "out", "--csv").out.splitlines()))
+    assert [row["seed"] for row in rows] == ["1", "2", "3"] and {row["nothing"] for row in rows} == {""}
+    told = richness("table", tmp_path / "out").out.splitlines()
+    assert {*told[0].split()} == {"notebook", "seed", "square", "word", "nothing"}, "what was recorded is always shown"
     assert {(row["seed"], row["square"], row["word"], row["outcome"]) for row in rows} == {
         (str(seed), str(seed**2), "laptop", "ok") for seed in (1, 2, 3)
     }

@@ -98,13 +98,15 @@ def table(words: Sequence[str]) -> int:
     from richness.site.records import collect
 
     try:
-        rows = pd.DataFrame(collect([Path(path).expanduser() for path in options.paths or ["runs"]]))
+        collected, recorded = collect([Path(path).expanduser() for path in options.paths or ["runs"]])
     except BadParameter as error:
         raise Usage(str(error)) from error
+    rows = pd.DataFrame(collected)
     if options.csv:
         print(rows.to_csv(index=False), end="")
         return 0
-    told = [name for name in rows if name == "notebook" or rows[name].astype(str).nunique() > 1 or len(rows) == 1]
+    kept = {"notebook", *recorded, *(rows if len(rows) == 1 else ())}
+    told = [name for name in rows if name in kept or rows[name].astype(str).nunique() > 1]
     print(format_table(rows[told].astype(object).where(rows[told].notna(), None).to_dict("records"), told))
     return 0
 

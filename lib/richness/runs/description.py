@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -60,7 +59,7 @@ def _grid(value: Any) -> Any:
     """Numbers, ``"1e-3 1"``, ``"start:stop:points"``, or a list of any of these, to a flat tuple."""
     flat: list[Any] = []
     for item in as_tuple(value):
-        for part in re.split(r"[\s,]+", item.strip()) if isinstance(item, str) else [item]:
+        for part in item.split() if isinstance(item, str) and item.strip() else [item]:
             flat.extend(log_grid(part) if isinstance(part, str) and ":" in part else [part])
     return tuple(flat)
 

@@ -287,9 +287,12 @@ def values_for(path: Path, given: Mapping[str, str | Sequence[str]]) -> dict[str
 
 
 def _check_as_experiment(values: Mapping[str, Any]) -> None:
-    """Lets an experiment judge all that are its fields, beside each other."""
+    """Lets an experiment judge all that are its fields, beside each other; what else has a point, a threshold, is positive."""
     from richness.runs.experiment import Experiment
 
+    for name, value in values.items():
+        if isinstance(value, float) and FIELDS.get(name, name) not in Experiment.model_fields and value <= 0:
+            raise BadParameter(f"{name}: expected a positive number, got {value:g}.")
     given = pick_given(**{name: value for name, value in values.items() if name != "device"})
     fields = {FIELDS.get(name, name): value for name, value in given.items()}
     plain: dict[str, Any] = {"gammas": (1.0,), "etas": (0.1,)}
@@ -325,17 +328,16 @@ def _read_as(name: str, text: str | Sequence[str], default: Any) -> Any:
         if not re.fullmatch(r"[+-]?\d+", text.strip()):
             raise BadParameter(f"{name}: expected a whole number such as {default}, got {text!r}.")
         return int(text)
-    return _positive(name, text, default) if isinstance(default, float) else text
+    return _finite(name, text, default) if isinstance(default, float) else text
 
 
-def _positive(name: str, text: str, default: float) -> float:
-    """What a chapter takes as a number with a point, γ, η or a threshold, is positive."""
+def _finite(name: str, text: str, default: float) -> float:
     try:
         value = float(text)
     except ValueError:
         raise BadParameter(f"{name}: expected a number such as {default}, got {text!r}.") from None
-    if not 0 < value < math.inf:
-        raise BadParameter(f"{name}: expected a positive, finite number such as {default}, got {text!r}.")
+    if not math.isfinite(value):
+        raise BadParameter(f"{name}: expected a finite number such as {default}, got {text!r}.")
     return value
 
 
