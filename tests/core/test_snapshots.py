@@ -219,4 +219,4 @@ def test_steps_that_are_none_are_refused(small, tmp_path, monkeypatch):
 def test_the_bytes_said_before_are_no_less_than_those_taken(plane, tmp_path):
     sweep(plane, snapshots=[0, 30], weights=tmp_path)
     taken = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
-    assert taken <= count_bytes(plane, [0, 30]) + 4 * 4096 <= 2.5 * taken
+    assert taken <= count_bytes(plane, [0, 30]) + 4 * 4096 <= 3 * taken
