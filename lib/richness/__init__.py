@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from richness.networks.wrapper import Centred, maximal_update_
     from richness.plots.records import record
+    from richness.runs.batches import join_batches
     from richness.runs.experiment import Experiment
     from richness.runs.live import live
     from richness.runs.loops import Loop
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from richness.runs.recipes import load_or_run, recipe
     from richness.runs.results import load, read, save
     from richness.runs.search import search
+    from richness.runs.snapshots import load_weights
     from richness.runs.sweep import sweep
     from richness.runs.training import train
     from richness.studies.adviser.analysis import advise
+    from richness.studies.portrait.figures.batches import compare_batches
     from richness.studies.portrait.figures.portrait import portrait
     from richness.studies.portrait.figures.scales import compare
 
@@ -47,6 +50,7 @@ _HOME = {
     "sweep": "richness.runs.sweep",
     "Loop": "richness.runs.loops",
     "plane": "richness.runs.plane",
+    "join_batches": "richness.runs.batches",
     "search": "richness.runs.search",
     "train": "richness.runs.training",
     "live": "richness.runs.live",
@@ -54,6 +58,7 @@ _HOME = {
     "load": "richness.runs.results",
     "read": "richness.runs.results",
     "save": "richness.runs.results",
+    "load_weights": "richness.runs.snapshots",
     # data and measurements
     "task": "richness.data",
     "sharpness": "richness.measure",
@@ -72,6 +77,7 @@ _HOME = {
     "boundaries": "richness.analysis.boundaries",
     "portrait": "richness.studies.portrait.figures.portrait",
     "compare": "richness.studies.portrait.figures.scales",
+    "compare_batches": "richness.studies.portrait.figures.batches",
     "ledger": "richness.analysis.ledger",
     "advise": "richness.studies.adviser.analysis",
     # for a PyTorch model of your own
@@ -92,10 +98,13 @@ __all__ = [
     "boundaries",
     "check_coordinates",
     "compare",
+    "compare_batches",
+    "join_batches",
     "ledger",
     "live",
     "load",
     "load_or_run",
+    "load_weights",
     "maximal_update_",
     "plane",
     "portrait",

@@ -134,6 +134,17 @@ def test_batch_normalisation_fails_beside_others():
     assert row.found > 0.01 and "as with batch normalisation" in row.why
 
 
+def test_a_bias_that_a_norm_takes_away_is_named():
+    def biased(inputs, width, outputs):
+        layers = torch.nn.Linear(inputs, width), torch.nn.BatchNorm1d(width), torch.nn.ReLU()
+        return torch.nn.Sequential(*layers, torch.nn.Linear(width, outputs))
+
+    richness.register_module("biased", biased)
+    checked = richness.check_coordinates("biased", 2, **QUICK)
+    for axis in ("width", "lazy", "rich"):
+        assert "give that layer bias=False" in failed(checked, axis)["how far 0.bias moves f"].why
+
+
 def test_the_command(capsys, monkeypatch):
     quick = ["--widths", "16", "32", "64", "--seeds", "0", "1"]
     assert cli.main(["check-coordinates", "--network", "mlp", *quick]) in (0, 1)

@@ -7,6 +7,7 @@ import xarray as xr
 import richness
 from richness.plots.provenance import Provenance, command, sweep_command
 from richness.runs import jobs, places, recipes, results
+from richness.runs.results import recipe_of
 from richness.studies.setting.figures import digit_samples
 
 
@@ -42,6 +43,16 @@ def test_the_seed_moves_every_seed_of_the_recipe_and_smoke_writes_nothing(tiny):
     moved, plain = (richness.load_or_run("tiny", "smoke", **seed) for seed in ({"seed": 7}, {}))
     assert moved.seed.values.tolist() == [7, 8] and list(tiny.rglob("*.nc")) == []
     assert not np.array_equal(moved.loss.values, plain.loss.values)
+
+
+def test_budgets_and_warm_up_keep_their_share_of_other_steps(tiny, monkeypatch, small):
+    shares = small(steps=40, budgets=(10, 20), warmup=4, schedule="cosine")
+    monkeypatch.setitem(recipes.all_recipes(), "shares", lambda scale: shares)
+    made = recipe_of(richness.load_or_run("shares", "smoke", steps=20))
+    assert (made.steps, made.budgets, made.warmup) == (20, (5, 10), 2)
+    assert recipe_of(richness.load_or_run("shares", "smoke", steps=20, budgets=(7,))).budgets == (7,)
+    with pytest.raises(ValueError, match="steps"):
+        richness.load_or_run("shares", "smoke", steps=-5)
 
 
 @pytest.mark.parametrize(

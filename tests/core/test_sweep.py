@@ -84,6 +84,8 @@ def test_the_hash_is_of_the_recipe_whatever_its_grids_are_given_as_and_not_of_th
     assert small(gammas=np.array([1.0, 2.0]), seeds=range(2)).hash == plain.hash
     assert small(gammas=(np.float32(1), 2), seeds=np.arange(2)).hash == plain.hash
     assert small(gammas="1:2:2", seeds=[np.int64(0), 1]).hash == plain.hash
+    assert small(gammas="2 1", seeds=[0, 1]).hash == small(gammas=" 1 2 ", seeds=[0, 1]).hash == plain.hash
+    assert small(gammas=["0.5 1:4:3"]).gammas == (0.5, 1, 2, 4)
 
     assert small().hash == small(device="cuda").hash != small(steps=51).hash
     assert small(gammas=["3e-1", 3]).hash == small(gammas=[3.0, 0.3]).hash

@@ -361,6 +361,16 @@ def test_fits_say_slope_and_interval(runs: xr.Dataset, specs: dict[str, Any], fi
         portrait_figures.boundary_fits(runs, "eta_crit")
 
 
+def test_another_threshold_moves_the_points_and_is_said(runs: xr.Dataset, figures: dict[str, Any]) -> None:
+    stricter = portrait_figures.boundary_fits(runs, threshold=0.2)
+    fit = boundaries.fit(boundaries.eta_max(runs, 0.2), boundaries.RICH_WINDOWS[1])
+    assert fit.slope in stricter.table["exponent"].to_numpy() and "late loss < 0.2 ×" in stricter.caption
+    assert "late loss < 0.8 ×" in figures["eta_max"].caption and "η*: " in figures["best_eta"].caption
+    assert "η_min: smallest η" in figures["budgets"].caption
+    with pytest.raises(ValueError, match="a threshold is a positive number, got -1"):
+        portrait_figures.boundary_fits(runs, threshold=-1)
+
+
 def test_budgets_collapse(runs: xr.Dataset, figures: dict[str, Any]) -> None:
     before, after = (float(x) for x in re.findall(r"scatters by (\d+\.\d+)", figures["budgets"].summary))
     assert after < before / 2

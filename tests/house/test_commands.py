@@ -21,7 +21,10 @@ from richness.analysis import boundaries
 from richness.analysis import ledger as claims
 from richness.cli import saving
 from richness.runs import jobs, places, recipes, results, shards
+from richness.runs.batches import join_batches
 from richness.runs.experiment import Experiment
+from richness.runs.snapshots import load_weights
+from richness.runs.sweep import sweep
 from richness.site import citations
 
 
@@ -398,3 +401,36 @@ def test_warnings_come_back_to_the_caller_as_they_were(richness):
     before = warnings.showwarning
     richness("--help")
     assert warnings.showwarning is before
+
+
+def test_snapshots_are_told_before_the_start_kept_beside_the_result_and_refused_by_name(richness, tiny, tmp_path):
+    out = tmp_path / "mine.nc"
+    for steps, words in [
+        ("13", "from 0 to 12, the last, got 13"),
+        ("-1", "at least 0, got -1"),
+        ("1.5", "whole number"),
+    ]:
+        answer = richness(*tiny, "--snapshots", "0", steps, "--out", out)
+        assert answer.code == 2 and "--snapshots: expected" in answer.err and words in answer.err
+    plan = richness(*tiny, "--snapshots", "0", "12", "--dry-run", "--out", out)
+    assert plan.code == 0 and f"weights: steps 0, 12 in {tmp_path / 'mine.weights'}, about " in plan.out
+    assert not list(tmp_path.rglob("*.safetensors"))
+    answer = richness(*tiny, "--snapshots", "0", "12", "--out", out)
+    assert answer.code == 0 and "weights: steps 0, 12 in" in answer.err
+    assert len(load_weights(tmp_path / "mine.weights", 12)) == 6
+    assert "nothing to do" in richness(*tiny, "--snapshots", "0", "--out", out).out
+    before = results.read(out)
+    assert richness(*tiny, "--snapshots", "6", "--out", out).code == 0
+    assert len(load_weights(tmp_path / "mine.weights", 6)) == 6 and results.data_hash(
+        results.read(out)
+    ) == results.data_hash(before)
+
+
+def test_show_tells_a_result_of_several_batch_sizes(richness, tmp_path):
+    plane = {"width": 8, "steps": 20, "gammas": [0.1, 1], "etas": [0.01, 0.1, 1, 1e9], "record_points": 5}
+    path = tmp_path / "batches.nc"
+    results.save(join_batches({size: sweep(Experiment(batch_size=size, **plane)) for size in (4, 16)}), path)
+    told = richness("show", path).out
+    assert "batch_size 4, 16" in told and "batch 2" in told and "B = 4\ngamma" in told and "B = 16\ngamma" in told
+    lines = richness("show", path, "--csv").out.splitlines()
+    assert len(lines) == 1 + 2 * 2 * 4 and lines[0].startswith("batch,gamma,eta,seed")

@@ -232,7 +232,11 @@ def test_every_variant_has_a_notebook_of_its_own_and_a_row_of_the_table(richness
     out = tmp_path / "out"
     (tmp_path / "mine.yml").write_text("gamma: 1e-3\nwidths: [4, 5]\n")
     typed = ["rerun", path, "-y", tmp_path / "mine.yml", "--grid", "seed=0:3", "scale=smoke,laptop", "--out", out]
-    assert richness(*typed).code == 0 and len(executed) == 6
+    answer = richness(*typed)
+    assert answer.code == 0 and len(executed) == 6
+    assert "2 of 6, gamma=1e-3 widths=4 5 seed=0 scale=laptop, 01-" in answer.out, (
+        "it says which is done, and of how many"
+    )
     made = [nbformat.read(one, 4).metadata["richness"]["parameters"] for one in sorted(out.glob("01-*.ipynb"))]
     assert sorted((one["seed"], one["scale"]) for one in made) == [
         (seed, scale) for seed in range(3) for scale in ("laptop", "smoke")
@@ -251,9 +255,16 @@ def test_every_variant_has_a_notebook_of_its_own_and_a_row_of_the_table(richness
 
 @pytest.mark.slow
 def test_variants_run_side_by_side_and_their_records_are_collected(richness, tmp_path):
-    path = _chapter(tmp_path / "book" / "01.ipynb", "import richness", "richness.record(square=seed**2, word=scale)")
+    path = _chapter(
+        tmp_path / "book" / "01.ipynb",
+        "import richness",
+        "richness.record(square=seed**2, word=scale, nothing=float('nan'))",
+    )
     assert richness("rerun", path, "--grid", "seed=1:4", "--workers", "2", "--out", tmp_path / "out").code == 0
     rows = list(csv.DictReader(richness("table", tmp_path / "out", "--csv").out.splitlines()))
+    assert [row["seed"] for row in rows] == ["1", "2", "3"] and {row["nothing"] for row in rows} == {""}
+    told = richness("table", tmp_path / "out").out.splitlines()
+    assert {*told[0].split()} == {"notebook", "seed", "square", "word", "nothing"}, "what was recorded is always shown"
     assert {(row["seed"], row["square"], row["word"], row["outcome"]) for row in rows} == {
         (str(seed), str(seed**2), "laptop", "ok") for seed in (1, 2, 3)
     }

@@ -25,8 +25,11 @@ NAMES = (
     "optimizer",
     "momenta",
     "clipping",
+    "muon",
     "probe",
+    "weights",
     "results",
+    "batches",
     "measured module",
 )
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
@@ -35,7 +38,7 @@ EXAMPLES = dict(zip(NAMES, BLOCKS, strict=True))
 pytestmark = pytest.mark.usefixtures("tidy_registries")
 
 
-LONG = {"loop", "module", "attention"}
+LONG = {"loop", "module", "attention", "muon", "batches"}
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LONG)) for kind in EXAMPLES])
@@ -52,6 +55,13 @@ def test_the_example_runs_as_printed(kind, tmp_path, monkeypatch):
     assert (runs.status == 0).any(), "some of its networks converge"
     best = float(runs.late_loss.min())
     assert best < 0.9 * float(runs.initial_loss.max()), "and learn"
+    if kind == "muon":
+        assert namespace["report"].passed
+    if kind == "batches":
+        assert namespace["largest"].dims == ("batch", "gamma", "seed") and np.isfinite(namespace["largest"]).any()
+    if kind == "weights":
+        assert namespace["largest"].shape == namespace["aligned"].shape == namespace["now"].eta.shape
+        assert namespace["outputs"].shape == (1, 256, 10)
     if kind == "probe":
         assert runs.movement.dims == ("gamma", "eta", "seed", "step", "layer") and runs.sizes["layer"] == 3
         moved = runs.movement.isel(step=-1, layer=0, seed=0)
@@ -98,6 +108,29 @@ def test_nesterovs_line_is_where_a_quadratic_diverges(beta):
         for number in range(2000):
             update(weight, share * line * weight, memory, size, Step(number, [size], torch.zeros(1), beta))
         assert (abs(float(weight)) < 1) == (share < 1)
+
+
+@pytest.mark.slow
+def test_its_muon_steps_as_torchs_does():
+    """Torch's is in bfloat16, its momentum a mean, and its step's size another: the directions are compared."""
+    torch.manual_seed(0)
+    update, weight = defined("muon")["muon"], torch.randn(2, 4, 6)
+    others = [torch.nn.Parameter(one.clone()) for one in weight]
+    optimizer, memory = torch.optim.Muon(others, lr=0.1, weight_decay=0.0, momentum=0.9), [torch.zeros_like(weight)]
+    for number in range(5):
+        gradient, before = (
+            torch.randn(2, 4, 6) * 10.0 ** (number - 2),
+            (weight.clone(), [one.clone() for one in others]),
+        )
+        for one, own in zip(others, gradient, strict=True):
+            one.grad = own.clone()
+        optimizer.step()
+        update(weight, gradient, memory, torch.full((1, 1, 1), 0.1), Step(number, [], torch.tensor([1e-8]), 0.9))
+        for k, one in enumerate(others):
+            ours, theirs = (weight[k] - before[0][k]) / (0.1 * 24**0.5), (one - before[1][k]).detach() / 0.1
+            torch.testing.assert_close(ours, theirs, atol=0.08, rtol=0)
+            assert torch.linalg.svdvals(ours).sub(1).abs().max() < 0.5
+    assert math.isnan(stability_line(0.1, "muon"))
 
 
 def test_its_smoothed_loss_is_torchs():

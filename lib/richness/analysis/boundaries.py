@@ -308,7 +308,7 @@ def tip(runs: xr.Dataset, below: float = LEARNED_BELOW) -> xr.DataArray:
 
 def boundaries(runs: xr.Dataset, thresholds: Mapping[str, float] | None = None) -> xr.Dataset:
     """All boundaries in one Dataset: ``eta_max``, ``eta_crit``, ``eta_star`` over (gamma, seed), ``eta_min`` with
-    ``budget`` besides, and ``eta_works`` where the accuracy was recorded.
+    ``budget`` besides, and ``eta_works`` where the accuracy was recorded. Of several batch sizes, with ``batch`` in front.
 
     ``half_cell`` is left out, since it differs between them.
 
@@ -318,6 +318,9 @@ def boundaries(runs: xr.Dataset, thresholds: Mapping[str, float] | None = None) 
     Raises:
         ValueError: no such boundary, or no positive number.
     """
+    if "batch" in runs.dims:
+        each = [boundaries(runs.sel(batch=size, drop=True), thresholds) for size in runs.batch.values]
+        return xr.concat(each, runs.batch, combine_attrs="drop_conflicts")
     measures = (eta_max, eta_min, eta_crit, eta_star, *((eta_works,) if "accuracy" in runs else ()))
     own = {name: (value,) for name, value in (thresholds or {}).items()}
     if unknown := own.keys() - {measure.__name__ for measure in measures}:

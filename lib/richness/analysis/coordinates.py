@@ -131,8 +131,10 @@ def check_coordinates(
     rows = [_alone(_experiment(shared, widths[0], 1.0, 1.0), seeds[0])]
     sizes = [_sizes(shared, width, 1.0, SHARE, seeds) for width in widths]
     scatter = 1.0 if declared else _scatter(widths)  # a wrong multiplier is no chance
-    for what, found in _exponents(widths, sizes).items():
-        why = _why_width(what, found, declared)
+    powers = _exponents(widths, sizes)
+    nothing = {what for what, found in powers.items() if math.isnan(found)}
+    for what, found in powers.items():
+        why = _WHY_NOTHING if math.isnan(found) else _why_width(what, found, declared)
         rows.append(_row("width", what, 0.0, found, WIDTH_TOLERANCE, why, scatter))
     for axis, gammas in (("lazy", LAZY), ("rich", RICH)):
         power = {"lazy": 2, "rich": 1}[axis] - by_sign
@@ -142,7 +144,7 @@ def check_coordinates(
                 continue
             moves_f = "moves f" in what or what == "f"
             expected = {"lazy": 0.0 if moves_f else 1.0, "rich": -1.0 if moves_f else 0.0}[axis]
-            why = _why_gamma(axis, found, expected)
+            why = _WHY_NOTHING if what in nothing else _why_gamma(axis, found, expected)
             rows.append(_row(axis, what, expected, found, GAMMA_TOLERANCE, why))
     about = (
         f"{network} of depth {shared['depth']} on {task}, {loss}, {optimizer}: widths {', '.join(map(str, widths))}; "
@@ -254,6 +256,12 @@ def _declared(networks: Sequence[Architecture], widths: Sequence[int]) -> dict[s
         if abs(power - needed) > 0.02:
             wrong[name] = f"its forward multiplier goes as N^{power:+.2f}, and {kind} needs N^{needed:+.2f}"
     return wrong
+
+
+_WHY_NOTHING = (
+    "found that it is 0 or not finite at every width. A parameter that moves f by nothing is one that nothing uses, or that a "
+    "norm takes away, as a batch norm does the bias of the layer before it: give that layer bias=False"
+)
 
 
 def _why_width(what: str, found: float, declared: dict[str, str]) -> str:

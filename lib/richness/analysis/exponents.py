@@ -149,12 +149,13 @@ def find_prediction(boundary: str, side: str, loss: str = "mse", optimizer: str 
     return None if claimed in (_ENTROPY_ONLY if loss == "mse" else _MSE_ONLY) else claimed
 
 
-def fit_exponents(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
+def fit_exponents(runs: xr.Dataset, boundary: str, side: str, threshold: float | None = None) -> list[Exponent]:
     """A boundary's exponent in its two windows, each with theory's slope over the same γ.
 
     Args:
         runs: a portrait; its recipe gives the network's degree (L, without norms), loss and optimiser.
         boundary, side: as for :func:`predicted`. η_min's slope in γ is taken at the longest budget.
+        threshold: the boundary's, where it is to be another than its own.
 
     Raises:
         ValueError: the paper predicts no exponent there. A boundary that was not seen gives an `Exponent` with a reason.
@@ -170,7 +171,7 @@ def fit_exponents(runs: xr.Dataset, boundary: str, side: str) -> list[Exponent]:
     value = theory.predicted_exponent(claimed[0], depth, claimed[1])
     windows = _windows(boundary, side)
     try:
-        found = getattr(boundaries, boundary)(runs)
+        found = getattr(boundaries, boundary)(runs, *(() if threshold is None else (threshold,)))
     except ValueError as why:
         return [Exponent(*claimed, value, float("nan"), window, None, str(why)) for window in windows]
     if side != "T" and "budget" in found.dims:

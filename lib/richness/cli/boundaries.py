@@ -26,6 +26,9 @@ def tabulate_boundaries(runs: xr.Dataset, names: Sequence[str] = (), natural: bo
     from richness.analysis.boundaries import boundaries
     from richness.runs.results import recipe_of
 
+    if "batch" in runs.dims:
+        each = ((size, runs.sel(batch=size, drop=True)) for size in runs.batch.values)
+        return "\n\n".join(f"B = {size}\n{tabulate_boundaries(one, names, natural)}" for size, one in each)
     runs = runs.expand_dims([dim for dim in ("gamma", "eta", "seed") if dim in runs.coords and not runs[dim].dims])
     seen = boundaries(runs)
     seen = seen[list(names or seen.data_vars)]

@@ -68,9 +68,9 @@ def _rerun_chapters(options: Namespace) -> list[Report]:
     workers = max(1, cores() // 2) if options.grid else 1
     if options.workers is not None:
         workers = read_whole(options.workers, "--workers", least=1)
-    parameter_of = {field: name for name, field in FIELDS.items()}
+    typed: list[tuple[str, str]] = []
     try:
-        typed = [*(read_values(Path(options.values)) if options.values else []), *map(tuple, options.parameter)]
+        typed += [*(read_values(Path(options.values)) if options.values else []), *map(tuple, options.parameter)]
         return rerun_notebooks(
             options.chapters, scale=options.scale, device=options.device, parameters=typed, grid=options.grid, workers=workers,
             parameter_set=options.parameters, out=Path(options.out), log=Path(options.log) if options.log else None,
@@ -79,7 +79,9 @@ def _rerun_chapters(options: Namespace) -> list[Report]:
     except BadParameter as error:
         raise Usage(str(error)) from error
     except ValidationError as error:
-        raise Usage(explain_validation(error, lambda field: f"-p {parameter_of.get(field, field)}")) from error
+        given = {*dict(typed), *(text.partition("=")[0] for text in options.grid)}
+        single = {field: name for name, field in FIELDS.items() if field not in given}
+        raise Usage(explain_validation(error, lambda field: f"-p {single.get(field, field)}")) from error
 
 
 def table(words: Sequence[str]) -> int:
@@ -96,13 +98,15 @@ def table(words: Sequence[str]) -> int:
     from richness.site.records import collect
 
     try:
-        rows = pd.DataFrame(collect([Path(path).expanduser() for path in options.paths or ["runs"]]))
+        collected, recorded = collect([Path(path).expanduser() for path in options.paths or ["runs"]])
     except BadParameter as error:
         raise Usage(str(error)) from error
+    rows = pd.DataFrame(collected)
     if options.csv:
         print(rows.to_csv(index=False), end="")
         return 0
-    told = [name for name in rows if name == "notebook" or rows[name].astype(str).nunique() > 1 or len(rows) == 1]
+    kept = {"notebook", *recorded, *(rows if len(rows) == 1 else ())}
+    told = [name for name in rows if name in kept or rows[name].astype(str).nunique() > 1]
     print(format_table(rows[told].astype(object).where(rows[told].notna(), None).to_dict("records"), told))
     return 0
 

@@ -55,6 +55,8 @@ def describe_result(runs: xr.Dataset) -> str:
     from richness.runs.results import recipe_fields
 
     made = recipe_fields(runs)
+    if "batch" in runs.dims:
+        made["batch_size"] = ", ".join(map(str, runs.batch.values))
     axes = ", ".join(f"{dim} {size}" for dim, size in runs.sizes.items())
     setting = ", ".join(f"{key} {made[key]}" for key in SETTING if key in made)
     name = runs.attrs.get("recipe_name") or "a sweep of your own"
@@ -71,7 +73,7 @@ def describe_result(runs: xr.Dataset) -> str:
 
 def _list_runs(runs: xr.Dataset) -> str:
     """Every run as a line of CSV: its γ, η and seed, and every variable that has one value a run."""
-    whole = {"gamma", "seed", "trial" if "trial" in runs.dims else "eta"} & set(runs.dims)
+    whole = {"batch", "gamma", "seed", "trial" if "trial" in runs.dims else "eta"} & set(runs.dims)
     single = [name for name, array in runs.data_vars.items() if set(array.dims) == whole]
     table = runs[single].to_dataframe().reset_index()
     if "status" in table:

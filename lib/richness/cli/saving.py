@@ -40,16 +40,17 @@ def holds_recipe(path: Path, recipe_hash: str) -> bool:
 
 
 def run_job(
-    described: Experiment | Measurement, path: Path, workers: Workers, name: str = "", scale: str = ""
+    described: Experiment | Measurement, path: Path, workers: Workers, name: str = "", scale: str = "", **settings: Any
 ) -> xr.Dataset:
-    """Runs every cell of a sweep, or every seed of a measurement, and writes the result."""
+    """Runs every cell of a sweep, with what other settings it has, or every seed of a measurement, and writes the result."""
     from richness.runs import jobs
     from richness.runs.experiment import Experiment
 
     about = f"{described.title}, {len(described.seeds)} seeds"
     if isinstance(described, Experiment):
         about = _count_cells(described)
-    return save_result_of(functools.partial(jobs.run, name=name, scale=scale), described, about, path, workers)
+    run = functools.partial(jobs.run, name=name, scale=scale, **settings)
+    return save_result_of(run, described, about, path, workers)
 
 
 def _count_cells(experiment: Experiment) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from richness.cli.boundaries import tabulate_boundaries
+from richness.cli.errors import Usage
 from richness.cli.experiments import add_experiment_options, read_experiment
 from richness.cli.options import Parser, read_choice, read_output, read_whole
 from richness.cli.saving import explain_plan, holds_recipe, run_job, save_result_of
 from richness.cli.workers import add_worker_options, read_workers
+
+if TYPE_CHECKING:
+    from richness.runs.experiment import Experiment
 
 
 def sweep(words: Sequence[str]) -> int:
@@ -19,16 +25,39 @@ def sweep(words: Sequence[str]) -> int:
     experiment = read_experiment(options)
     workers = read_workers(options)
     path = read_output(options.out or f"runs/sweep-{experiment.hash[:12]}.nc")
-    if holds_recipe(path, experiment.hash):
+    settings, plan, kept = _read_snapshots(options, experiment, path)
+    if holds_recipe(path, experiment.hash) and kept:
         print(f"{path} holds this experiment already; nothing to do.")
         return 0
     if options.dry_run:
-        print(explain_plan(experiment, path))
+        print("\n".join(filter(None, [explain_plan(experiment, path), plan])))
         return 0
-    runs = run_job(experiment, path, workers)
+    print(plan, end="\n" if plan else "", file=sys.stderr)
+    runs = run_job(experiment, path, workers, **settings)
     if len(experiment.etas) > 1:
         print(tabulate_boundaries(runs, natural=options.natural))
     return 0
+
+
+def _read_snapshots(options: Namespace, experiment: Experiment, path: Path) -> tuple[dict[str, Any], str, bool]:
+    """What a sweep is told of snapshots, what they take, and whether all that are asked for are there."""
+    from richness.data.fetch import megabytes
+    from richness.runs.shards import cells_of
+    from richness.runs.snapshots import count_bytes
+    from richness.runs.sweep import place_snapshots
+
+    steps = [read_whole(step, "--snapshots") for step in options.snapshots]
+    if not steps:
+        return {}, "", True
+    folder = path.with_suffix(".weights")
+    try:
+        snapshots = place_snapshots(experiment, steps, folder)
+    except ValueError as error:
+        raise Usage(f"--{error}.") from error
+    assert snapshots is not None
+    size = megabytes(count_bytes(experiment, snapshots.steps))
+    said = f"weights: steps {', '.join(map(str, snapshots.steps))} in {folder}, about {size}"
+    return {"snapshots": steps, "weights": folder}, said, snapshots.find_kept() >= set(cells_of(experiment))
 
 
 def _sweep_options() -> Parser:
@@ -37,6 +66,8 @@ def _sweep_options() -> Parser:
     )
     add = parser.add_argument
     add("--out", metavar="FILE.nc", help="where the result goes (default: runs/sweep-<hash>.nc)")
+    add("--snapshots", metavar="STEP", nargs="*", default=[],
+        help="steps at which weights are kept, in FILE.weights beside the result; a killed sweep goes on there")  # fmt: skip
     add("--dry-run", action="store_true", help="only say how many cells there are, what they cost and where they go")
     add_worker_options(parser)
     add_experiment_options(parser)

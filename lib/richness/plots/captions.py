@@ -53,7 +53,7 @@ def _conditions(runs: xr.Dataset) -> list[str]:
         f"{str(made.get('network', 'network')).upper()} of L = {made.get('depth', '?')} weight layers{normed}",
         f"width N = {made.get('width', '?')}, {made.get('activation', 'activation not recorded')}",
         OPTIMIZER_NAMES.get(optimizer, optimizer) + _schedule(made),
-        f"B = {made.get('batch_size', '?')}",
+        f"B = {', '.join(map(str, runs.batch.values)) if 'batch' in runs.dims else made.get('batch_size', '?')}",
         steps,
         f"{counted} ({', '.join(map(str, seeds))})",
         *(_precision(runs) or [""]),

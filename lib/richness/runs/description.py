@@ -56,13 +56,11 @@ def _plain(value: Any) -> Any:
 
 
 def _grid(value: Any) -> Any:
-    """Numbers, ``1e-3`` strings, ``start:stop:points`` strings, or a list of any of these, to a flat tuple."""
+    """Numbers, ``"1e-3 1"``, ``"start:stop:points"``, or a list of any of these, to a flat tuple."""
     flat: list[Any] = []
     for item in as_tuple(value):
-        if isinstance(item, str) and ":" in item:
-            flat.extend(log_grid(item))
-        else:
-            flat.append(item)
+        for part in item.split() if isinstance(item, str) and item.strip() else [item]:
+            flat.extend(log_grid(part) if isinstance(part, str) and ":" in part else [part])
     return tuple(flat)
 
 

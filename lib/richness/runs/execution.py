@@ -18,6 +18,7 @@ from richness.runs.loops import Loop, read_recipe
 from richness.runs.registered import pack_registered, unpack_registered
 from richness.runs.results import ResultError
 from richness.runs.shards import Arrays, Cell, Shard
+from richness.runs.snapshots import Snapshots
 from richness.runs.training import cores
 
 TRIES = 4  # of a shard whose worker was lost
@@ -31,6 +32,7 @@ def run_cells(
     executor: Executor | None = None,
     store: str | Path | None = None,
     tick: Tick | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Iterator[tuple[Shard, Arrays]]:
     """Train cells, on any grid or on none, and hand them over as they are done.
 
@@ -46,6 +48,8 @@ def run_cells(
         store: a folder where finished shards are kept; nothing is kept if None.
         tick: called with the number of cell·steps trained since its last call, which add up to all of them; an executor's
             come a whole shard at once, those of a store not at all.
+        snapshots: where weights are kept on the way. Cells whose weights are not there are trained again, whatever a store
+            has of them; shards that were broken off go on from their last snapshot.
 
     Yields:
         (shard, arrays) in no particular order, every cell in exactly one: ``shard.cells`` are its (γ, η), and each of
@@ -60,20 +64,40 @@ def run_cells(
     wanted = dict.fromkeys(cells)
     folder = storage.folder_of(store, experiment) if store is not None else None
     if folder is not None:
-        for shard, arrays in storage.read_cells(folder, experiment, wanted):
+        whole = snapshots.find_kept() if snapshots else set(wanted)
+        there = {cell: None for cell in wanted if cell in whole}
+        for shard, arrays in storage.read_cells(folder, experiment, there):
             yield shard, work.complete(experiment, arrays)
-    todo = work.cut_shards(experiment, wanted, workers_of(executor), kept=folder is not None)
-    trained = _here(experiment, todo, tick) if executor is None else _away(experiment, todo, executor, tick)
+        wanted = {cell: None for cell in wanted if cell in there or cell not in whole}
+    begun = _take_begun(wanted, snapshots) if snapshots else []
+    todo = begun + work.cut_shards(experiment, wanted, workers_of(executor), kept=folder is not None)
+    if executor is None:
+        trained = _here(experiment, todo, tick, snapshots)
+    else:
+        trained = _away(experiment, todo, executor, tick, snapshots)
     try:
         for shard, arrays in trained:
             if folder is not None:
                 storage.write_shard(folder, shard, arrays)
+            if snapshots:
+                snapshots.drop_state(shard.seed, shard.cells)
             yield shard, work.complete(experiment, arrays)
     except _Stopped as stop:
         raise ResultError(f"{stop}; {_explain_kept(folder)}") from stop.__cause__
     except KeyboardInterrupt as stop:
         stop.add_note(f"Stopped by hand: {_explain_kept(folder)}.")
         raise
+
+
+def _take_begun(wanted: dict[Cell, None], snapshots: Snapshots) -> list[Shard]:
+    """The shards that were broken off after a snapshot; their cells are taken out of ``wanted``."""
+    begun = []
+    for seed, cells in snapshots.find_begun():
+        if all((seed, gamma, eta) in wanted for gamma, eta in cells):
+            begun.append(Shard(seed, cells))
+            for gamma, eta in cells:
+                del wanted[seed, gamma, eta]
+    return begun
 
 
 def _explain_kept(folder: Path | None) -> str:
@@ -111,7 +135,9 @@ class _Stopped(Exception):
     """Why no further shard will come, in words."""
 
 
-def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Iterator[tuple[Shard, Arrays]]:
+def _here(
+    experiment: Experiment, todo: list[Shard], tick: Tick | None, snapshots: Snapshots | None
+) -> Iterator[tuple[Shard, Arrays]]:
     """The shards, trained in this process, one after another on all of its cores."""
     for shard in todo:
         told = 0
@@ -123,7 +149,7 @@ def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Itera
                 tick(cell_steps)
 
         try:
-            arrays = work.run_shard(experiment, shard, passed_on, cores())
+            arrays = work.run_shard(experiment, shard, passed_on, cores(), snapshots)
         except Exception as error:
             raise _Stopped(f"{shard} cannot be trained ({_words(error)})") from error
         passed_on(len(shard.cells) * experiment.steps - told)
@@ -131,7 +157,7 @@ def _here(experiment: Experiment, todo: list[Shard], tick: Tick | None) -> Itera
 
 
 def _away(
-    experiment: Experiment, todo: list[Shard], executor: Executor, tick: Tick | None
+    experiment: Experiment, todo: list[Shard], executor: Executor, tick: Tick | None, snapshots: Snapshots | None
 ) -> Iterator[tuple[Shard, Arrays]]:
     """The shards, trained by an executor's workers; those of a lost worker are given out again."""
     recipe, parcel = experiment.model_dump_json(), pack_registered(experiment)
@@ -142,7 +168,7 @@ def _away(
         tries[shard] += 1
         try:
             # The number of the try is passed on because Dask takes equal calls for one, and would answer with the old loss.
-            waiting[executor.submit(_on_one_thread, recipe, shard, parcel, tries[shard])] = shard
+            waiting[executor.submit(_on_one_thread, recipe, shard, parcel, snapshots, tries[shard])] = shard
         except Exception as error:
             raise _Stopped(f"the executor takes no more work ({_words(error)})") from error
 
@@ -178,11 +204,11 @@ def _away(
                 future.cancel()
 
 
-def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, _try: int) -> Arrays:
+def _on_one_thread(recipe: str, shard: Shard, parcel: bytes, snapshots: Snapshots | None, _try: int) -> Arrays:
     """What a worker runs, given the experiment as JSON: a second thread would only take a core from its neighbour."""
     unpack_registered(parcel)
     torch.set_num_threads(1)
-    return work.run_shard(read_recipe(recipe), shard)
+    return work.run_shard(read_recipe(recipe), shard, None, 1, snapshots)
 
 
 def _error_of(future: Future) -> BaseException | None:

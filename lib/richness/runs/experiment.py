@@ -31,7 +31,7 @@ PEAK_STEPS = 60  # peak_loss is the maximum over every one of the first sixty st
 class Experiment(Description):
     """A plane of networks to train: every γ × η × seed of one architecture on one endless stream.
 
-    Grids may be numbers, ``"start:stop:points"`` (log-spaced), or a mixture; they are kept in ascending order.
+    Grids may be numbers, ``"start:stop:points"`` (log-spaced), or both, ``"0.1 1:100:5"``; they are kept in ascending order.
     """
 
     title = "Online SGD across feature learning strength"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -24,12 +25,17 @@ def run(
     *,
     name: str = "",
     scale: str = "",
+    **settings: Any,
 ) -> xr.Dataset:
-    """A sweep or a measurement done, whichever is described; only a sweep keeps in the store what it has finished."""
+    """A sweep or a measurement done, whichever is described; only a sweep keeps in the store what it has finished.
+
+    Args:
+        settings: others of :func:`richness.sweep`.
+    """
     if isinstance(description, Measurement):
         told = progress if callable(progress) else None
-        return measure_seeds(description, executor, told, name=name, scale=scale)
-    return sweep(description, executor, store, progress, name=name, scale=scale)
+        return measure_seeds(description, executor, told, name=name, scale=scale, **settings)
+    return sweep(description, executor, store, progress, name=name, scale=scale, **settings)
 
 
 def measure_seeds(

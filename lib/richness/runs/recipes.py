@@ -96,6 +96,7 @@ def load_or_run(
         progress: as for :func:`richness.sweep`.
         device: of what must be computed; ``auto`` is a GPU where torch has one, None the recipe's own.
         changes: fields of the recipe that are to be others, such as ``depth=4``. A changed recipe has a result of its own.
+            Budgets and warm-up keep their share of the ``steps``, where they are not given.
 
     Returns:
         As :func:`richness.load`. A computed result is also kept in ``runs/<scale>/``, to be adopted or read again; at smoke
@@ -111,7 +112,8 @@ def load_or_run(
     if seed:
         changes["seeds"] = [seed + s for s in described.seeds]
     if changes:
-        described = type(described).model_validate(described.model_dump() | changes)
+        shares = _share_steps(described, changes.get("steps"))
+        described = type(described).model_validate(described.model_dump() | shares | changes)
     kept = places.runs_folder() / scale / f"{name}-{described.hash[:8]}.nc"
     for path in (places.precomputed_path(name, scale), kept):
         if scale != "smoke" and path.exists():
@@ -123,3 +125,17 @@ def load_or_run(
     runs = jobs.run(described, store=places.runs_folder() / "store", progress=progress, name=name, scale=scale)
     save(runs, kept)
     return runs
+
+
+def _share_steps(described: Experiment | Measurement, steps: Any) -> dict[str, Any]:
+    """The fields that are counted in steps, in proportion to other steps; whether these can be is for the recipe to say."""
+    if not isinstance(described, Experiment) or not isinstance(steps, int) or steps < 1:
+        return {}
+    share = steps / described.steps
+    budgets = dict.fromkeys(max(1, round(budget * share)) for budget in described.budgets)
+    return {"budgets": tuple(budgets), "warmup": round(described.warmup * share)}
+
+
+def pick_given(**parameters: Any) -> dict[str, Any]:
+    """Of a chapter's parameters those that were given: what is 0 or empty stays as the recipe has it."""
+    return {name: value for name, value in parameters.items() if value}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from richness.runs.engines import name_machine
 from richness.runs.experiment import PEAK_STEPS, Experiment, late_window
 from richness.runs.loops import Loop, run_loops
 from richness.runs.probes import PROBES
+from richness.runs.snapshots import Snapshots, name_cells
 from richness.runs.training import History, cores, train
 
 Cell = tuple[int, float, float]  # (seed, γ, η): with the experiment's other fields, all that a run depends on
@@ -49,9 +49,8 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Of its file in a store: a function of the cells alone, so the same work always has the same name."""
-        digest = hashlib.sha256(np.array(self.cells, dtype="<f8").tobytes()).hexdigest()
-        return f"shard-{self.seed}-{digest[:16]}.npz"
+        """Of its file in a store."""
+        return f"{name_cells(self.seed, self.cells)}.npz"
 
     def __str__(self) -> str:
         gammas = [gamma for gamma, _ in self.cells]
@@ -133,7 +132,11 @@ def estimate_seconds(experiment: Experiment, cells: Sequence[Cell]) -> float:
 
 
 def run_shard(
-    experiment: Experiment, shard: Shard, tick: Callable[[int], None] | None = None, threads: int = 1
+    experiment: Experiment,
+    shard: Shard,
+    tick: Callable[[int], None] | None = None,
+    threads: int = 1,
+    snapshots: Snapshots | None = None,
 ) -> Arrays:
     """Train one shard; arguments as for :func:`~richness.runs.training.train`.
 
@@ -144,7 +147,9 @@ def run_shard(
     if isinstance(experiment, Loop):
         arrays = run_loops(experiment, shard.seed, shard.cells)
     else:
-        arrays = summary(experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads))
+        arrays = summary(
+            experiment, train(experiment, shard.seed, shard.cells, tick, threads=threads, snapshots=snapshots)
+        )
     seconds = np.array([time.perf_counter() - wall, time.process_time() - cpu])
     return arrays | {"seconds": seconds, "device": np.array(name_machine(experiment))}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +20,8 @@ from richness.runs.probes import PROBES
 from richness.runs.progress import Progress, teller
 from richness.runs.results import STATUS, narrow_to_float32, provenance, round_mantissa, with_coordinates
 from richness.runs.shards import Arrays, Shard, cells_of, cost_of
+from richness.runs.snapshots import Snapshots, check_space, count_bytes, read_steps
+from richness.runs.store import folder_of
 
 
 def sweep(
@@ -28,6 +30,8 @@ def sweep(
     store: str | Path | None = None,
     progress: Callable[[Progress], None] | bool | None = None,
     *,
+    snapshots: Sequence[int] = (),
+    weights: str | Path | None = None,
     name: str = "",
     scale: str = "",
 ) -> xr.Dataset:
@@ -40,6 +44,9 @@ def sweep(
             with it, goes on from them.
         progress: called with a :class:`Progress` as cells advance; True draws a bar, None does on a terminal and in a
             notebook, False never.
+        snapshots: steps at which every network's weights are kept, for :func:`richness.load_weights`. A sweep that was killed
+            goes on from the last of them when it is run again, with the same bits. They are no part of the recipe.
+        weights: the folder where they go; processes and machines that share the work must reach it.
         name, scale: of the recipe, for the provenance.
 
     Returns:
@@ -47,8 +54,11 @@ def sweep(
 
     Raises:
         TypeError: no experiment, or a progress that cannot be told.
-        ResultError: the store cannot be written, or the executor or its workers were lost; finished cells are kept.
+        ValueError: snapshots at steps that are none of the experiment's, without a folder, or of a loop.
+        ResultError: the store cannot be written, the disk has no room for the snapshots, or the executor or its workers were
+            lost; finished cells are kept.
     """
+    kept = place_snapshots(experiment, snapshots, weights)
     if isinstance(experiment, Loop) and not experiment.steps:
         experiment = count_steps(experiment, executor, store)
     tell = teller(progress)
@@ -63,7 +73,7 @@ def sweep(
     done = []
     # Where finished shards are kept they are small, and several train on one seed's stream.
     with remember_batches() if store is not None and executor is None else nullcontext():
-        for shard, arrays in run_cells(experiment, cells, executor, store, tick):
+        for shard, arrays in run_cells(experiment, cells, executor, store, tick, kept):
             done.append((shard, arrays))
             state.cells += len(shard.cells)
             state.diverged += int((arrays["diverged_at"] >= 0).sum())
@@ -72,6 +82,23 @@ def sweep(
             if tell:
                 tell(state)
     return assemble(experiment, done, name=name, scale=scale)
+
+
+def place_snapshots(experiment: Experiment, steps: Sequence[int], weights: str | Path | None) -> Snapshots | None:
+    """Where a sweep keeps weights, once it is seen that it can; None where it was not asked to.
+
+    Raises:
+        ValueError, ResultError: as :func:`sweep`.
+    """
+    read = read_steps(experiment, steps) if np.size(steps) or weights is not None else ()
+    if bool(read) != (weights is not None):
+        missing = 'where they go, such as weights="runs/mine.weights"' if read else "at which steps, such as [0, 100]"
+        raise ValueError(f"snapshots: expected {missing}, beside {'snapshots=' if read else 'weights='}")
+    if weights is None:
+        return None
+    kept = Snapshots(read, folder_of(Path(weights).expanduser().resolve(), experiment))
+    check_space(kept.folder, count_bytes(experiment, read))
+    return kept
 
 
 def assemble(

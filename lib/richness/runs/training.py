@@ -29,6 +29,7 @@ from richness.networks.parameterization import centre_output, dtype_for
 from richness.runs.engines import Block, Engine, Stack, engine_for
 from richness.runs.experiment import Experiment
 from richness.runs.probes import PROBES, Setting, Snapshot, take_probe
+from richness.runs.snapshots import Snapshots, State
 
 BLOCK_BYTES = 2**21  # of inputs drawn together: they must stay in cache beside the weights
 BLOCK_STEPS = 32  # and at most so many steps: what a block needs is memory beside the networks
@@ -151,13 +152,13 @@ class Trainer:
         layers = zip(*[s.weights for s in stacks], strict=True)
         return Stack([torch.cat(layer) for layer in layers], torch.cat([s.gamma for s in stacks]))
 
-    def blocks(self) -> list[range]:
-        """The steps 0 … T in blocks, cut before every step at which something is measured."""
+    def blocks(self, first: int = 0, stops: Sequence[int] = ()) -> list[range]:
+        """The steps from the first to T in blocks, cut before every step at which something is measured, and at these stops."""
         steps, each = self.experiment.steps, self.block_steps
-        cuts = {*range(0, steps + 1, each), steps + 1}
+        cuts = {*range(0, steps + 1, each), steps + 1, first, *stops}
         if self.experiment.kept_probes:
             cuts |= set(self.experiment.probed_steps)
-        return [range(a, b) for a, b in pairwise(sorted(cuts))]
+        return [range(a, b) for a, b in pairwise(sorted(cuts)) if a >= first]
 
     @property
     def block_steps(self) -> int:
@@ -190,6 +191,32 @@ class Trainer:
         """Another η for every cell, from the next step on."""
         for piece in self.pieces:
             piece.engine.eta.fill_(eta)
+
+    @property
+    def state(self) -> State:
+        """All that later steps of the cells in training depend on, one tensor (cells, ...) each, and their ``column``."""
+        each = [
+            {
+                f"{part} {layer}": one
+                for part, layers in enumerate(piece.engine.layers)
+                for layer, one in enumerate(layers)
+            }
+            | {f"left {name}": values for name, values in piece.left.items()}
+            | {"column": torch.from_numpy(piece.column)}
+            for piece in self.pieces
+        ]
+        return {key: torch.cat([one[key] for one in each]).detach().cpu() for key in each[0]}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of the same cells, before any step is taken."""
+        left = {key.removeprefix("left "): values for key, values in state.items() if key.startswith("left ")}
+        for piece in self.pieces:
+            rows = piece.column
+            for part, layers in enumerate(piece.engine.layers):
+                for layer, one in enumerate(layers):
+                    one.copy_(state[f"{part} {layer}"][rows])
+            piece.left = {name: values[rows].to(self.device) for name, values in left.items()}
+            piece.column = state["column"].numpy()[rows]
 
     def keep(self, alive: np.ndarray) -> None:
         """Drop the cells, of those in training, that are not ``alive``."""
@@ -317,6 +344,7 @@ def train(
     *,
     threads: int = 1,
     engine: str = "auto",
+    snapshots: Snapshots | None = None,
 ) -> History:
     """Train cells of one seed and one dtype for ``experiment.steps`` updates.
 
@@ -325,41 +353,93 @@ def train(
         tick: called now and then with the number of cell·steps done since the last call.
         threads: cores to use; the results do not depend on it.
         engine: see :mod:`richness.runs.engines`.
+        snapshots: where weights are kept, from the last of which these cells go on if they were broken off.
     """
+    state = snapshots.read_state(seed, cells) if snapshots else None
+    going = cells if state is None else [cells[k] for k in state["column"].tolist()]
     with _pool(threads) as pool:
-        return _train(Trainer(experiment, seed, cells, engine, pool), len(cells), tick)
+        return _train(Trainer(experiment, seed, going, engine, pool), cells, tick, snapshots, state)
 
 
-def _train(trainer: Trainer, count: int, tick: Callable[[int], None] | None) -> History:
-    experiment, blocks = trainer.experiment, trainer.blocks()
-    loss = np.full((experiment.steps + 1, count), np.nan)
+def _train(
+    trainer: Trainer,
+    cells: Sequence[tuple[float, float]],
+    tick: Callable[[int], None] | None,
+    snapshots: Snapshots | None,
+    state: State | None,
+) -> History:
+    experiment, count = trainer.experiment, len(cells)
     probed, names = {step: row for row, step in enumerate(experiment.probed_steps)}, experiment.kept_probes
-    probes: dict[str, np.ndarray] = {}
-    seconds = {name: np.zeros(count) for name in names}
+    known, first, stops = _Known.none(experiment, count), 0, snapshots.steps if snapshots else ()
+    if state is not None:
+        trainer.restore(state)
+        first = known.restore(state)
+        if tick:
+            tick(first * count)
+    blocks = trainer.blocks(first, stops)
 
     ahead: tuple[Block, Any] | None = None
     for steps, following in zip(blocks, [*blocks[1:], None], strict=True):
         block, prepared = ahead or trainer.draw(steps)
+        if snapshots and steps.start in stops:
+            snapshots.keep(experiment, steps.start, trainer.seed, cells, trainer.column, trainer.stack.weights)
+            snapshots.write_state(trainer.seed, cells, trainer.state | known.state(steps.start))
         if steps.start in probed:
             found = trainer.probe_all(names, at_start=steps.start == 0)
             for name in names:
                 values, cost = found.values[name].numpy(), found.cost[name].numpy()
-                _enter(probes, name, values, probed[steps.start], trainer.column, (len(probed), count))
-                seconds[name][trainer.column] += cost
+                _enter(known.probes, name, values, probed[steps.start], trainer.column, (len(probed), count))
+                known.seconds[name][trainer.column] += cost
         going = trainer.start_on(block, prepared)
         # Drawn here while the pool's threads step: what they allocate for good is then only what steps need.
         ahead = trainer.draw(following) if following else None
         now = torch.cat(list(going), dim=1).cpu().numpy()
         finite = np.logical_and.accumulate(np.isfinite(now), axis=0)
-        loss[steps.start : steps.stop, trainer.column] = np.where(finite, now, np.nan)
+        known.loss[steps.start : steps.stop, trainer.column] = np.where(finite, now, np.nan)
         if tick:
             tick(block.updates * count)
         if not finite[-1].all():
             trainer.keep(finite[-1])
         if not trainer.pieces:
             break
-    finite_steps = np.isfinite(loss).sum(axis=0)
-    return History(loss, np.where(finite_steps <= experiment.steps, finite_steps, -1), probes, seconds)
+    if snapshots:  # those that no network has lived to see say so
+        nothing, none = np.empty(0, dtype=np.int64), [w[:0] for w in trainer.start]
+        for step in [step for step in stops if step >= steps.stop]:
+            snapshots.keep(experiment, step, trainer.seed, cells, nothing, none)
+    finite_steps = np.isfinite(known.loss).sum(axis=0)
+    diverged_at = np.where(finite_steps <= experiment.steps, finite_steps, -1)
+    return History(known.loss, diverged_at, known.probes, known.seconds)
+
+
+@dataclass
+class _Known:
+    """What is known of the cells so far, as in :class:`History`."""
+
+    loss: np.ndarray
+    probes: dict[str, np.ndarray]
+    seconds: dict[str, np.ndarray]
+
+    @classmethod
+    def none(cls, experiment: Experiment, count: int) -> _Known:
+        loss = np.full((experiment.steps + 1, count), np.nan)
+        return cls(loss, {}, {name: np.zeros(count) for name in experiment.kept_probes})
+
+    def state(self, step: int) -> State:
+        """To be kept before a step is taken."""
+        arrays = {"step": np.array(step), "loss": self.loss[:step]}
+        arrays |= {f"probe {name}": values for name, values in self.probes.items()}
+        arrays |= {f"seconds {name}": values for name, values in self.seconds.items()}
+        return {key: torch.from_numpy(values) for key, values in arrays.items()}
+
+    def restore(self, state: State) -> int:
+        """What was known before a step, which is returned."""
+        step = int(state["step"])
+        self.loss[:step] = state["loss"].numpy()
+        for key, values in state.items():
+            kind, _, name = key.partition(" ")
+            if kind in ("probe", "seconds"):
+                {"probe": self.probes, "seconds": self.seconds}[kind][name] = values.numpy().copy()
+        return step
 
 
 def _enter(

@@ -60,19 +60,20 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """One chapter, ready to run: what is injected, and all of its parameters with those that it keeps."""
+    """One chapter, ready to run: what is injected, all of its parameters with those that it keeps, and, of a variant, what was
+    given for it, in words."""
 
     path: Path
     values: dict[str, Any]
     parameters: dict[str, Any]
     made_with: dict[str, Any]
-    variant: bool = False
+    given: str = ""
 
     @property
     def output_name(self) -> str:
         """Of the executed notebook; a variant's has a hash of its parameters, so that none overwrites another."""
         told = hashlib.sha256(json.dumps(self.parameters, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.path.stem}-{told}.ipynb" if self.variant else self.path.name
+        return f"{self.path.stem}-{told}.ipynb" if self.given else self.path.name
 
 
 def rerun(
@@ -125,7 +126,7 @@ def rerun(
     ]
     folder = _folder(out.expanduser(), paths)
     record = log.expanduser() if log else folder / "log.jsonl"
-    reports = []
+    reports: list[Report] = []
     with (
         lock_folder(folder, f"another rerun writes into {folder}; let it finish, or choose another --out"),
         _own_kernel(),
@@ -133,7 +134,8 @@ def rerun(
         try:
             for job, report in _carry_out(jobs, folder, again, cell_seconds, workers):
                 _note(record, job, report, chosen.name)
-                say(f"{report.output.stem}: {_said(report)}")
+                variant = f"{len(reports) + 1} of {len(jobs)}, {job.given}, " if job.given else ""
+                say(f"{variant}{report.output.stem}: {_said(report)}")
                 reports.append(report)
         except KeyboardInterrupt as stop:
             stop.add_note(f"the chapters that were executed are kept in {folder}; to go on:")
@@ -199,13 +201,14 @@ def _jobs(
         if name in given:
             raise BadParameter(f"give {name} once: as --{name} or as -p {name}.")
     common = chosen.common | options
+    said = " ".join(f"{name}={text}" for name, text in given.items())
     code = {"commit": results.git_state()[0], "changes": _changes()}
     jobs = []
     for path in paths:
         known = defaults(path)
         wanted = {name: text for name, text in common.items() if name in known or (explicit and name in options)}
         values = values_for(path, {**wanted, **chosen.chapters.get(path.stem, {}), **given})
-        jobs.append(Job(path, values, known | values, _made_with(path, known | values, code), variant=bool(given)))
+        jobs.append(Job(path, values, known | values, _made_with(path, known | values, code), said))
     for name in options:
         if not any(name in job.values for job in jobs):
             raise BadParameter(f"--{name} was given and no chapter has a parameter {name!r}; leave it out.")

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from richness.runs.description import log_grid
 from richness.runs.places import SCALES
+from richness.runs.recipes import pick_given
 from richness.runs.results import device_here
 from richness.site.address import chapters as all_chapters
 from richness.site.places import repository
@@ -286,10 +287,14 @@ def values_for(path: Path, given: Mapping[str, str | Sequence[str]]) -> dict[str
 
 
 def _check_as_experiment(values: Mapping[str, Any]) -> None:
-    """Lets an experiment judge all that are its fields, beside each other."""
+    """Lets an experiment judge all that are its fields, beside each other; what else has a point, a threshold, is positive."""
     from richness.runs.experiment import Experiment
 
-    fields = {FIELDS.get(name, name): value for name, value in values.items() if name != "device"}
+    for name, value in values.items():
+        if isinstance(value, float) and FIELDS.get(name, name) not in Experiment.model_fields and value <= 0:
+            raise BadParameter(f"{name}: expected a positive number, got {value:g}.")
+    given = pick_given(**{name: value for name, value in values.items() if name != "device"})
+    fields = {FIELDS.get(name, name): value for name, value in given.items()}
     plain: dict[str, Any] = {"gammas": (1.0,), "etas": (0.1,)}
     Experiment(**(plain | {name: value for name, value in fields.items() if name in Experiment.model_fields}))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from richness.plots.records import RECORD
 from richness.site.parameters import BadParameter
@@ -13,11 +13,14 @@ from richness.site.parameters import BadParameter
 __all__ = ["collect"]
 
 
-def collect(paths: Iterable[Path]) -> list[dict[str, Any]]:
+def collect(paths: Iterable[Path]) -> tuple[list[dict[str, Any]], set[str]]:
     """A row an executed notebook: ``notebook``, ``chapter``, ``outcome``, its parameters, and what it recorded.
 
     Args:
         paths: executed notebooks, and folders of them.
+
+    Returns:
+        The rows, in the order of their chapters and parameters, and the names of what was recorded.
 
     Raises:
         BadParameter: a path that is neither, or none that was executed by ``richness rerun`` or Papermill.
@@ -28,13 +31,32 @@ def collect(paths: Iterable[Path]) -> list[dict[str, Any]]:
             raise BadParameter(f"expected executed notebooks or a folder of them, got {path}, which is not there.")
         found += sorted(path.glob("[!.]*.ipynb")) if path.is_dir() else [path]
     rows = [row for path in found if (row := _row_of(path))]
+    rows.sort(key=lambda row: (row.made["chapter"], [_in_order(value) for value in row.parameters.values()]))
     if not rows:
         raise BadParameter(f"no executed notebook in {', '.join(map(str, paths))}: 'richness rerun CHAPTER' makes one.")
-    return rows
+    every = [row.made | row.parameters | row.recorded for row in rows]
+    return every, {name for row in rows for name in row.recorded}
 
 
-def _row_of(path: Path) -> dict[str, Any]:
-    """Of one notebook; nothing of one that was not executed."""
+class _Row(NamedTuple):
+    made: dict[str, str]
+    parameters: dict[str, Any]
+    recorded: dict[str, Any]
+
+
+def _in_order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by their size, and before words."""
+    number = isinstance(value, int | float)
+    return not number, float(value) if number else 0.0, str(value)
+
+
+def _read_number(value: Any) -> Any:
+    """JSON has no NaN nor infinity: kernels write them as words."""
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def _row_of(path: Path) -> _Row | None:
+    """Of one notebook; None of one that was not executed."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         metadata, cells = notebook["metadata"], notebook["cells"]
@@ -42,9 +64,9 @@ def _row_of(path: Path) -> dict[str, Any]:
         raise BadParameter(f"{path} is not a readable notebook ({error}).") from error
     made = metadata.get("richness") or metadata.get("papermill")
     if made is None:
-        return {}
+        return None
     outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    recorded = {name: value for data in outputs for name, value in data.get(RECORD, {}).items()}
+    recorded = {name: _read_number(value) for data in outputs for name, value in data.get(RECORD, {}).items()}
     outcome = "ok" if "richness" in metadata else "failed"
     chapter = Path(metadata.get("papermill", {}).get("input_path") or path).stem
-    return {"notebook": path.name, "chapter": chapter, "outcome": outcome, **made["parameters"], **recorded}
+    return _Row({"notebook": path.name, "chapter": chapter, "outcome": outcome}, made["parameters"], recorded)

@@ -78,9 +78,17 @@ class Compiled(Engine):
 
     @property
     def stack(self) -> Stack:
+        return Stack(self._unpad(self.weights), self._gamma)
+
+    @property
+    def layers(self) -> list[list[Tensor]]:
+        return [self._unpad(one) for one in (self.weights, *self.memory)]
+
+    def _unpad(self, layers: list[Tensor]) -> list[Tensor]:
+        """Of the networks still in training, and without what fills up the rows; while all are, views."""
         ins = [into for _, into in self.network.shapes]
         index: Tensor | slice = slice(None) if len(self._alive) == len(self._all[0]) else self._alive
-        return Stack([w[index, :, :into] for w, into in zip(self.weights, ins, strict=True)], self._gamma)
+        return [one[index, :, :into] for one, into in zip(layers, ins, strict=True)]
 
     @staticmethod
     def prepare(experiment: Experiment, start: Sequence[Tensor], block: Block) -> _Prepared:

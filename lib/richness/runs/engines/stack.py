@@ -123,6 +123,12 @@ class Engine(ABC):
         """The networks as they are now; the tensors may be those in training."""
         return Stack(self.weights, self._gamma)
 
+    @property
+    def layers(self) -> list[list[Tensor]]:
+        """The weights, then each of the optimiser's memories, one tensor a layer, (cells, ...): with the stream, all that later
+        steps depend on. The tensors may be those in training."""
+        return [self.weights, *self.memory]
+
     def steps(self, block: Block) -> list[Step]:
         """The block's updates, for the optimisers of :mod:`richness.networks.optimizers`; one transfer to the device."""
 

@@ -1,5 +1,6 @@
 """The figures of the portrait: of one plane, of many, and of their boundaries."""
 
+from richness.studies.portrait.figures.batches import compare_batches
 from richness.studies.portrait.figures.curves import loss_curves
 from richness.studies.portrait.figures.depth import closing_triangle, exponents_by_depth
 from richness.studies.portrait.figures.explorer import explorer
@@ -14,6 +15,7 @@ __all__ = [
     "budgets",
     "closing_triangle",
     "compare",
+    "compare_batches",
     "compare_scales",
     "explorer",
     "exponents_by_depth",

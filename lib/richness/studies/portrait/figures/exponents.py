@@ -30,6 +30,7 @@ def boundary_fits(
     name: str = "eta_max",
     exponents: Sequence[Exponent] | None = None,
     *,
+    threshold: float | None = None,
     caption: str | None = None,
     label: str | None = None,
 ) -> Figure:
@@ -42,14 +43,16 @@ def boundary_fits(
         name: eta_max (C1 and C2), eta_star (C5), eta_min (C3; rich side only, at the longest budget), under cross-entropy
             eta_crit and eta_works (C4); of optimisers that step by the sign, all but the last (C16).
         exponents: from `richness.analysis.exponents.fit_exponents`; computed from `runs` where not given.
+        threshold: the boundary's, where it is to be another than its own.
 
     Raises:
-        ValueError: no exponent of that boundary is claimed. Where it was not seen, the figure says so in words.
+        ValueError: no exponent of that boundary is claimed, or the threshold is not positive. Where it was not seen, the figure
+            says so in words.
     """
-    fits = _fits(runs, name, exponents)
+    fits, boundary = _fits(runs, name, exponents, threshold), _boundary(runs, name, threshold)
     if not fits:
         raise ValueError(f"no exponent is claimed for {name!r}; expected one of {', '.join(NAMES)}")
-    rows = boundary_rows(_boundary(runs, name), natural(runs), name)
+    rows = boundary_rows(boundary, natural(runs), name)
     words = (caption or f"The exponents of {NAMES[name]}.").rstrip()
     if rows.empty:
         why = f"{NAMES[name]} was seen at no γ: its neighbours were not run."
@@ -60,7 +63,7 @@ def boundary_fits(
         why = f"{NAMES[name]} was seen at fewer than two γ on the sides with a claim."
         return parts.say_nothing_drawn(why, runs, words, label)
     note = (
-        f"{words} {_definition(runs, name)} {_SPREAD} Solid: least squares in the window named, with its 95 % "
+        f"{words} {_definition(boundary)} {_SPREAD} Solid: least squares in the window named, with its 95 % "
         "bootstrap interval over seeds, γ and the grid; dashed: the predicted exponent, at the measurement's height. "
         f"{conditions(runs)}"
     )
@@ -68,26 +71,30 @@ def boundary_fits(
     return figure(theme.finish(parts.side_by_side(panels)), _fit_summary(name, shown), _fit_table(shown), note, label)
 
 
-def _fits(runs: xr.Dataset, name: str, known: Sequence[Exponent] | None) -> dict[str, list[Exponent]]:
+def _fits(
+    runs: xr.Dataset, name: str, known: Sequence[Exponent] | None, threshold: float | None
+) -> dict[str, list[Exponent]]:
     """The exponents of each side on which one is claimed."""
     one = setting(runs)
     claimed = {side: find_prediction(name, side, one["loss"], one["optimizer"]) for side in ("lazy", "rich")}
     return {
-        side: fit_exponents(runs, name, side) if known is None else [e for e in known if (e.id, e.part) == key]
+        side: fit_exponents(runs, name, side, threshold)
+        if known is None
+        else [e for e in known if (e.id, e.part) == key]
         for side, key in claimed.items()
         if key is not None
     }
 
 
-def _boundary(runs: xr.Dataset, name: str) -> xr.DataArray:
-    boundary = getattr(boundaries, name)(runs)
+def _boundary(runs: xr.Dataset, name: str, threshold: float | None = None) -> xr.DataArray:
+    boundary = getattr(boundaries, name)(runs, *(() if threshold is None else (threshold,)))
     return boundary.isel(budget=-1) if "budget" in boundary.dims else boundary
 
 
-def _definition(runs: xr.Dataset, name: str) -> str:
+def _definition(boundary: xr.DataArray) -> str:
     """What the boundary is, as its own attributes say it."""
-    definition = str(_boundary(runs, name).attrs.get("definition", ""))
-    return f"{NAMES[name]}: {definition}." if definition else ""
+    definition = str(boundary.attrs.get("definition", ""))
+    return f"{NAMES[str(boundary.name)]}: {definition}." if definition else ""
 
 
 def _of_side(rows: pd.DataFrame, side: str) -> pd.DataFrame:
@@ -188,7 +195,7 @@ def budgets(runs: xr.Dataset, *, caption: str | None = None, label: str | None =
         f"over T); η_min·T scatters by {_scatter(times):.2f}."
     )
     note = (
-        f"{words} {_definition(runs, 'eta_min')} Every budget is read off the same runs. {_SPREAD} Dashed: slope 1 "
+        f"{words} {_definition(_boundary(runs, 'eta_min'))} Every budget is read off the same runs. {_SPREAD} Dashed: slope 1 "
         f"in γ, theory's, through the longest budget's points. {conditions(runs)}"
     )
     table = rows.pivot_table(index="gamma", columns="budget", values="eta")[names].rename_axis("γ").reset_index()
@@ -236,7 +243,7 @@ def best_eta(runs: xr.Dataset, *, caption: str | None = None, label: str | None 
         f"{ratio.min():.2f} at γ = {low} to {ratio.max():.2f} at γ = {high}."
     )
     note = (
-        f"{words} {_definition(runs, 'eta_max')} {_definition(runs, 'eta_star')} "
+        f"{words} {_definition(_boundary(runs, 'eta_max'))} {_definition(_boundary(runs, 'eta_star'))} "
         f"Both over natural η, {natural_words(runs)}. {_SPREAD} T = {last_step(runs)}. {conditions(runs)}"
     )
     table = pd.DataFrame({"γ": both.gamma, "η_max": both.eta_max, "η*": both.eta_star, "η* ÷ η_max": ratio})
