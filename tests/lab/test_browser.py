@@ -149,7 +149,7 @@ def test_off_the_measured_band_is_told(page, serve, laboratory):
     status = page.get_by_role("status")
     expect(status).to_contain_text("learned: loss 0.1 at the start")
     press(page, "eta", "End")
-    expect(status).to_contain_text("was not run at gamma = 1; shown is the largest that was")
+    expect(status).to_contain_text("was not run at γ = 1; shown is the largest that was")
     expect(status).to_contain_text(re.compile(r"diverged at step \d+"))
     expect(page.locator(".rl-died-text")).to_have_text(re.compile(r"diverged at step \d+"))
 
@@ -176,7 +176,7 @@ def test_axes_scales_and_the_raw_plane_are_one_press_away(page, serve, laborator
     page.get_by_role("button", name="linear").click()
     assert page.locator(NEAR).get_attribute("d") != path
     plane = page.locator(".rl-plane").inner_html()
-    page.get_by_role("button", name="raw eta").click()
+    page.get_by_role("button", name="η ÷ natural η").click()
     assert page.locator(".rl-plane").inner_html() != plane
 
 
@@ -407,6 +407,43 @@ def test_it_may_be_born_with_a_preset(page, serve, laboratory):
     opened(page, serve, body, query="?lab=1&gamma=2")  # a link is stronger
     expect(page.locator(".rl-about")).to_have_text("")
     assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 2, ")
+
+
+def playing(laboratory: str) -> str:
+    body = laboratory.replace('"play":false', '"play":true')
+    assert body != laboratory
+    return body
+
+
+def test_measured_runs_show_themselves_once_and_come_back(page, serve, laboratory):
+    opened(page, serve, playing(laboratory))
+    root, spoken = page.locator("[data-richness-lab]"), slider(page, "eta")
+    expect(root).to_have_attribute("data-playing", "true")
+    first = page.locator(NEAR).get_attribute("d")
+    until(page, "Number(document.querySelector('[aria-label=eta]').value) > Math.log10(3) + 1")  # over where it stood
+    assert page.locator(NEAR).get_attribute("d") != first
+    expect(root).not_to_have_attribute("data-playing", "true")
+    expect(spoken).to_have_attribute("aria-valuetext", re.compile(r"^eta = 3, "))
+    assert asked(page, "start") == [], "nothing trains before a reader asks"
+
+
+def test_a_first_touch_takes_over_and_trains(page, serve, laboratory):
+    opened(page, serve, playing(laboratory))
+    expect(page.locator("[data-richness-lab]")).to_have_attribute("data-playing", "true")
+    press(page, "gamma", "ArrowRight")
+    expect(page.locator("[data-richness-lab]")).not_to_have_attribute("data-playing", "true")
+    page.wait_for_selector('[data-richness-lab][data-state="finished"]')
+    assert [round(one["gamma"], 2) for one in asked(page, "start")] == [1.12]
+
+
+def test_what_plays_keeps_still_for_a_link_and_for_readers_who_want_no_motion(page, serve, laboratory):
+    opened(page, serve, playing(laboratory), query="?lab=1&gamma=2")
+    expect(page.locator("[data-richness-lab]")).not_to_have_attribute("data-playing", "true")
+    page.emulate_media(reduced_motion="reduce")
+    opened(page, serve, playing(laboratory))
+    expect(page.locator("[data-richness-lab]")).not_to_have_attribute("data-playing", "true")
+    page.get_by_role("button", name="Beside").click()  # a preset is a touch as well
+    until(page, "window.asked.filter(([n]) => n === 'start').length === 3")
 
 
 def test_the_digits_are_seen_with_their_guesses(page, serve, laboratory):

@@ -146,7 +146,7 @@ def test_its_view_draws_under_colabs_anywidget(floors: Path, said: dict[str, Any
         }""",
         said["messages"],
     )
-    expect(status).to_contain_text("gamma = 10")
+    expect(status).to_contain_text("γ = 10")
     expect(status).to_contain_text("finished 40 steps")
     assert page.locator('path[data-curve="loss"][data-role="now"]').first.get_attribute("d").count("L") > 10
     page.get_by_role("button", name="Rewind").click()

@@ -124,7 +124,7 @@ def page(jupyter: str, chromium: Browser) -> Iterator[Page]:
 def test_a_reader_trains_steers_and_loses_the_kernel(page: Page):
     status, lab = page.locator(".richness-lab .rl-status"), page.locator(".richness-lab")
     first = drawn(page, drawn(page, None))  # it grows while it trains
-    expect(status).to_contain_text(re.compile(r"gamma = 1\b.*training"))
+    expect(status).to_contain_text(re.compile(r"γ = 1\b.*training"))
     expect(page.locator("[data-richness-lab] .widget-slider")).to_have_count(2)
 
     # The kernel answers while the run goes on.
@@ -139,7 +139,7 @@ def test_a_reader_trains_steers_and_loses_the_kernel(page: Page):
     # The browser holds a slider's words back while the kernel is busy: the numbers are Python's.
     numbers = page.locator("[data-richness-lab] .widget-text input")
     expect(numbers.nth(0)).to_have_value("10")
-    expect(status).to_contain_text("gamma = 10 (rich)")
+    expect(status).to_contain_text("γ = 10 (rich)")
     assert drawn(page, first) != first
     expect(page.locator('path[data-curve="line"]').first).to_be_attached()
 

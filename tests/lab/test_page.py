@@ -46,7 +46,7 @@ def test_it_reads_without_scripts(page, runs):
     assert page.startswith('<div class="richness-lab" data-richness-lab data-gamma="100" data-eta="8"')
     _, e = pack.nearest(runs, 100.0, 8.0, 0)
     eta = f"{float(runs.eta[e]):.3g}"
-    assert f"gamma = 100 (rich), eta = {eta}" in page
+    assert f"γ = 100 (rich), η = {eta}" in page
     assert "Precomputed on digits" in page
     picture = ET.fromstring(re.search(r"<svg.*?</svg>", page, re.DOTALL)[0])
     lines = picture.findall("polyline")

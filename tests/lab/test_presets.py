@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_they_train_on_the_page_too():
     for preset in PRESETS:
         assert set(preset) == {"name", "title", "about", "ask", "axis", "scale", "also"}
         assert preset["axis"] in ("t", "tau") and preset["scale"] in ("log", "linear")
-        assert (preset["name"] + preset["title"] + preset["about"]).isascii()
+        assert (preset["name"] + preset["title"] + re.sub("[γητ]", "", preset["about"])).isascii()
         for ask in (preset["ask"], *preset["also"]):
             experiment_of(ask)
             assert ask["depth"] in (2, 3, 4) and ask["width"] == 64 and ask["optimizer"] == "sgd"

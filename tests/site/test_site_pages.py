@@ -16,6 +16,7 @@ from richness.site.weighing import ALIVE, DRAWN, watch_page
 
 pytestmark = [pytest.mark.site, pytest.mark.browser]
 PAGES = built_pages()
+HOME = "chapters/00-introduction.html"
 TALLEST = 800  # px of a picture in a window 1280 px wide, about a screen
 LATE = re.compile(
     r"_book/vega/|_book/lab/engine/digits"
@@ -134,3 +135,34 @@ def test_formulas_are_on_the_page_and_not_left_to_a_script(site: Path) -> None:
     html = (site / "chapters" / "glossary.html").read_text(encoding="utf-8")
     assert 'class="katex"' in html and "<math" in html
     assert "mathjax" not in "".join(re.findall(r"<script[^>]*>", html)).lower()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_first_screen_is_an_instrument(visit: Any, width: int, height: int) -> None:
+    page = visit(HOME, viewport={"width": width, "height": height}, reduced_motion="reduce").page
+    page.wait_for_selector("[data-richness-lab][data-ready]", timeout=60_000)
+    seen = [*page.get_by_role("slider").all()[:2], *page.locator(".rl-top svg").all()[:2]]
+    if width > 1000:  # on a phone the plane comes next
+        seen.append(page.locator(".rl-plane"))
+    for part in seen:
+        box = part.bounding_box()
+        assert box["y"] + box["height"] <= height and box["width"] > width / 5, part
+    assert page.locator(".bd-article pre:visible").count() == 1, "the one line that asks for a laboratory elsewhere"
+
+
+def test_a_prediction_is_made_then_shown_then_marked(visit: Any) -> None:
+    seen = visit(HOME, reduced_motion="reduce")
+    stops = seen.page.locator(".richness-stop")
+    assert stops.count() == 5
+    for place, answer, mark, address in (
+        (0, "1", "As you said", "gamma=0.1"), (3, "0", "Not this time", "task=teacher"),
+    ):  # fmt: skip
+        stop = stops.nth(place)
+        assert stop.get_by_role("button").is_disabled() and not stop.locator("details").is_visible()
+        stop.locator(f"input[value='{answer}']").check()
+        stop.get_by_role("button").click()
+        seen.page.wait_for_function(
+            "name => location.search.includes(name)", arg="gamma=0.1" if answer == "1" else "task=teacher"
+        )
+        assert mark in stop.get_by_role("status").inner_text() and stop.locator("details p").is_visible()
+    assert seen.complaints == []

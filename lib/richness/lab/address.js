@@ -102,7 +102,7 @@ export function commandOf(settings, classes) {
 
 /** What was done by hand, in a sentence; "" if nothing was. */
 export const byHand = (run) => (run.changes.length
-  ? `eta was changed by hand: ${run.changes.map((c) => `to ${number(c.eta)} at step ${c.step}`).join(", ")}. The command trains with eta = ${number(run.eta)} throughout.` : "");
+  ? `η was changed by hand: ${run.changes.map((c) => `to ${number(c.eta)} at step ${c.step}`).join(", ")}. The command trains with η = ${number(run.eta)} throughout.` : "");
 
 /** A run with where it comes from, ready for JSON (what is not finite becomes null). */
 export function downloadOf(run, { page, command, hash, commit, backend, made }) {

@@ -41,6 +41,7 @@ def page(
     missing: str,
     presets: Sequence[Mapping[str, Any]] = (),
     preset: str | None = None,
+    play: bool = False,
 ) -> str:
     """HTML of one laboratory.
 
@@ -53,16 +54,18 @@ def page(
         runs: measured runs, or None.
         missing: the sentence shown without them.
         presets, preset: as :func:`setup` takes them.
+        play: whether the measured runs show themselves once, η climbing over the edge, until a reader takes over.
     """
     gamma, eta, seed = experiment.gammas[0], experiment.etas[0], experiment.seeds[0]
     marks = f'data-richness-lab data-gamma="{gamma:g}" data-eta="{eta:g}"'
-    data = json.dumps(setup(experiment, runs, presets, preset=preset), separators=(",", ":")).replace("<", "\\u003c")
+    born = setup(experiment, runs, presets, preset=preset) | {"play": play}
+    data = json.dumps(born, separators=(",", ":")).replace("<", "\\u003c")
     script = f'<script type="application/json">{data}</script>'
     if runs is None:
         said = f'<p class="rl-status">{escape(missing)} The laboratory trains this network once scripts run.</p>'
         return f'<div class="richness-lab" {marks}><div data-fallback>{said}</div>{script}</div>'
     cell = pack.one_run(runs, *pack.nearest(runs, gamma, eta, seed), seed)
-    title = f"Table of the run at gamma = {cell['gamma']:.3g}, eta = {cell['eta']:.3g}"
+    title = f"Table of the run at γ = {cell['gamma']:.3g}, η = {cell['eta']:.3g}"
     return (
         f'<div class="richness-lab" {marks}>'
         f'<div data-fallback>{picture(cell)}<p class="rl-status">{escape(summary(cell))}</p>'
@@ -139,7 +142,7 @@ def about(runs: xr.Dataset) -> str:
     return (
         f"Precomputed on {made.task}: {made.network.upper()} of {made.depth} weight layers, "
         f"width {made.width}, {losses.get(made.loss, made.loss)}, {made.optimizer.upper()}, "
-        f"batch {made.batch_size}, {int(runs['step'].values[-1])} steps, one seed; lr_raw = {made.width}·eta."
+        f"batch {made.batch_size}, {int(runs['step'].values[-1])} steps, one seed; lr_raw = {made.width}·η."
     )
 
 
@@ -147,7 +150,7 @@ def summary(cell: dict[str, Any]) -> str:
     """The run in two sentences."""
     finite = cell["loss"][np.isfinite(cell["loss"])]
     outcome = f"diverged at step {cell['died']}" if cell["outcome"] == 3 else _OUTCOMES[cell["outcome"]]
-    where = f"gamma = {cell['gamma']:.3g} ({regime(cell['gamma'])}), eta = {cell['eta']:.3g}"
+    where = f"γ = {cell['gamma']:.3g} ({regime(cell['gamma'])}), η = {cell['eta']:.3g}"
     words = f"The measured run at {where}: {outcome}."
     if finite.size:
         words += f" Its loss goes from {finite[0]:.3g} to {finite[-1]:.3g}"

@@ -17,6 +17,8 @@ const RANGES = { gamma: [-4, 4], eta: [-9, 5] }; // log10
 const APART = 125; // ms between starts while a slider is dragged: eight a second
 const PATIENCE = 2500; // ms that a companion's last gauges may come after its last step
 const QUIET = 4000; // ms between two sentences of progress
+const SHOW = { frames: 12, apart: 330, below: 1.5, above: 1.5 }; // eta climbs by itself: so many decades from under to over where it stands
+const SIGNS = { gamma: "γ", eta: "η" };
 const LETTERS = "ABCDEFGH";
 
 // ---- small parts of the page
@@ -109,7 +111,7 @@ class Laboratory {
     this.settings = { ...DEFAULT_SETTINGS, ...setup.ask };
     this.limits = setup.engine?.limits || null;
     this.reasons = setup.engine?.reasons || {};
-    Object.assign(this, { axis: "t", scale: "log", view: "straight", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
+    Object.assign(this, { axis: "t", scale: "log", view: "raw", mode: "anew", traces: [], run: null, near: null, opened: {}, queue: [], replay: [] });
     Object.assign(this, { floor: -1, backendState: "new", loaded: null, samples: null, about: "" });
     this.sliders = setup.sliders !== false;
     const born = setup.presets?.find((preset) => preset.name === setup.preset);
@@ -134,6 +136,36 @@ class Laboratory {
     this.parts.problem.textContent = problems?.length ? `In this page’s address: ${problems.join("; ")}. The defaults stand instead.` : "";
     this.say(this.nearWords());
     this.draw();
+    this.eager = setup.play && this.backend.kind === "page";
+    this.showDue = this.eager && problems === null && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.playOnce();
+  }
+
+  /** Measured runs show themselves once: eta climbs over the edge. A reader's first touch takes over, and moves then train. */
+  playOnce() {
+    if (!this.showDue || !this.opened[networkKey(this.settings)]) return;
+    this.showDue = false;
+    const { eta } = this.settings;
+    let frame = 0;
+    const show = (value) => {
+      this.settings.eta = value;
+      this.lookUp();
+      this.refresh();
+      this.draw();
+    };
+    const signs = ["pointerdown", "keydown", "focusin", "touchstart"];
+    this.endShow = () => {
+      clearInterval(timer);
+      for (const sign of signs) this.root.removeEventListener(sign, this.endShow, true);
+      delete this.root.dataset.playing;
+      this.say(this.nearWords());
+    };
+    for (const sign of signs) this.root.addEventListener(sign, this.endShow, true);
+    this.root.dataset.playing = "true";
+    const timer = setInterval(() => {
+      if (frame > SHOW.frames) { show(eta); this.endShow(); return; }
+      show(eta * 10 ** (-SHOW.below + (frame++ / SHOW.frames) * (SHOW.below + SHOW.above)));
+    }, SHOW.apart);
   }
 
   /** A reader has turned to this laboratory: what its task needs may come. */
@@ -142,6 +174,7 @@ class Laboratory {
   }
 
   close() {
+    this.endShow?.();
     this.backend.close();
     this.watch.disconnect();
     for (const timed of [this.train, this.turn, this.remember, this.tellNear]) timed.cancel();
@@ -205,6 +238,7 @@ class Laboratory {
       this.retire();
       this.lookUp();
       if (this.live) this.train();
+      else if (this.eager) this.begin();
       else this.tellNear();
     }
     this.remember();
@@ -228,7 +262,7 @@ class Laboratory {
 
   // -- training
 
-  /** The first press on a page; afterwards every move trains at once. */
+  /** The first press on a page, or the first move of one that plays; afterwards every move trains at once. */
   begin() {
     this.live = true;
     if (this.backendState !== "ready") this.backendState = "loading";
@@ -264,6 +298,7 @@ class Laboratory {
     this.retire();
     this.lookUp();
     if (this.live) this.train.now();
+    else if (this.eager) this.begin();
     this.remember();
     this.refresh();
     this.draw();
@@ -436,6 +471,7 @@ class Laboratory {
       this.opened[key] = openRuns(away ? await fetchJson(new URL(there, this.setup.base || document.baseURI)) : there);
       this.lookUp();
       if (!this.run) this.say(this.nearWords());
+      this.playOnce();
     } catch (error) {
       this.say(`The measured runs of this network could not be shown: ${error.message}.`);
     }
@@ -446,7 +482,7 @@ class Laboratory {
   // -- words
 
   describeSettings(run) {
-    return `gamma = ${number(run.gamma)} (${regime(run.gamma)}), eta = ${number(run.eta)}`;
+    return `γ = ${number(run.gamma)} (${regime(run.gamma)}), η = ${number(run.eta)}`;
   }
 
   nearWords() {
@@ -459,7 +495,7 @@ class Laboratory {
     const runs = this.opened[networkKey(this.settings)];
     const apart = runs.eta.length > 1 ? log10(runs.eta[1] / runs.eta[0]) : 1;
     if (abs(near.off) > apart / 2 + 0.02) {
-      words = `eta = ${number(this.settings.eta)} was not run at gamma = ${number(near.gamma)}; shown is the ${near.off > 0 ? "largest" : "smallest"} that was. ${words}`;
+      words = `η = ${number(this.settings.eta)} was not run at γ = ${number(near.gamma)}; shown is the ${near.off > 0 ? "largest" : "smallest"} that was. ${words}`;
     }
     return words;
   }
@@ -506,13 +542,14 @@ class Laboratory {
     parts.note = make("p", { class: "rl-note" });
     const sliders = this.sliders ? [make("div", { class: "rl-sliders" }, this.slider("gamma"), this.slider("eta"))] : [];
     parts.body = make("div", { class: "rl-body" }, parts.top, this.buildPlane(), low);
-    this.root.prepend(make("div", { class: "rl-instrument" }, parts.problem, ...this.buildPresets(), ...sliders, this.buildBar(), parts.status,
-      parts.body, this.buildViews(), parts.legend, parts.samples, this.buildNetwork(), this.buildShare(), parts.note));
+    const bar = this.buildBar(), body = [parts.status, parts.body, parts.legend];
+    // Where a move is enough to train, the buttons give way to the pictures.
+    this.root.prepend(make("div", { class: "rl-instrument" }, parts.problem, ...sliders, ...(this.setup.play ? [...body, bar] : [bar, ...body]), ...this.buildPresets(), this.buildViews(), parts.samples, this.buildNetwork(), this.buildShare(), parts.note));
   }
 
   slider(key) {
     const [least, most] = RANGES[key];
-    const input = make("input", { type: "range", id: `${this.id}-${key}`, min: least, max: most, step: 0.05 });
+    const input = make("input", { type: "range", id: `${this.id}-${key}`, "aria-label": key, min: least, max: most, step: 0.05 });
     const output = make("span", { class: "rl-value", "aria-hidden": "true" }); // the slider itself speaks its value
     input.addEventListener("input", () => this.move({ [key]: atLog(Number(input.value)) }));
     this.parts[key] = { input, output };
@@ -520,7 +557,7 @@ class Laboratory {
       const stops = Array.from({ length: 9 }, (_, i) => colour(10 ** (i - 4)));
       input.style.setProperty("--rl-track", `linear-gradient(to right, ${stops.join(", ")})`);
     }
-    return make("div", { class: "rl-row" }, make("label", { for: input.id }, key), input, output);
+    return make("div", { class: "rl-row" }, make("label", { for: input.id }, SIGNS[key]), input, output);
   }
 
   buildPlane() {
@@ -552,7 +589,7 @@ class Laboratory {
     const by = 10 ** (event.shiftKey ? 0.5 : 0.05);
     const { gamma, eta, depth, optimizer } = this.settings;
     const moved = min(1e4, max(1e-4, gamma * by ** x));
-    // On the straightened plane a step across keeps its height.
+    // On the plane over natural eta a step across keeps its height.
     const bent = this.view === "straight" ? natural(moved, depth, optimizer) / natural(gamma, depth, optimizer) : 1;
     this.move({ gamma: atLog(log10(moved)), eta: atLog(log10(eta * bent * by ** y)) });
   }
@@ -573,7 +610,7 @@ class Laboratory {
     parts.keep = button("Keep trace", () => this.keep());
     parts.clear = button("Clear", () => this.clear(), { "aria-label": "Clear traces" });
     parts.progress = make("progress", { "aria-label": "loading what trains", max: 1, value: 0, hidden: true });
-    parts.mode = segmented("a move of eta", [["anew", "starts anew"], ["on", "from here on"]], this.mode, (mode) => {
+    parts.mode = segmented("a move of η", [["anew", "starts anew"], ["on", "from here on"]], this.mode, (mode) => {
       this.mode = mode;
       this.backend.etaMode?.(mode);
     });
@@ -585,7 +622,7 @@ class Laboratory {
     const { parts } = this;
     parts.axis = segmented("curves against", [["t", "steps t"], ["tau", "τ"]], this.axis, (axis) => this.look({ axis }));
     parts.scale = segmented("scale", [["log", "log"], ["linear", "linear"]], this.scale, (scale) => this.look({ scale }));
-    parts.view = segmented("plane", [["straight", "straightened"], ["raw", "raw eta"]], this.view, (view) => this.look({ view }));
+    parts.view = segmented("plane", [["raw", "η"], ["straight", "η ÷ natural η"]], this.view, (view) => this.look({ view }));
     return make("div", { class: "rl-buttons rl-views" }, parts.view.node, parts.axis.node, parts.scale.node);
   }
 
@@ -771,7 +808,7 @@ class Laboratory {
     const line = (kind, dash) => `<svg width="26" height="10" aria-hidden="true"><path d="M1 5h24" class="rl-${kind}" stroke-dasharray="${dash || "none"}"/></svg>`;
     const items = BOUNDARIES.filter(([key]) => boundary?.[key]).map(([, words, dash]) => [line("measured", dash), words]);
     const factor = theoryFactor(boundary, this.settings.depth);
-    items.push([line("theory", "6 4"), factor === 1 ? "theory: natural eta" : `theory: natural eta × ${number(factor)}`]);
+    items.push([line("theory", "6 4"), factor === 1 ? "theory: natural η" : `theory: natural η × ${number(factor)}`]);
     if (runs) items.push(["", "dark: learned · dots: not converged · strokes: diverged"]);
     explain(this.parts.key, items);
     this.parts.note.textContent = [this.setup.about, boundary?.about].filter(Boolean).join(" ");
@@ -784,7 +821,7 @@ class Laboratory {
     const shown = { loss: "loss", sharpness: "sharpness", accuracy: this.hasLabels(this.settings.task) ? "accuracy" : "test_loss", alignment: "alignment", drift: "drift" };
     for (const [place, key] of Object.entries(shown)) {
       const high = place === "loss" || place === "sharpness";
-      const view = { width: high ? this.widths.top : this.widths.low, height: high ? (narrow ? 170 : 205) : 150, below: place !== "loss", axis: this.axis, scale: this.scale, runs };
+      const view = { width: high ? this.widths.top : this.widths.low, height: high ? (narrow ? 152 : 180) : 150, below: place !== "loss", axis: this.axis, scale: this.scale, runs };
       parts.pictures[place].innerHTML = panel(key, view);
     }
   }
@@ -804,7 +841,7 @@ class Laboratory {
     const last = run.count ? run.curve.loss[run.count - 1] : NaN, eta = run.count ? run.curve.eta[run.count - 1] : run.eta;
     const gauge = [...run.gauges].reverse().find((g) => Number.isFinite(g.sharpness));
     const over = gauge ? beyond(run, gauge, eta) : NaN;
-    parts.now.textContent = `step ${run.step} of ${run.steps} · loss ${number(last)} · eta ${number(eta)}`
+    parts.now.textContent = `step ${run.step} of ${run.steps} · loss ${number(last)} · η ${number(eta)}`
       + (gauge ? ` · λ_max ${number(gauge.sharpness)}` : "")
       + (Number.isFinite(over) ? ` · c₂/|c₁| ${number(over)}${over > 1 ? ", beyond the edge" : ""}` : "");
   }

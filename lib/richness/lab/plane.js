@@ -29,7 +29,8 @@ export function planeScales(world) {
   const xr = [-4, 4], yr = [max(low, -4), min(high, 5)];
   const sx = (v) => box.x + ((min(xr[1], max(xr[0], v)) - xr[0]) / (xr[1] - xr[0])) * box.w;
   const sy = (v) => box.y + box.h - ((min(yr[1], max(yr[0], v)) - yr[0]) / (yr[1] - yr[0])) * box.h;
-  return { ...world, box, W, H: 272, xr, yr, sx, sy, bend };
+  const inside = (g, e) => { const y = log10(e) - bend(log10(g)); return y >= yr[0] && y <= yr[1]; };
+  return { ...world, box, W, H: 272, xr, yr, sx, sy, bend, inside };
 }
 
 /** Which gamma and eta a point of the plane (in its own pixels) means. */
@@ -46,8 +47,8 @@ function planeAxes({ box, xr, yr, sx, sy, straight }) {
   let svg = `<path d="M${box.x} ${box.y}V${box.y + box.h}H${box.x + box.w}" fill="none" stroke="currentColor" opacity=".45"/>`;
   for (const n of decades(xr[0], xr[1], box.w / 52)) svg += `<text x="${sx(n).toFixed(0)}" y="${box.y + box.h + 16}" text-anchor="middle">${power(n)}</text>`;
   for (const n of decades(yr[0], yr[1], 8)) svg += `<text x="${box.x - 6}" y="${(sy(n) + 4).toFixed(0)}" text-anchor="end">${power(n)}</text>`;
-  return svg + `<text class="rl-title" x="4" y="13">${straight ? "eta / natural eta" : "eta"}</text>`
-    + `<text class="rl-title" x="${box.x + box.w}" y="${box.y + box.h + 34}" text-anchor="end">gamma</text>`;
+  return svg + `<text class="rl-title" x="4" y="13">${straight ? "η ÷ natural η" : "learning rate η"}</text>`
+    + `<text class="rl-title" x="${box.x + box.w}" y="${box.y + box.h + 34}" text-anchor="end">γ</text>`;
 }
 
 /** Every measured cell's outcome: late loss by colour (dark = learned), dots dead, strokes diverged, blank not run. */
@@ -73,7 +74,7 @@ function planeCells(runs, { box, xr, yr, sx, sy, bend }) {
 function planeLine(scales, gammas, etas, attributes) {
   let d = "", pen = "M";
   gammas.forEach((g, i) => {
-    const [x, y] = etas[i] > 0 ? planePoint(scales, g, etas[i]) : [NaN, NaN];
+    const [x, y] = etas[i] > 0 && scales.inside(g, etas[i]) ? planePoint(scales, g, etas[i]) : [NaN, NaN];
     if (!Number.isFinite(y)) { pen = "M"; return; }
     d += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
     pen = "L";

@@ -50,7 +50,7 @@ PRESETS: tuple[dict[str, Any], ...] = (
         "silent_alignment",
         "Silent alignment",
         "When does the kernel turn towards the target: before the loss falls, or with it? Watch the alignment double on the "
-        "flat part of the loss when rich (gamma = 1000), and the loss fall first at gamma = 1.",
+        "flat part of the loss when rich (γ = 1000), and the loss fall first at γ = 1.",
         _settings(1000.0, 30.0, **_HALFSPACE),
         _settings(1.0, 0.03, **_HALFSPACE),
     ),
@@ -64,7 +64,7 @@ PRESETS: tuple[dict[str, Any], ...] = (
     _preset(
         "edge_of_stability",
         "Edge of stability",
-        "How sharp does it get? Watch the sharpness rise to the line 2/lr_raw and stay about it, at either eta: half the "
+        "How sharp does it get? Watch the sharpness rise to the line 2/lr_raw and stay about it, at either η: half the "
         "step size, twice the sharpness.",
         _settings(10.0, 70.0, **_LARGE_BATCH),
         _settings(10.0, 35.0, **_LARGE_BATCH),
@@ -72,11 +72,10 @@ PRESETS: tuple[dict[str, Any], ...] = (
     _preset(
         "collapse",
         "Collapse in rescaled time",
-        "Two rich runs leave the plateau more than five times apart in steps. Do they in tau = eta t / gamma? Switch the axis "
+        "Two rich runs leave the plateau more than five times apart in steps. Do they in τ = ηt/γ? Switch the axis "
         "and watch the first drops fall on one another.",
         _settings(1e4, 4000.0, **_LARGE_BATCH),
         _settings(1000.0, 70.0, **_LARGE_BATCH),
-        axis="tau",
     ),
 )
 

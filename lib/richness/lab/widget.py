@@ -75,6 +75,8 @@ class Lab:
         optimizer: ``"sgd"``, ``"momentum"``, ``"signsgd"`` or ``"adam"``.
         preset: a setting that shows a phenomenon, a name of ``richness.lab.presets.PRESETS``; what is not given
             above is taken from it.
+        play: on a built page, the measured runs show themselves once, η climbing over the edge, until a reader takes over;
+            the first move then trains. In Jupyter it changes nothing.
         device: where to train; ``"auto"`` is a CUDA device where there is one, else the CPU.
 
     Raises:
@@ -105,6 +107,7 @@ class Lab:
         *,
         optimizer: str = "sgd",
         preset: str | None = None,
+        play: bool = False,
         device: str = "auto",
     ):
         settings = {
@@ -115,7 +118,7 @@ class Lab:
             wanted = preset_of(preset)["ask"]
             settings = {name: wanted[name] if value == DEFAULT[name] else value for name, value in settings.items()}
         self._device = device_here(device) if device == "auto" else device
-        self._experiment, self._preset = experiment_of(settings, self._device), preset
+        self._experiment, self._preset, self._play = experiment_of(settings, self._device), preset, play
         self.on_page = os.environ.get("RICHNESS_BOOK") == "1"
         self._measured, self._missing = find_measured(precomputed, self._experiment, self.on_page)
         self._training_thread: TrainingThread | None = None
@@ -343,7 +346,9 @@ class Lab:
 
     def html(self) -> str:
         """The page's laboratory: picture, summary, table, and the measured runs for ``lab.js`` to open."""
-        return html.page(self._experiment, self._measured, self._missing, presets=PRESETS, preset=self._preset)
+        return html.page(
+            self._experiment, self._measured, self._missing, presets=PRESETS, preset=self._preset, play=self._play
+        )
 
     def __repr__(self) -> str:
         network = ", ".join(

@@ -22,6 +22,27 @@
     history.replaceState(history.state, "", `?${asked}`);
   }
 
+  // A stop is a prediction: once it is made, a button sets the page's laboratory to show what happens, and the mark follows.
+  const laboratory = document.querySelector("[data-richness-lab]");
+  const show = (preset) => {
+    const press = () => laboratory.querySelector(`[data-preset="${preset}"]`)?.click();
+    if (laboratory.dataset.ready) { press(); return; }
+    new MutationObserver((_, watch) => { watch.disconnect(); press(); }).observe(laboratory, { attributeFilter: ["data-ready"] });
+    laboratory.dispatchEvent(new Event("pointerenter"));
+  };
+  for (const stop of laboratory ? document.querySelectorAll(".richness-stop") : []) {
+    const [button, mark, answer] = ["button", ".richness-mark", "details"].map((part) => stop.querySelector(part));
+    [button.hidden, answer.hidden] = [false, true];
+    stop.addEventListener("change", () => { button.disabled = false; });
+    button.addEventListener("click", () => {
+      const chosen = stop.querySelector("input:checked");
+      mark.textContent = chosen.value === stop.dataset.right ? "\u2713 As you said." : "\u2717 Not this time.";
+      [answer.hidden, answer.open] = [false, true];
+      laboratory.scrollIntoView({ block: "start" });
+      show(stop.dataset.preset);
+    });
+  }
+
   // A browser loads no module and no data from a file: what is alive elsewhere is a picture there.
   const alive = document.querySelector("[data-richness-lab], figure.richness-figure");
   if (location.protocol === "file:" && alive) {
