@@ -22,7 +22,16 @@ from richness.networks.parameterization import natural_eta
 from richness.runs.experiment import Experiment
 
 LAB = Path(__file__).parents[2] / "lib/richness/lab"
-PURE = ("numbers", "runs", "plane", "panels", "address", "fetching", "kernel")  # modules that touch no page
+PURE = (
+    "numbers",
+    "runs",
+    "plane",
+    "panels",
+    "address",
+    "fetching",
+    "kernel",
+    "safetensors",
+)  # modules that touch no page
 POLICY = "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src blob: 'self'; img-src 'self' data:"
 MANIFEST = {
     "limits": {

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect
+from safetensors import safe_open
+from test_engine import ask, trained
 
 from richness.lab import html
+from richness.networks import LOSSES
+from richness.runs.engines import Stack
 from richness.runs.experiment import Experiment
 
 pytestmark = pytest.mark.browser
@@ -407,6 +412,34 @@ def test_it_may_be_born_with_a_preset(page, serve, laboratory):
     opened(page, serve, body, query="?lab=1&gamma=2")  # a link is stronger
     expect(page.locator(".rl-about")).to_have_text("")
     assert slider(page, "gamma").get_attribute("aria-valuetext").startswith("gamma = 2, ")
+
+
+def test_downloaded_weights_are_the_runs_own(page, serve, laboratory, engine):
+    """In torch they give the loss that the page showed, on the batch of their step."""
+    asked = ask(3, "mse", "digits8", 10.0, eta=1.0, steps=40)
+    opened(page, serve, laboratory, engine=engine, query="?lab=1&gamma=10&eta=1&steps=40&seed=3")
+    button = page.get_by_role("button", name="Download its weights")
+    expect(button).to_be_disabled()
+    train(page)
+    with page.expect_download() as coming:
+        button.click()
+    assert coming.value.suggested_filename == "richness-gamma10-eta1-step40.safetensors"
+    with safe_open(coming.value.path(), "pt") as file:
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+        said = file.metadata()
+    assert json.loads(said["settings"]) == asked and (said["step"], said["seed"]) == ("40", "3")
+    assert "gamma=10" in said["page"] and (found["gamma"].item(), found["eta"].item()) == (10, 1)
+    weights = [found[f"weight.{layer}"] for layer in range(3)]
+    trainer, losses = trained(asked)
+    for ours, theirs in zip(weights, trainer.stack.weights, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    x, labels = trainer.batch(40)
+    with torch.no_grad():
+        loss = LOSSES["mse"](trainer.outputs(Stack(weights, trainer.stack.gamma), weights, x), labels)
+    assert loss.item() == pytest.approx(losses[-1], rel=1e-5)
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Download this run").click()
+    assert json.loads(coming.value.path().read_text())["curve"]["loss"][-1] == pytest.approx(loss.item(), rel=1e-5)
 
 
 def playing(laboratory: str) -> str:

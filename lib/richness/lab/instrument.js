@@ -5,6 +5,7 @@ import { DEFAULT_SETTINGS, byHand, commandOf, downloadOf, readAddress, sameSetti
 import { fetchJson } from "./fetching.js";
 import { panel, scatter } from "./panels.js";
 import { addCurve, addGauges, beyond, describe, difference, measuredRun, nearest, networkKey, newRun, openRuns } from "./runs.js";
+import { packWeights } from "./safetensors.js";
 import { abs, atLog, colour, log10, max, megabytes, min, natural, number, regime, round } from "./numbers.js";
 
 const CHOICES = {
@@ -85,13 +86,15 @@ function explain(list, items) {
   }));
 }
 
-function saveFile(name, text) {
-  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "application/json" })), download: name });
+function saveFile(name, content, type = "application/json") {
+  const link = make("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
   document.body.append(link);
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
+
+const fileOf = (run) => `richness-gamma${run.gamma}-eta${run.eta}`;
 
 // ---- the instrument
 
@@ -124,6 +127,7 @@ class Laboratory {
     this.remember = spaceOut(() => this.writeUrl(), 300);
     this.tellNear = spaceOut(() => this.say(this.nearWords()), 400);
     this.backend = makeBackend((message) => this.report(message));
+    this.parts.weights.hidden = !this.backend.weights; // Python has its own
     this.live = this.backend.kind === "kernel"; // a page trains once its reader has asked for it
     if (this.live) this.queue = []; // Python starts the first run, and that alone
     this.root.classList.add(`rl-${this.backend.kind}`);
@@ -676,6 +680,7 @@ class Laboratory {
     row.append(button("Copy command", () => this.copy("command", commandOf(this.settingsAtStart(), this.hasLabels(this.settings.task)))));
     if (this.setup.colab) row.append(make("a", { class: "rl-link", href: this.setup.colab, rel: "noopener" }, "Open in Colab"));
     row.append(button("Download this run", () => this.download()));
+    row.append(parts.weights = button("Download its weights", () => this.backend.weights()));
     return make("div", { class: "rl-share" }, row, parts.said);
   }
 
@@ -701,8 +706,15 @@ class Laboratory {
     const command = commandOf(run.settings, this.hasLabels(run.settings.task));
     const data = downloadOf(run, { page: this.link(), command, hash: run.measured ? runs?.hash : sameSettings(run.settings, this.setup.ask) && this.setup.hash,
       commit: this.setup.commit, backend: this.backend.kind, made: new Date().toISOString() });
-    saveFile(`richness-gamma${run.gamma}-eta${run.eta}.json`, JSON.stringify(data, null, 1));
+    saveFile(`${fileOf(run)}.json`, JSON.stringify(data, null, 1));
     this.say(`Downloaded the run at ${this.describeSettings(run)}. ${byHand(run)}`);
+  }
+
+  on_weights(message) {
+    if (!this.mine(message)) return;
+    const { run } = this;
+    saveFile(`${fileOf(run)}-step${message.step}.safetensors`, packWeights(message, run.settings, this.link()), "application/octet-stream");
+    this.say(`Downloaded the weights at step ${message.step} of the run at ${this.describeSettings(run)}. ${byHand(run)}`);
   }
 
   // -- what stands on the controls
@@ -727,6 +739,7 @@ class Laboratory {
     parts.rewind.disabled = !run || this.backendState !== "ready";
     parts.keep.disabled = !(run || this.near);
     parts.clear.disabled = !this.traces.length;
+    parts.weights.disabled = !run?.count || this.backendState !== "ready";
     parts.about.textContent = this.about;
     this.root.dataset.state = this.backendState === "ready" && run ? run.state : this.backendState;
     this.refreshFields();

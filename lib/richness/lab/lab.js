@@ -64,7 +64,7 @@ function lateBackend(engine, report) {
     if (name === "start") coming ??= fetchIt();
   };
   const backend = { kind: "page", close: () => { waiting = []; real?.close(); } };
-  for (const name of ["digits", "start", "change", "pause", "resume", "step", "rewind"]) backend[name] = pass(name);
+  for (const name of ["digits", "start", "change", "pause", "resume", "step", "rewind", "weights"]) backend[name] = pass(name);
   coming = fetchIt();
   return backend;
 }

@@ -139,6 +139,7 @@ export function pageBackend(base, report) {
     pause: () => send({ do: "pause" }),
     resume: () => send({ do: "resume" }),
     step: (count = 1) => send({ do: "step", count }),
+    weights: () => send({ do: "weights" }),
     rewind() {
       if (workers) send({ do: "rewind", number: ++number });
     },

@@ -109,6 +109,17 @@ export class Trainer {
     this.#until((run) => Math.min(run.ask.steps, run.at + count));
   }
 
+  /** Report the weights as they are now: raw, layer after layer, a row for each unit that is fed. */
+  weights() {
+    const { run } = this;
+    if (!run?.state || run.state === "loading") return;
+    const { task, depth, width, parameters, exact } = run.about;
+    const sizes = [task.inputs, ...Array(depth - 1).fill(width), task.outputs];
+    const shapes = sizes.slice(1).map((out, layer) => [out, sizes[layer]]);
+    const weights = this.kernel.read(parameters, (address) => this.kernel.doors.read_weights(address));
+    this.report({ kind: "weights", number: run.number, step: run.at, exact, shapes, weights });
+  }
+
   /** Back to step 0 of the same ask, paused, under a new number. */
   rewind(number) {
     return this.run ? this.start(number, this.run.ask, 0) : this.working;

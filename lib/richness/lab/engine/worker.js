@@ -42,6 +42,7 @@ async function train({ base, manifest, ports }) {
     pause: () => trainer.pause(),
     resume: () => trainer.resume(),
     step: ({ count }) => trainer.step(count),
+    weights: () => trainer.weights(),
   };
 }
 
