@@ -82,7 +82,6 @@ def test_a_link_that_leads_nowhere_is_found(monkeypatch: pytest.MonkeyPatch, tmp
     parsed.cache_clear()
 
 
-@pytest.mark.site
 def test_no_file_needs_a_type_that_plain_servers_do_not_know(site: Path) -> None:
     """Debian 12's nginx has no type for .mjs, and a module of unknown type does not run."""
     assert [str(path) for path in site.rglob("*.mjs")] == []
