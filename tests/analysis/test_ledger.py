@@ -97,10 +97,34 @@ def test_a_wide_interval_is_no_evidence() -> None:
         found = boundaries.Fit(slope, (low, high), 0.0, (1, 2), (1, 2), 2, 3, 0.0, "")
         return Exponent("C1", "lazy", 2.0, 2.0, (0, 1), found)
 
-    assert exponent(2.04, 2.03, 2.05).holds  # close enough, though the interval misses
+    assert exponent(2.04, 2.03, 2.05).holds  # all of it is close enough, though the interval misses
     assert exponent(2.06, 1.99, 2.13).holds  # the interval is narrow and holds the prediction
-    assert not exponent(2.06, 1.95, 2.17).holds  # it holds the prediction because it holds everything
-    assert not exponent(2.06, 2.01, 2.11).holds
+    assert exponent(2.06, 1.95, 2.17).judged == claims.OPEN  # it holds the prediction because it holds everything
+    assert exponent(2.00, 1.70, 2.30).judged == claims.OPEN  # however close its middle
+    assert exponent(2.04, 2.01, 2.07).judged is False  # the middle is close, and the prediction is left out
+    assert exponent(2.06, 2.01, 2.11).judged is False
+
+
+def test_what_is_open_neither_passes_nor_fails() -> None:
+    cases = {
+        (True, "open"): "partly",
+        ("open", "open"): "larger-scale",
+        (False, "open"): "not-reproduced",
+        ("open", None): "not-run",
+    }
+    assert {held: claims.verdict(held) for held in cases} == cases
+    held = [
+        claims.judge_range(interval, 0.8, 1.2) for interval in ((0.9, 1.1), (0.7, 1.0), (1.3, 1.4), (np.nan, np.nan))
+    ]
+    assert held == [True, claims.OPEN, False, False]
+    assert claims.judge_range((-np.inf, np.inf), 0.8, 1.2) == claims.judge_exponent((-np.inf, np.inf), 1) == claims.OPEN
+
+
+def test_the_power_is_that_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = claims.describe_power()
+    assert "L = 3 from L = 4, but not L = 4 from L = 5" in said and "L = 6 from L = 8" in said
+    monkeypatch.setattr(claims, "NARROW", 0.05)
+    assert "L = 6 from L = 8, but" in claims.describe_power((2, 3, 6, 8, 9))
 
 
 def test_theory_over_the_same_points(runs: xr.Dataset) -> None:

@@ -15,7 +15,18 @@ import numpy as np
 import torch
 import xarray as xr
 
-from richness.analysis.ledger import WITHIN, Claim, Load, is_near, load_or_reason, mean_columns, scale_of, verdict
+from richness.analysis.ledger import (
+    WITHIN,
+    Claim,
+    Held,
+    Load,
+    judge_exponent,
+    judge_range,
+    load_or_reason,
+    mean_columns,
+    scale_of,
+    verdict,
+)
 from richness.analysis.stats import Mean, mean_over_seeds
 from richness.data import task
 from richness.networks import build
@@ -306,7 +317,7 @@ CLAIMS = (
 
 
 #: One setting of a part: in words, what was measured (a mean, or the largest of all) and whether the criterion holds.
-Judged = tuple[str, Mean | float, bool]
+Judged = tuple[str, Mean | float, Held]
 
 
 def rows(load: Load) -> list[dict[str, Any]]:
@@ -349,15 +360,15 @@ def _show(value: Mean | float) -> dict[str, Any]:
 
 
 def _steady(where: str, mean: Mean) -> Judged:
-    return where, mean, mean.value <= TOLERANCE
+    return where, mean, judge_range(mean.interval, high=TOLERANCE)
 
 
 def _above(where: str, mean: Mean, bound: float = TOLERANCE) -> Judged:
-    return where, mean, mean.interval[0] > bound
+    return where, mean, judge_range(mean.interval, bound)
 
 
 def _near(where: str, mean: Mean, predicted: float) -> Judged:
-    return where, mean, is_near(mean.value, mean.interval, predicted)
+    return where, mean, judge_exponent(mean.interval, predicted)
 
 
 def _judge_widths(load: Load) -> dict[str, list[Judged]]:
