@@ -472,7 +472,8 @@ def _name_part(name: str, stream: str) -> str:
 
 
 CLAIMS = (
-    _claim("C6", "whole", "lazy side, MSE: the largest η that catapults and converges, over 2/(N λ₀)", _BAND),
+    _claim("C6", "whole", "lazy side, MSE: the largest η that catapults and converges, over 2/(N λ₀); geometric mean over γ",
+           _BAND),
     *(
         _claim(
             "C7", part.format(depth), f"share of the alignment's {of} that is over at 5 % of loss lost, L = {depth}", _ALIGNED
@@ -485,7 +486,8 @@ CLAIMS = (
         for stream in STREAMS
         for part, sign, value in (("gamma", "γ", 1.0), ("eta", "η", -1.0))
     ),
-    _claim("C8", "steps", "steps of the loss after the plateau", "as many as the target has parts: teacher 4, staircase 3"),
+    _claim("C8", "steps", "steps of the loss after the plateau (interval: fewest to most)",
+           "in every seed as many as the target has parts: teacher 4, staircase 3"),
     _claim("C9", "digits8", "λ_max·lr_raw/2 over the second half of a rich run (batches of 64, then 512)", _AT_EDGE),
     _claim("C9", "staircase", "the same on the Boolean staircase (γ = 10, then 100)", _AT_EDGE),
     *(
@@ -633,7 +635,10 @@ def _step_cases(*results: xr.Dataset) -> Iterable[_Case]:
         richest, eta = max(((row["gamma"], row["eta"]) for row in seen), default=(np.nan, np.nan))
         counts = [len(row["times"]) for row in seen if (row["gamma"], row["eta"]) == (richest, eta)]
         mean = mean_over_seeds(counts)
-        yield _Case(mean, (richest, richest), mean.value == parts)
+        every = (
+            (float(min(counts)), float(max(counts))) if counts else mean.interval
+        )  # a count has no Student's interval
+        yield _Case(Mean(mean.value, every, mean.seeds), (richest, richest), every == (parts, parts))
 
 
 def _edge_cases(gammas: tuple[float, float], *results: xr.Dataset) -> Iterable[_Case]:

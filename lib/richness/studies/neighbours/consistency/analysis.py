@@ -447,16 +447,20 @@ def _judge_bridge(load: Load) -> dict[str, list[Judged]]:
     return {"bridge": [(f"N = {n}", value, value < 1e-10) for n, value in values.items()]}
 
 
-def _judge_architectures(load: Load) -> dict[str, list[Judged]]:
-    judged = {}
+def _judge_architectures(load: Load) -> dict[str, list[Judged] | str]:
+    judged: dict[str, list[Judged] | str] = {}
     for network, how in ARCHITECTURES.items():
         where, grown = f"N = {how.widths[0]} to {how.widths[-1]}, η₀ = {how.eta:g}", {}
         for scaling, made in load_architectures(load, network).items():
             product = made["product"].sel(eta0=how.eta).transpose("width", "seed", "step")
             judge = _steady if scaling == "µP" else _above
             judged[f"{how.words} {scaling}"] = [judge(where, measure_widening(product))]
-            grown[scaling] = (product.isel(step=-1) / product.isel(step=0)).isel(width=-1)
-        ratio = _mean_of_survivors(grown["µP"] / grown["NTK"])
+            grown[scaling] = product.isel(step=-1) / product.isel(step=0)
+        if np.all(abs(grown["NTK"].mean("seed") - 1) < TOLERANCE):  # asked of what stands still, it has no answer
+            judged[f"{how.words} NTK"] = (
+                f"λ itself moves by less than {TOLERANCE:.0%} at every width: no distance can grow"
+            )
+        ratio = _mean_of_survivors((grown["µP"] / grown["NTK"]).isel(width=-1))
         judged[f"{how.words} growth"] = [_above(f"N = {how.widths[-1]}, η₀ = {how.eta:g}", ratio, 1)]
     return judged
 
