@@ -121,6 +121,17 @@ def test_what_is_open_neither_passes_nor_fails() -> None:
     assert claims.judge_range((-np.inf, np.inf), 0.8, 1.2) == claims.judge_exponent((-np.inf, np.inf), 1) == claims.OPEN
 
 
+def test_claims_are_counted_by_claim() -> None:
+    given = {"C1": ["reproduced"] * 27, "C2": ["reproduced", "not-run"], "C3": ["larger-scale"], "C4": ["partly"]}
+    rows = [
+        {"id": id, "part": str(part), "verdict": verdict}
+        for id, verdicts in given.items()
+        for part, verdict in enumerate(verdicts)
+        for _ in range(2)
+    ]
+    assert list(claims.count_claims(rows).values()) == [1, 2, 1]
+
+
 def test_the_power_is_that_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     said = claims.describe_power()
     assert "L = 3 from L = 4, but not L = 4 from L = 5" in said and "L = 6 from L = 8" in said

@@ -18,7 +18,7 @@ paper's own formula was not had; the reason says so, and ``measured`` may hold w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
@@ -134,6 +134,18 @@ def verdict(holds: Iterable[Held]) -> str:
 def verdicts(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
     """``"id part"`` → verdict: what ``precomputed/expected_verdicts.json`` holds and a test compares."""
     return {f"{row['id']} {row['part']}": row["verdict"] for row in rows}
+
+
+def count_claims(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many claims hold in all of their parts, in some, and in none: counted by claim, whatever the number of its parts."""
+    counts = dict.fromkeys(("hold in all of their parts", "in some", "in none"), 0)
+    parts: dict[str, list[str]] = {}
+    for row in {(row["id"], row["part"]): row for row in rows}.values():
+        parts.setdefault(row["id"], []).append(row["verdict"])
+    for found in parts.values():
+        whole, none = set(found) == {"reproduced"}, not {"reproduced", "partly"} & set(found)
+        counts["hold in all of their parts" if whole else "in none" if none else "in some"] += 1
+    return counts
 
 
 def load_or_reason(load: Load, name: str) -> xr.Dataset | str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from richness.analysis.ledger import count_claims
 from richness.plots.figure import scrolling_table
 from richness.plots.theme import power_of_ten
 
@@ -37,10 +38,10 @@ class LedgerTable:
 
     @property
     def summary(self) -> str:
-        """How many rows have which verdict, in a sentence."""
-        counts = pd.Series([row["verdict"] for row in self.rows]).value_counts()
-        parts = [f"{counts[name]} {words}" for name, words in _WORDS.items() if name in counts]
-        return f"{len(self.rows)} rows for {len({row['id'] for row in self.rows})} claims: {', '.join(parts)}."
+        """How many claims hold, in a sentence; by claim, since some have many rows."""
+        counts = count_claims(self.rows)
+        said = ", ".join(f"{count} {words}" for words, count in counts.items())
+        return f"{len(self.rows)} rows for {sum(counts.values())} claims: {said}."
 
     def _repr_html_(self) -> str:
         first = {row["id"]: place for place, row in reversed(list(enumerate(self.rows)))}
@@ -156,13 +157,13 @@ def _measured(row: Mapping[str, Any]) -> tuple[str, str, str]:
     As the Particle Data Group rounds: by half the interval's width, to two of its digits if they are below 36, else to one.
     """
     numbers = (row["measured"], *row["interval"])
-    half = (numbers[2] - numbers[1]) / 2
-    if not half > 0 or half >= 10:
+    half = (numbers[2] - numbers[1]) / 2 if all(isinstance(number, int | float) for number in numbers) else 0.0
+    if not 0 < half < 10:
         measured, low, high = (_value(number) for number in numbers)
         return measured, low, high
     order = floor(log10(half))
     places = max(0, -order + (half / 10.0**order < 3.55))
-    measured, low, high = (f"{number:.{places}f}".replace("-", "−") for number in numbers)
+    measured, low, high = (_value(round(number, places)) for number in numbers)
     return measured, low, high
 
 

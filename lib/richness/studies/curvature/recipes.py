@@ -23,9 +23,8 @@ SHARES: dict[tuple[str, str], tuple[float, float]] = {
 }
 _AROUND = 2.0  # the band reaches so far beyond them: a little more than the spacing of η
 
-#: Steps at which training is taken to have come to its end, on a laptop. For L = 3 there were 4,000 first: with these the rich
-#: exponent at the small step was −0.73, with 8,000 −0.66 and with 16,000 −0.65, so that the first was one of time; and the
-#: teacher ended before the τ at which networks are compared.
+#: Steps at which training is taken to have come to its end, on a laptop. For L = 3 there were 4,000 first: the rich exponent
+#: at the small step was then one of time, still on its way, and the teacher ended before the τ at which networks are compared.
 _STEPS = {("digits8", "mse", 3): 16_000, ("teacher", "mse", 3): 16_000}
 
 #: One step size for all γ of a spectrum, likewise: near the edge of stability on the rich side.
