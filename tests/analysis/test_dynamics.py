@@ -167,8 +167,15 @@ def test_what_aligns_after_the_loss_has_halved_is_part_of_the_rise(stored: dict[
     runs = alignment_runs(60.0)
     later = 1 + 3 * sigmoid(2000, runs.step.values.astype(float), 8)
     runs["ntk_alignment"] = (0.1 + (runs.ntk_alignment - 0.1) * later).transpose(*runs.ntk_alignment.dims)
-    found = claims.verdicts(dynamics.rows((stored | {"silent_alignment_mlp3": runs}).__getitem__, "C7"))
-    assert found["C7 L = 3"] == "not-reproduced" and found["C7 L = 3, until half"] == "reproduced"
+    rows = [
+        row
+        for row in dynamics.rows((stored | {"silent_alignment_mlp3": runs}).__getitem__, "C7")
+        if row["part"] == "L = 3"
+    ]
+    assert {row["verdict"] for row in rows} == {
+        "not-reproduced"
+    }  # whatever the share of the early rise, which is shown too
+    assert [row["measured"] > dynamics.SILENT_SHARE for row in rows] == [False, False, True, True]
 
 
 def test_a_loss_that_never_halves_has_no_share() -> None:

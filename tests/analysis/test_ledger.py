@@ -134,9 +134,9 @@ def test_claims_are_counted_by_claim() -> None:
 
 def test_the_power_is_that_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     said = claims.describe_power()
-    assert "L = 3 from L = 4, but not L = 4 from L = 5" in said and "L = 6 from L = 8" in said
+    assert "L = 3 from L = 4; but not L = 4 from L = 5" in said and "L = 6 from L = 8" in said
     monkeypatch.setattr(claims, "NARROW", 0.05)
-    assert "L = 6 from L = 8, but" in claims.describe_power((2, 3, 6, 8, 9))
+    assert "L = 6 from L = 8; but" in claims.describe_power((2, 3, 6, 8, 9))
 
 
 def test_theory_over_the_same_points(runs: xr.Dataset) -> None:

@@ -300,9 +300,9 @@ def describe_power(depths: Sequence[int] = (2, 3, 4, 5, 6, 8)) -> str:
     neighbours = list(pairwise(depths))
     apart = [pair for pair in neighbours if abs(2 / pair[0] - 2 / pair[1]) > NARROW]
     alike = [pair for pair in neighbours if pair not in apart]
-    said, not_said = (" and ".join(f"L = {one} from L = {other}" for one, other in pairs) for pairs in (apart, alike))
+    said, not_said = (", ".join(f"L = {one} from L = {other}" for one, other in pairs) for pairs in (apart, alike))
     return (
         f"An interval of {NARROW:g} that holds one exponent leaves out every other that is further than {NARROW:g} away. So a "
-        f"window that holds tells the slopes 1 and 2 apart with ease, and by the slope 2/L {said}, but not {not_said}: there "
-        "a pass says that the exponent is near, and not which of the two it is."
+        f"window that holds tells the slopes 1 and 2 apart with ease, and by the slope 2/L also {said}; but not {not_said}: "
+        "there a pass says that the exponent is near, and not which of the two it is."
     )

@@ -461,11 +461,6 @@ _LOGARITHM = f"95 % interval above {LOG_GROWTH:g}; at L = 3 the growth itself wi
 _AT_EDGE = f"95 % interval from {EDGE[0]:g} to {EDGE[1]:g}, every seed from below {EDGE_START:g} at the start"
 
 
-#: The rise against which the silent share is held → the part of C7. The claim is judged by the first; the second is how the
-#: book first had it.
-_ALIGNMENT_PARTS = {"whole rise": "L = {}", "rise until the loss has halved": "L = {}, until half"}
-
-
 def _name_part(name: str, stream: str) -> str:
     """A part's name; digits8, where the settings were chosen, goes without saying."""
     return name if stream == "digits8" else f"{name}, {stream}"
@@ -476,10 +471,10 @@ CLAIMS = (
            _BAND),
     *(
         _claim(
-            "C7", part.format(depth), f"share of the alignment's {of} that is over at 5 % of loss lost, L = {depth}", _ALIGNED
+            "C7", f"L = {depth}", f"share of the kernel's alignment that is over at 5 % of loss lost, L = {depth}: of its "
+            "whole rise, then, for comparison and not judged, of that until the loss has halved", _ALIGNED
         )
         for depth in ALIGNMENT
-        for of, part in _ALIGNMENT_PARTS.items()
     ),
     *(
         _claim("C8", _name_part(part, stream), f"plateau's length: exponent in {sign} ({stream})", value)
@@ -532,12 +527,16 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Case:
-    """One of the two settings in which a criterion is judged: a mean over seeds, the γ it is of, and whether it holds."""
+    """One of the two settings in which a criterion is judged: a mean over seeds, the γ it is of, and whether it holds.
+
+    One that is not judged is only shown beside the others.
+    """
 
     mean: Mean
     window: Window
     holds: Held
     lacking: str = "nothing to measure: no run got that far"
+    judged: bool = True
 
 
 def _parts() -> list[_Part]:
@@ -546,11 +545,7 @@ def _parts() -> list[_Part]:
     edge = "edge_of_stability_mlp3"
     return [
         _judge("C6", "whole", ["catapult_mlp3_mse"], _catapult_cases, "sharpness"),
-        *(
-            _judge("C7", part.format(depth), [name], partial(_alignment_cases, share), "ntk_alignment")
-            for depth, name in ALIGNMENT.items()
-            for part, share in zip(_ALIGNMENT_PARTS.values(), ("share", "early_share"), strict=True)
-        ),
+        *(_judge("C7", f"L = {depth}", [name], _alignment_cases, "ntk_alignment") for depth, name in ALIGNMENT.items()),
         *(_plateau_part(stream) for stream in STREAMS),
         _judge("C8", "steps", [name for name, _ in STEPS.values()], _step_cases),
         _judge("C9", "digits8", [edge, f"{edge}_large_batch"], rich, "sharpness"),
@@ -567,7 +562,11 @@ def _judge(id: str, part: str, recipes: Iterable[str], measure: Callable[..., It
 
     def make(*results: xr.Dataset) -> list[dict[str, Any]]:
         cases = list(measure(*results))
-        together = verdict(case.holds for case in cases) if any(case.mean.seeds for case in cases) else "not-run"
+        together = (
+            verdict(case.holds for case in cases if case.judged)
+            if any(case.mean.seeds for case in cases)
+            else "not-run"
+        )
         shared = {"scale": scale_of(results[0]), "verdict": together}
         return [
             claim.row(**shared, window=list(case.window), **mean_columns(case.mean, case.lacking)) for case in cases
@@ -593,12 +592,19 @@ def _exponential(logs: Mean) -> Mean:
     return Mean(float(np.exp(logs.value)), (float(np.exp(low)), float(np.exp(high))), logs.seeds)
 
 
-def _alignment_cases(name: str, runs: xr.Dataset) -> Iterable[_Case]:
-    share = alignment_rise(runs)[name].max("eta")  # a γ was run at one η
-    means = {float(g): mean_over_seeds(share.sel(gamma=g).values, lost="leave out") for g in share.gamma.values}
-    control, *rich = sorted(means)
-    silent = means[control].value < SILENT_SHARE and means[control].interval[1] <= SILENT_SHARE
-    return [_Case(means[g], (g, g), silent and judge_range(means[g].interval, SILENT_SHARE)) for g in rich]
+def _alignment_cases(runs: xr.Dataset) -> Iterable[_Case]:
+    rise = alignment_rise(runs).max("eta")  # a γ was run at one η
+    control, *rich = sorted(float(g) for g in rise.gamma.values)
+    means = {
+        (share, g): mean_over_seeds(rise[share].sel(gamma=g).values, lost="leave out")
+        for share in ("share", "early_share")
+        for g in (control, *rich)
+    }
+    silent = judge_range(means["share", control].interval, high=SILENT_SHARE) is True
+    for g in rich:
+        yield _Case(means["share", g], (g, g), silent and judge_range(means["share", g].interval, SILENT_SHARE))
+    for g in rich:
+        yield _Case(means["early_share", g], (g, g), None, judged=False)
 
 
 def _plateau_part(stream: str) -> _Part:
