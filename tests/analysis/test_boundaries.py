@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from richness.analysis import boundaries as b
 from richness.runs import outcomes
+from richness.runs.grids import eta_axis
 
 Planted = Callable[..., xr.Dataset]
 HALF_CELL = 0.5 / 9.66
@@ -179,6 +180,32 @@ def test_the_interval_covers(planted: Planted) -> None:
         runs = planted(rich=float(exponent), budgets=(1000,))
         hits += b.fit(b.eta_max(runs), (1.0, 100.0), resamples=500).holds(float(exponent))
     assert hits >= 0.9 * len(exponents)
+
+
+@pytest.mark.parametrize(
+    ("slope", "window", "locked"),
+    [
+        (2.0, b.LAZY_WINDOWS[1], 1.9777),
+        (1.0, b.RICH_WINDOWS[1], 0.9889),
+        (2 / 3, b.RICH_WINDOWS[1], None),
+        (0.5, b.RICH_WINDOWS[1], 0.4944),
+    ],
+)
+def test_the_interval_carries_the_recipes_grid(slope: float, window: b.Window, locked: float | None) -> None:
+    """Where all seeds share their cells, a slope comes back as the grid's own in most cases: the interval must know of it."""
+    gamma = np.geomspace(1e-4, 1e4, 33)
+    spacing = np.diff(np.log10(eta_axis(1e-3, 1e3, 4)))[0]
+    draws, found = np.random.default_rng(0), []
+    for _ in range(60):
+        cell = np.floor((slope * np.log10(gamma) + draws.uniform(0, 1)) / spacing)
+        place = np.repeat((cell + 0.5)[:, None] * spacing, 3, axis=1)
+        coords = {"gamma": gamma, "half_cell": (("gamma", "seed"), np.full(place.shape, spacing / 2))}
+        found.append(b.fit(xr.DataArray(10**place, coords, ("gamma", "seed")), window, resamples=300))
+    assert np.mean([one.holds(slope) for one in found]) >= 0.85
+    values, counts = np.unique([round(one.slope, 4) for one in found], return_counts=True)
+    if locked:
+        assert values[counts.argmax()] == locked and counts.max() > len(found) / 2
+    assert np.mean([one.slope for one in found]) == pytest.approx(slope, abs=0.01)  # and yet there is no bias
 
 
 @pytest.mark.parametrize("exponent", [-1.0, -0.6])

@@ -61,7 +61,8 @@ def test_the_neighbours_come_after_the_paper() -> None:
     assert sorted(["S2.1", "C17", "S1.10", "C2", "S1.2"], key=claims.order) == ["C2", "C17", "S1.2", "S1.10", "S2.1"]
 
 
-def test_planted_exponents_are_reproduced(rows: list[dict[str, Any]]) -> None:
+def test_planted_exponents_are_reproduced(planted: Planted) -> None:
+    rows = claims.ledger(load=headline(planted(per_decade=19.3)))  # fine enough an η for every window to be decided
     found = verdicts(rows)
     reproduced = {key for key, value in found.items() if value == "reproduced" and "linear" not in key}
     live = {f"C17 {claim.part}" for claim in solvable.CLAIMS if "linear" not in claim.part} | {"S1.7 bridge"}
@@ -97,10 +98,45 @@ def test_a_wide_interval_is_no_evidence() -> None:
         found = boundaries.Fit(slope, (low, high), 0.0, (1, 2), (1, 2), 2, 3, 0.0, "")
         return Exponent("C1", "lazy", 2.0, 2.0, (0, 1), found)
 
-    assert exponent(2.04, 2.03, 2.05).holds  # close enough, though the interval misses
+    assert exponent(2.04, 2.03, 2.05).holds  # all of it is close enough, though the interval misses
     assert exponent(2.06, 1.99, 2.13).holds  # the interval is narrow and holds the prediction
-    assert not exponent(2.06, 1.95, 2.17).holds  # it holds the prediction because it holds everything
-    assert not exponent(2.06, 2.01, 2.11).holds
+    assert exponent(2.06, 1.95, 2.17).judged == claims.OPEN  # it holds the prediction because it holds everything
+    assert exponent(2.00, 1.70, 2.30).judged == claims.OPEN  # however close its middle
+    assert exponent(2.04, 2.01, 2.07).judged is False  # the middle is close, and the prediction is left out
+    assert exponent(2.06, 2.01, 2.11).judged is False
+
+
+def test_what_is_open_neither_passes_nor_fails() -> None:
+    cases = {
+        (True, "open"): "partly",
+        ("open", "open"): "larger-scale",
+        (False, "open"): "not-reproduced",
+        ("open", None): "not-run",
+    }
+    assert {held: claims.verdict(held) for held in cases} == cases
+    held = [
+        claims.judge_range(interval, 0.8, 1.2) for interval in ((0.9, 1.1), (0.7, 1.0), (1.3, 1.4), (np.nan, np.nan))
+    ]
+    assert held == [True, claims.OPEN, False, False]
+    assert claims.judge_range((-np.inf, np.inf), 0.8, 1.2) == claims.judge_exponent((-np.inf, np.inf), 1) == claims.OPEN
+
+
+def test_claims_are_counted_by_claim() -> None:
+    given = {"C1": ["reproduced"] * 27, "C2": ["reproduced", "not-run"], "C3": ["larger-scale"], "C4": ["partly"]}
+    rows = [
+        {"id": id, "part": str(part), "verdict": verdict}
+        for id, verdicts in given.items()
+        for part, verdict in enumerate(verdicts)
+        for _ in range(2)
+    ]
+    assert list(claims.count_claims(rows).values()) == [1, 2, 1]
+
+
+def test_the_power_is_that_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = claims.describe_power()
+    assert "L = 3 from L = 4; but not L = 4 from L = 5" in said and "L = 6 from L = 8" in said
+    monkeypatch.setattr(claims, "NARROW", 0.05)
+    assert "L = 6 from L = 8; but" in claims.describe_power((2, 3, 6, 8, 9))
 
 
 def test_theory_over_the_same_points(runs: xr.Dataset) -> None:

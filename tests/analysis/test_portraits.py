@@ -69,7 +69,8 @@ def test_the_onset_and_the_largest_have_their_own_slopes(entropy: xr.Dataset) ->
         ("C4", "onset", 2.0),
         ("C4", "largest", 1.0),
     ]
-    assert all(e.holds for e in (*onset, *largest))
+    # a decade and a half of γ at nine η a decade is too little for an interval of 0.15: true as it is, it is left open
+    assert [e.judged for e in (*onset, *largest)] == [ledger.OPEN, True] * 2
     assert all(abs(e.theory - 1) < 0.05 for e in largest)  # the model, run, has it too
 
 
@@ -101,7 +102,8 @@ def test_the_prediction_follows_depth_and_optimiser(planted: Planted) -> None:
     for boundary in ("eta_max", "eta_star", "eta_min"):
         for one in exponents.fit_exponents(signed, boundary, "rich"):
             assert one.predicted == 0.25 and one.holds, boundary
-    assert all(one.predicted == 1 and one.holds for one in exponents.fit_exponents(signed, "eta_max", "lazy"))
+    assert all(one.predicted == 1 for one in exponents.fit_exponents(signed, "eta_max", "lazy"))
+    assert [one.judged for one in exponents.fit_exponents(signed, "eta_max", "lazy")] == [ledger.OPEN, True]
     assert not any(
         one.holds for one in exponents.fit_exponents(dressed(runs, depth=4), "eta_max", "rich")
     )  # 2/4 is predicted
@@ -160,7 +162,7 @@ def test_rows_of_one_chapter_ask_for_its_recipes_only(entropy: xr.Dataset) -> No
     assert {row["chapter"] for row in rows} == {"02-phase-portrait"} and len(asked) == len(set(asked))
     assert not any("signsgd" in name or "momentum" in name for name in asked)
     found = ledger.verdicts(rows)
-    assert found["C4 onset"] == found["C4 largest"] == "reproduced" and found["C1 lazy L=4"] == "not-run"
+    assert found["C4 onset"] == found["C4 largest"] == "partly" and found["C1 lazy L=4"] == "not-run"
     assert found["C2 rich cross_entropy"] == "reproduced"
 
 

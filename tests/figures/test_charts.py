@@ -407,7 +407,7 @@ def test_the_ledger_in_words() -> None:
     assert ">not run<" in html and "not run in this edition" in html
     assert '<a href="02-phase-portrait.html#claim-c1-lazy">C1, lazy</a>' in html
     assert "largest convergent &lt;η&gt;" in html and "1.98 to 2.03" in html and "10⁻⁴ to 10⁻²" in html
-    assert ledger.summary == "2 rows for 2 claims: 1 partly reproduced, 1 not run."
+    assert ledger.summary == "2 rows for 2 claims: 0 hold in all of their parts, 1 in some, 1 in none."
     with pytest.raises(ValueError, match="the verdict is one of"):
         ledger_tables.ledger_table([ROW | {"verdict": "great"}])
     with pytest.raises(ValueError, match="got none"):

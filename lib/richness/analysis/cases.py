@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from richness.analysis.ledger import Claim, mean_columns, round_for_row, scale_of, verdict
+from richness.analysis.ledger import Claim, Held, mean_columns, round_for_row, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds
 
 NOTHING = "fewer than two seeds, or no finite number"
@@ -40,7 +40,7 @@ class Setting:
 
     words: str
     found: Mean
-    holds: bool
+    holds: Held
 
 
 def case_rows(
@@ -76,10 +76,10 @@ def _numbers(found: Mean, untested: str) -> dict[str, Any]:
     return mean_columns(found, NOTHING)
 
 
-def judge_seeds(words: str, values: Iterable[float], criterion: Callable[[Mean], bool]) -> Setting:
+def judge_seeds(words: str, values: Iterable[float], criterion: Callable[[Mean], Held]) -> Setting:
     """A setting from one value a seed; its criterion holds of a mean over two seeds or more, none of them lost."""
     mean = mean_over_seeds(values)
-    return Setting(words, mean, mean.seeds > 1 and bool(criterion(mean)))
+    return Setting(words, mean, mean.seeds > 1 and criterion(mean))
 
 
 def split_cases(runs: xr.Dataset, **fields: Any) -> list[xr.Dataset]:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from richness.analysis import boundaries, theory
 from richness.analysis.boundaries import Fit, Window
-from richness.analysis.ledger import Claim, is_near, round_for_row, scale_of, verdict
+from richness.analysis.ledger import Claim, Held, judge_exponent, round_for_row, scale_of, verdict
 from richness.analysis.theory import sign_steps
 from richness.networks.optimizers import OPTIMIZERS
 from richness.runs.experiment import degree
@@ -72,9 +72,14 @@ class Exponent:
         return {"slope": slope, "low": low, "high": high}
 
     @property
+    def judged(self) -> Held:
+        """Whether the window holds, by the ledger's rule; it fails where there is no fit."""
+        return self.fit is not None and judge_exponent(self.fit.interval, self.predicted)
+
+    @property
     def holds(self) -> bool:
-        """Within `WITHIN` of the prediction, or the prediction in an interval no wider than `NARROW`."""
-        return self.fit is not None and is_near(self.fit.slope, self.fit.interval, self.predicted)
+        """Whether it does, for certain."""
+        return self.judged is True
 
 
 def fit_exponent(
@@ -114,7 +119,7 @@ def fit_columns(one: Exponent) -> dict[str, float]:
 def exponent_rows(claim: Claim, windows: Sequence[Exponent], scale: str) -> list[dict[str, Any]]:
     """The rows of one part from its exponents, a row a window, all with the part's one verdict."""
     seen = any(one.fit for one in windows)
-    together = verdict(one.holds for one in windows) if seen else "not-run"
+    together = verdict(one.judged for one in windows) if seen else "not-run"
     return [_exponent_row(claim, one, together, scale) for one in windows]
 
 

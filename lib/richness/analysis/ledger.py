@@ -1,27 +1,29 @@
 """What the ledger is made of: claims, rows, and the rule that gives a verdict, never a hand.
 
-An exponent is fitted in two windows of γ, and a row stands for each. A window *holds* if the measured exponent is
-within `WITHIN` of the predicted one, or if the prediction lies in an interval no wider than `NARROW`. The verdict
-belongs to a claim's part: *reproduced* if both windows hold, *partly* if one does, *not-reproduced* if neither does,
-*not-run* if nothing was measured, or one of the results that it is judged by is missing. Predictions are the paper's
-asymptotic exponents; the slope of the solvable model over the very same γ, which bends, stands beside them in
-`Exponent.theory`.
+An exponent is fitted in two windows of γ, and a row stands for each. It is judged by its 95 % interval alone, which must
+have been able to fail. A window *holds* if the prediction lies in an interval no wider than `NARROW`, or if the whole
+interval is within `WITHIN` of the prediction; it *fails* if the interval leaves the prediction out otherwise; and it is
+*open* if the interval is too wide to say. The verdict belongs to a claim's part: *reproduced* if both windows hold, *partly*
+if one does, *not-reproduced* if none does and one fails, *larger-scale* if all are open, *not-run* if nothing was measured,
+or one of the results that it is judged by is missing. Predictions are the paper's asymptotic exponents; the slope of the
+solvable model over the very same γ, which bends, stands beside them in `Exponent.theory`. What such an interval can tell
+apart, and what not, `describe_power` says.
 
 A claim without an exponent states its criterion in ``predicted`` and is judged by it in two ways (two windows, two
-settings, two streams: the row says which), so that the same verdicts mean the same strictness. Such a criterion is one of
-the mean, which stands in ``measured``; where it is the 95 % interval that must lie there, it says so. *larger-scale* is for a
-statement that this scale cannot decide; its row says what is missing. *not-tested* is for one that could not be put to
-the test as it was made, say because the paper's own formula was not had; the reason says so, and ``measured`` may hold
-what our reading of it gave.
+settings, two streams: the row says which), so that the same verdicts mean the same strictness: the range it names must hold
+the whole interval, it fails where the interval lies wholly outside, and is open otherwise. A criterion of counts, or of
+orders, is asked of every seed. *not-tested* is for a claim that could not be put to the test as it was made, say because the
+paper's own formula was not had; the reason says so, and ``measured`` may hold what our reading of it gave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -51,10 +53,14 @@ FIELDS = (
 
 VERDICTS = ("reproduced", "partly", "larger-scale", "not-reproduced", "not-tested", "not-run")
 
-#: A window holds if the measured exponent is this close to the predicted one …
-WITHIN = 0.05
-#: … or if the prediction lies in an interval no wider than this.
+#: A window holds if the prediction lies in an interval no wider than this …
 NARROW = 0.15
+#: … or if the whole interval is this close to the prediction.
+WITHIN = 0.05
+
+#: Whether a window holds: it does, it fails, it is too wide to say, or there is no result to judge it by.
+Held = bool | Literal["open"] | None
+OPEN: Literal["open"] = "open"
 
 NOT_RUN = "not run in this edition"
 
@@ -109,21 +115,37 @@ def round_for_row(value: float) -> float:
     return round(float(value), 4)
 
 
-def verdict(holds: Iterable[bool | None]) -> str:
+def verdict(holds: Iterable[Held]) -> str:
     """The verdict of a claim's part from whether each of its windows holds: all, some or none of them.
 
     Args:
-        holds: one a window (or setting); None where there is no result to judge it by, and then the part is *not-run*.
+        holds: one a window (or setting); `OPEN` where the interval is too wide to say, and where all are, the part is
+            *larger-scale*; None where there is no result to judge it by, and then the part is *not-run*.
     """
     windows = list(holds)
     if not windows or None in windows:
         return "not-run"
-    return "reproduced" if all(windows) else "partly" if any(windows) else "not-reproduced"
+    held = [one != OPEN and bool(one) for one in windows]
+    if any(held):
+        return "reproduced" if all(held) else "partly"
+    return "larger-scale" if all(one == OPEN for one in windows) else "not-reproduced"
 
 
 def verdicts(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
     """``"id part"`` → verdict: what ``precomputed/expected_verdicts.json`` holds and a test compares."""
     return {f"{row['id']} {row['part']}": row["verdict"] for row in rows}
+
+
+def count_claims(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many claims hold in all of their parts, in some, and in none: counted by claim, whatever the number of its parts."""
+    counts = dict.fromkeys(("hold in all of their parts", "in some", "in none"), 0)
+    parts: dict[str, list[str]] = {}
+    for row in {(row["id"], row["part"]): row for row in rows}.values():
+        parts.setdefault(row["id"], []).append(row["verdict"])
+    for found in parts.values():
+        whole, none = set(found) == {"reproduced"}, not {"reproduced", "partly"} & set(found)
+        counts["hold in all of their parts" if whole else "in none" if none else "in some"] += 1
+    return counts
 
 
 def load_or_reason(load: Load, name: str) -> xr.Dataset | str:
@@ -256,7 +278,31 @@ def mean_columns(mean: Mean, no_mean: str, no_interval: str = "one seed has no i
     return known | {"interval": [round_for_row(end) for end in mean.interval], "reason": ""}
 
 
-def is_near(value: float, interval: tuple[float, float], predicted: float) -> bool:
-    """The rule of a window: measured within `WITHIN` of the prediction, or this in an interval no wider than `NARROW`."""
+def judge_exponent(interval: tuple[float, float], predicted: float) -> Held:
+    """The rule of a window: the prediction in an interval no wider than `NARROW`, or all of this within `WITHIN` of it."""
     low, high = interval
-    return abs(value - predicted) <= WITHIN or (low <= predicted <= high and high - low <= NARROW)
+    if judge_range(interval, predicted - WITHIN, predicted + WITHIN) is True:
+        return True
+    if not low <= predicted <= high:
+        return False
+    return True if high - low <= NARROW else OPEN
+
+
+def judge_range(interval: tuple[float, float], low: float = -np.inf, high: float = np.inf) -> Held:
+    """The rule of a criterion: the whole interval in [low, high]; it fails where none of it is, or where there is none."""
+    if low <= interval[0] and interval[1] <= high:
+        return True
+    return OPEN if interval[0] <= high and interval[1] >= low else False
+
+
+def describe_power(depths: Sequence[int] = (2, 3, 4, 5, 6, 8)) -> str:
+    """What a window that holds can tell apart, in words: which depths' exponents 2/L differ by more than `NARROW`."""
+    neighbours = list(pairwise(depths))
+    apart = [pair for pair in neighbours if abs(2 / pair[0] - 2 / pair[1]) > NARROW]
+    alike = [pair for pair in neighbours if pair not in apart]
+    said, not_said = (", ".join(f"L = {one} from L = {other}" for one, other in pairs) for pairs in (apart, alike))
+    return (
+        f"An interval of {NARROW:g} that holds one exponent leaves out every other that is further than {NARROW:g} away. So a "
+        f"window that holds tells the slopes 1 and 2 apart with ease, and by the slope 2/L also {said}; but not {not_said}: "
+        "there a pass says that the exponent is near, and not which of the two it is."
+    )

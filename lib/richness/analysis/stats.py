@@ -40,10 +40,6 @@ class Mean:
         """The interval's."""
         return self.interval[1] - self.interval[0]
 
-    def mean_lies_in(self, low: float, high: float) -> bool:
-        """Whether the mean itself lies in [low, high]."""
-        return low <= self.value <= high
-
 
 def mean_over_seeds(values: Iterable[float], lost: Lost = "refuse") -> Mean:
     """The mean of one value a seed, with its interval.

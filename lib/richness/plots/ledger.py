@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from math import floor, log10
 from typing import Any
 
 import pandas as pd
 
+from richness.analysis.ledger import count_claims
 from richness.plots.figure import scrolling_table
 from richness.plots.theme import power_of_ten
 
@@ -36,10 +38,10 @@ class LedgerTable:
 
     @property
     def summary(self) -> str:
-        """How many rows have which verdict, in a sentence."""
-        counts = pd.Series([row["verdict"] for row in self.rows]).value_counts()
-        parts = [f"{counts[name]} {words}" for name, words in _WORDS.items() if name in counts]
-        return f"{len(self.rows)} rows for {len({row['id'] for row in self.rows})} claims: {', '.join(parts)}."
+        """How many claims hold, in a sentence; by claim, since some have many rows."""
+        counts = count_claims(self.rows)
+        said = ", ".join(f"{count} {words}" for words, count in counts.items())
+        return f"{len(self.rows)} rows for {sum(counts.values())} claims: {said}."
 
     def _repr_html_(self) -> str:
         first = {row["id"]: place for place, row in reversed(list(enumerate(self.rows)))}
@@ -145,8 +147,24 @@ def _measured_words(row: Mapping[str, Any], bare: bool = False) -> str:
     if row.get("interval") is None:
         seen = "nothing" if row.get("measured") is None else f"{_value(row['measured'])}{over}"
         return seen if bare else f"{seen} ({row.get('reason') or 'no reason given'})"
-    low, high = row["interval"]
-    return f"{_value(row['measured'])} [{_value(low)}, {_value(high)}]{over}"
+    measured, low, high = _measured(row)
+    return f"{measured} [{low}, {high}]{over}"
+
+
+def _measured(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What was measured and its interval's ends, with no more digits than the interval carries.
+
+    As the Particle Data Group rounds: by half the interval's width, to two of its digits if they are below 36, else to one.
+    """
+    numbers = (row["measured"], *row["interval"])
+    half = (numbers[2] - numbers[1]) / 2 if all(isinstance(number, int | float) for number in numbers) else 0.0
+    if not 0 < half < 10:
+        measured, low, high = (_value(number) for number in numbers)
+        return measured, low, high
+    order = floor(log10(half))
+    places = max(0, -order + (half / 10.0**order < 3.55))
+    measured, low, high = (_value(round(number, places)) for number in numbers)
+    return measured, low, high
 
 
 def _row(row: Mapping[str, Any], first: bool) -> str:
@@ -155,8 +173,9 @@ def _row(row: Mapping[str, Any], first: bool) -> str:
     if row.get("chapter"):
         link = f'<a href="{escape(str(row["chapter"]), quote=True)}.html#{anchor(row)}">{link}</a>'
     interval = row.get("interval")
+    measured, *ends = _measured(row) if interval else (_value(row.get("measured")),)
     evidence = (
-        f"<td>{escape(_value(interval[0]))} to {escape(_value(interval[1]))}</td>"
+        f"<td>{escape(' to '.join(ends))}</td>"
         if interval
         else f'<td class="richness-reason">{escape(str(row.get("reason") or "–"))}</td>'
     )
@@ -164,7 +183,7 @@ def _row(row: Mapping[str, Any], first: bool) -> str:
     return (
         f'<tr{here}><th scope="row">{link}<br><small>{escape(str(row.get("claim") or ""))}</small></th>'
         f"<td>{badge(str(row['verdict']))}</td>"
-        f"<td>{escape(_value(row.get('predicted')))}</td><td>{escape(_value(row.get('measured')))}</td>{evidence}"
+        f"<td>{escape(_value(row.get('predicted')))}</td><td>{escape(measured)}</td>{evidence}"
         f"<td>{used}</td><td>{escape(str(row.get('seeds') or '–'))}</td><td>{escape(str(row.get('scale') or '–'))}</td></tr>"
     )
 

@@ -92,7 +92,7 @@ def _advice_chart(rows: pd.DataFrame) -> Any:
     data = place_on_view(parts.chart_of(rows, 3).transform_filter(chosen), *ENDS)
     here = data.transform_filter("abs(datum.log_gamma - at) < 0.01")
     low, high, best = (f"format(datum.{end}, '.3~g')" for end in ("low", "high", "best"))
-    read = here.transform_calculate(words=f"'η from ' + {low} + ' to ' + {high} + ', best near ' + {best}")
+    read = here.transform_calculate(words=f"'η itself, from ' + {low} + ' to ' + {high} + ', best near ' + {best}")
     text = read.mark_text(align="left", baseline="top", fontSize=13, fontWeight="bold")
     chart = parts.panel(
         data.mark_area(color=theme.MIDDLE, opacity=0.3, clip=True).encode(x=x, y=y("low_y"), y2="high_y:Q"),

@@ -21,7 +21,17 @@ from scipy.signal import find_peaks
 
 from richness.analysis.boundaries import CONVERGED_BELOW, STABLE_BELOW, Fit, Window
 from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
-from richness.analysis.ledger import WITHIN, Claim, Load, mean_columns, result_rows, scale_of, verdict
+from richness.analysis.ledger import (
+    WITHIN,
+    Claim,
+    Held,
+    Load,
+    judge_range,
+    mean_columns,
+    result_rows,
+    scale_of,
+    verdict,
+)
 from richness.analysis.stats import Mean, mean_over_seeds, percentile_interval, resample_counts
 from richness.runs.results import STATUS, recipe_fields
 from richness.studies.dynamics import clocks
@@ -44,7 +54,8 @@ CATAPULT_WINDOWS: tuple[Window, Window] = ((0.01, 0.05), (0.05, 0.2))
 
 #: C7. The loss is flat while it has not lost this share of its initial value.
 SILENT_LOSS = 0.05
-#: … and the kernel has aligned in silence if this share of its rise was over by then.
+#: … and the kernel has aligned in silence if this share of its rise was over by then. What the whole rise is decides the
+#: share: over the run, or, as this book first had it, until the loss has halved, which leaves out whatever aligns later.
 SILENT_SHARE = 0.5
 
 #: A step is a peak of −d log L / d log t that stands out by this much from the saddles beside it …
@@ -119,16 +130,17 @@ def find_catapults(runs: xr.Dataset) -> xr.Dataset:
 def alignment_rise(runs: xr.Dataset) -> xr.Dataset:
     """How much of the kernel's alignment is over before the loss moves, (gamma, eta, seed).
 
-    The alignment's rise is from its value at step 0 to its largest before the loss has halved (later it may go on rising,
-    or fall).
+    The whole rise is from its value at step 0 to its largest along the run; the early one to its largest before the loss has
+    halved.
 
     Returns:
-        ``share``: of that rise, what was there when the loss had lost `SILENT_LOSS` of itself. ``rise``, ``fall``: the steps
-        of the alignment's half-rise and of the loss's half-fall. ``start``, ``silent``, ``top``: the alignment at step 0,
-        its largest before the loss moves, and before the loss halves. NaN where the loss never halves.
+        ``share``: of the whole rise, what was there when the loss had lost `SILENT_LOSS` of itself; ``early_share``: of the
+        early one. ``rise``, ``fall``: the steps of the alignment's half-rise (of the early one) and of the loss's half-fall.
+        ``start``, ``silent``, ``top``, ``end``: the alignment at step 0, its largest before the loss moves, before the loss
+        halves, and of all. NaN where the loss never halves.
     """
     loss, align = xr.broadcast(relative_loss(runs), runs.ntk_alignment)
-    names = ("share", "rise", "fall", "start", "silent", "top")
+    names = ("share", "early_share", "rise", "fall", "start", "silent", "top", "end")
     found = xr.apply_ufunc(
         lambda curve, kernel: _rise(curve, kernel, runs.step.values.astype(np.float64)),
         loss, align, input_core_dims=[["step"], ["step"]], output_core_dims=[["what"]], vectorize=True,
@@ -140,17 +152,18 @@ def _rise(curve: np.ndarray, align: np.ndarray, steps: np.ndarray) -> np.ndarray
     moved, fall = (find_passage(curve, steps, level) for level in (1 - SILENT_LOSS, 0.5))
     known = np.isfinite(align)
     if not (np.isfinite(moved) and np.isfinite(fall) and known.any()):
-        return np.full(6, np.nan)
+        return np.full(8, np.nan)
     times, values = steps[known], align[known]
 
     def largest_until(end: float) -> float:
         at_end = np.interp(np.log1p(end), np.log1p(times), values)
         return float(max(values[times <= end].max(), at_end))
 
-    start, silent, top = values[0], largest_until(moved), largest_until(fall)
+    start, silent, top, end = values[0], largest_until(moved), largest_until(fall), values.max()
     half = np.flatnonzero(values >= (start + top) / 2)
     rise = times[half[0]] if half.size else np.nan
-    return np.array([(silent - start) / (top - start) if top > start else 0.0, rise, fall, start, silent, top])
+    share, early = ((silent - start) / (of - start) if of > start else 0.0 for of in (end, top))
+    return np.array([share, early, rise, fall, start, silent, top, end])
 
 
 # -- C8: plateaus and steps --------------------------------------------------------------------------------------------
@@ -439,13 +452,13 @@ def _plateau_tau(runs: xr.Dataset) -> xr.DataArray:
 
 _claim = partial(Claim, chapter=CHAPTER)
 _BAND = (
-    f"mean from {CATAPULT_BAND[0]:.2g} to {CATAPULT_BAND[1]:g} (2, within a factor 1.5), "
+    f"95 % interval from {CATAPULT_BAND[0]:.2g} to {CATAPULT_BAND[1]:g} (2, within a factor 1.5), "
     "where at least half of the γ and seeds have one"
 )
 _ALIGNED = f"95 % interval above {SILENT_SHARE:g} at γ = 30 and at γ = 1000, below it in the control at γ = 1"
 _COLLAPSED = f"95 % interval below {SCORE_BELOW:g}"
 _LOGARITHM = f"95 % interval above {LOG_GROWTH:g}; at L = 3 the growth itself within ±{LOG_GROWTH:g}"
-_AT_EDGE = f"mean from {EDGE[0]:g} to {EDGE[1]:g}, every seed from below {EDGE_START:g} at the start"
+_AT_EDGE = f"95 % interval from {EDGE[0]:g} to {EDGE[1]:g}, every seed from below {EDGE_START:g} at the start"
 
 
 def _name_part(name: str, stream: str) -> str:
@@ -454,9 +467,13 @@ def _name_part(name: str, stream: str) -> str:
 
 
 CLAIMS = (
-    _claim("C6", "whole", "lazy side, MSE: the largest η that catapults and converges, over 2/(N λ₀)", _BAND),
+    _claim("C6", "whole", "lazy side, MSE: the largest η that catapults and converges, over 2/(N λ₀); geometric mean over γ",
+           _BAND),
     *(
-        _claim("C7", f"L = {depth}", f"share of the kernel's alignment that is over at 5 % of loss lost, L = {depth}", _ALIGNED)
+        _claim(
+            "C7", f"L = {depth}", f"share of the kernel's alignment that is over at 5 % of loss lost, L = {depth}: of its "
+            "whole rise, then, for comparison and not judged, of that until the loss has halved", _ALIGNED
+        )
         for depth in ALIGNMENT
     ),
     *(
@@ -464,7 +481,8 @@ CLAIMS = (
         for stream in STREAMS
         for part, sign, value in (("gamma", "γ", 1.0), ("eta", "η", -1.0))
     ),
-    _claim("C8", "steps", "steps of the loss after the plateau", "as many as the target has parts: teacher 4, staircase 3"),
+    _claim("C8", "steps", "steps of the loss after the plateau (interval: fewest to most)",
+           "in every seed as many as the target has parts: teacher 4, staircase 3"),
     _claim("C9", "digits8", "λ_max·lr_raw/2 over the second half of a rich run (batches of 64, then 512)", _AT_EDGE),
     _claim("C9", "staircase", "the same on the Boolean staircase (γ = 10, then 100)", _AT_EDGE),
     *(
@@ -509,12 +527,16 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Case:
-    """One of the two settings in which a criterion is judged: a mean over seeds, the γ it is of, and whether it holds."""
+    """One of the two settings in which a criterion is judged: a mean over seeds, the γ it is of, and whether it holds.
+
+    One that is not judged is only shown beside the others.
+    """
 
     mean: Mean
     window: Window
-    holds: bool
+    holds: Held
     lacking: str = "nothing to measure: no run got that far"
+    judged: bool = True
 
 
 def _parts() -> list[_Part]:
@@ -540,7 +562,11 @@ def _judge(id: str, part: str, recipes: Iterable[str], measure: Callable[..., It
 
     def make(*results: xr.Dataset) -> list[dict[str, Any]]:
         cases = list(measure(*results))
-        together = verdict(case.holds for case in cases) if any(case.mean.seeds for case in cases) else "not-run"
+        together = (
+            verdict(case.holds for case in cases if case.judged)
+            if any(case.mean.seeds for case in cases)
+            else "not-run"
+        )
         shared = {"scale": scale_of(results[0]), "verdict": together}
         return [
             claim.row(**shared, window=list(case.window), **mean_columns(case.mean, case.lacking)) for case in cases
@@ -557,7 +583,7 @@ def _catapult_cases(runs: xr.Dataset) -> Iterable[_Case]:
         logs = xr.DataArray(np.log(inside)).mean("gamma")
         mean = _exponential(mean_over_seeds(logs.values, lost="leave out"))
         seen = float(np.isfinite(inside).mean()) if inside.size else 0.0
-        yield _Case(mean, (low, high), seen >= 0.5 and mean.mean_lies_in(*CATAPULT_BAND))
+        yield _Case(mean, (low, high), seen >= 0.5 and judge_range(mean.interval, *CATAPULT_BAND))
 
 
 def _exponential(logs: Mean) -> Mean:
@@ -567,11 +593,18 @@ def _exponential(logs: Mean) -> Mean:
 
 
 def _alignment_cases(runs: xr.Dataset) -> Iterable[_Case]:
-    share = alignment_rise(runs)["share"].max("eta")  # a γ was run at one η
-    means = {float(g): mean_over_seeds(share.sel(gamma=g).values, lost="leave out") for g in share.gamma.values}
-    control, *rich = sorted(means)
-    silent = means[control].value < SILENT_SHARE and means[control].interval[1] <= SILENT_SHARE
-    return [_Case(means[g], (g, g), silent and means[g].interval[0] > SILENT_SHARE) for g in rich]
+    rise = alignment_rise(runs).max("eta")  # a γ was run at one η
+    control, *rich = sorted(float(g) for g in rise.gamma.values)
+    means = {
+        (share, g): mean_over_seeds(rise[share].sel(gamma=g).values, lost="leave out")
+        for share in ("share", "early_share")
+        for g in (control, *rich)
+    }
+    silent = judge_range(means["share", control].interval, high=SILENT_SHARE) is True
+    for g in rich:
+        yield _Case(means["share", g], (g, g), silent and judge_range(means["share", g].interval, SILENT_SHARE))
+    for g in rich:
+        yield _Case(means["early_share", g], (g, g), None, judged=False)
 
 
 def _plateau_part(stream: str) -> _Part:
@@ -608,7 +641,10 @@ def _step_cases(*results: xr.Dataset) -> Iterable[_Case]:
         richest, eta = max(((row["gamma"], row["eta"]) for row in seen), default=(np.nan, np.nan))
         counts = [len(row["times"]) for row in seen if (row["gamma"], row["eta"]) == (richest, eta)]
         mean = mean_over_seeds(counts)
-        yield _Case(mean, (richest, richest), mean.value == parts)
+        every = (
+            (float(min(counts)), float(max(counts))) if counts else mean.interval
+        )  # a count has no Student's interval
+        yield _Case(Mean(mean.value, every, mean.seeds), (richest, richest), every == (parts, parts))
 
 
 def _edge_cases(gammas: tuple[float, float], *results: xr.Dataset) -> Iterable[_Case]:
@@ -616,7 +652,7 @@ def _edge_cases(gammas: tuple[float, float], *results: xr.Dataset) -> Iterable[_
         reached, eta = measure_edge(runs).sel(gamma=gamma), largest_eta(runs).sel(gamma=gamma)
         reached = reached.sel(eta=float(eta)) if np.isfinite(eta) else reached.isel(eta=-1)
         mean = mean_over_seeds(reached.settled.values, lost="leave out")
-        yield _Case(mean, (gamma, gamma), mean.mean_lies_in(*EDGE) and float(reached.start.max()) < EDGE_START)
+        yield _Case(mean, (gamma, gamma), float(reached.start.max()) < EDGE_START and judge_range(mean.interval, *EDGE))
 
 
 def _collapse_part(stream: str) -> _Part:
@@ -651,7 +687,7 @@ def _score_cases(*results: xr.Dataset) -> Iterable[_Case]:
     for runs in results:
         one_by_one = (score_ratio(runs.isel(seed=[s])) for s in range(runs.sizes["seed"]))
         mean = mean_over_seeds(one_by_one, lost="leave out")
-        yield _Case(mean, (float(runs.gamma[0]), float(runs.gamma[-1])), mean.interval[1] < SCORE_BELOW)
+        yield _Case(mean, (float(runs.gamma[0]), float(runs.gamma[-1])), judge_range(mean.interval, high=SCORE_BELOW))
 
 
 def _growth_cases(two: xr.Dataset, three: xr.Dataset) -> Iterable[_Case]:

@@ -20,7 +20,7 @@ import xarray as xr
 from richness.analysis import theory
 from richness.analysis.boundaries import Window
 from richness.analysis.exponents import Exponent, exponent_rows, fit_exponent
-from richness.analysis.ledger import Claim, Load, mean_columns, result_rows, scale_of, verdict
+from richness.analysis.ledger import Claim, Load, judge_range, mean_columns, result_rows, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds
 from richness.runs.results import recipe_fields
 from richness.studies.dynamics.curves import plateau_length
@@ -147,7 +147,7 @@ def _judge(claim: Claim, high: float, low: float) -> Callable[[xr.Dataset], list
 def _judge_spread(*results: xr.Dataset) -> list[dict[str, Any]]:
     means = [spread_ratio(runs, name) for runs, name in zip(results, _SPREAD_OF, strict=True)]
     seen = any(mean.seeds for mean in means)
-    together = verdict(mean.interval[1] < SPREAD_BELOW for mean in means) if seen else "not-run"
+    together = verdict(judge_range(mean.interval, high=SPREAD_BELOW) for mean in means) if seen else "not-run"
     window = [WINDOWS[0][0], WINDOWS[-1][-1]]
     lacking = "no run got that far at every γ"
     return [

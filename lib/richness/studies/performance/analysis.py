@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from richness.analysis.ledger import Claim, Load, load_or_reason, mean_columns, scale_of, verdict
+from richness.analysis.ledger import Claim, Held, Load, judge_range, load_or_reason, mean_columns, scale_of, verdict
 from richness.analysis.stats import Mean, mean_over_seeds
 from richness.runs.results import STATUS, recipe_of
 
@@ -229,8 +229,8 @@ def _follow(eta: xr.DataArray, accuracy: xr.DataArray, status: xr.DataArray, cha
 #: C15 is judged in two windows, from the reference to each of these γ.
 _LARGE = (100.0, 1000.0)
 _KINDS = {
-    "many steps": ("as good as at γ = 1", f"not below −{MARGIN:g}"),
-    "few steps": ("worse than at γ = 1", f"below −{MARGIN:g}"),
+    "many steps": ("as good as at γ = 1", f"95 % interval not below −{MARGIN:g}"),
+    "few steps": ("worse than at γ = 1", f"95 % interval below −{MARGIN:g}"),
 }
 
 CLAIMS = tuple(
@@ -263,8 +263,15 @@ def _rows(claim: Claim, best: xr.Dataset | str) -> list[dict[str, Any]]:
     many = claim.part.startswith("many")
     here = best.isel(budget=-1 if many else 0)
     gaps = {gamma: _compare_or_reason(here, gamma) for gamma in _LARGE}
-    together = verdict((gap.value >= -MARGIN) == many if isinstance(gap, Mean) else None for gap in gaps.values())
-    known = {"claim": f"{claim.sentence} (T = {int(here.budget):,})", "verdict": together, "scale": scale_of(best)}
+    within = (-MARGIN, np.inf) if many else (-np.inf, -MARGIN)
+    judged: list[Held] = [
+        judge_range(gap.interval, *within) if isinstance(gap, Mean) else None for gap in gaps.values()
+    ]
+    known = {
+        "claim": f"{claim.sentence} (T = {int(here.budget):,})",
+        "verdict": verdict(judged),
+        "scale": scale_of(best),
+    }
     return [claim.row(window=[REFERENCE, gamma], **known, **_columns(gap)) for gamma, gap in gaps.items()]
 
 

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from richness.analysis.boundaries import CONVERGED_BELOW
 from richness.analysis.cases import Setting, case_rows, judge_seeds, select_case
-from richness.analysis.ledger import Claim, Load, load_or_reason
+from richness.analysis.ledger import Claim, Load, judge_range, load_or_reason
 from richness.measure.features import RANKS
 from richness.studies.neighbours.beyond.recipes import RELU
 
@@ -116,18 +116,18 @@ def _measure_end(one: xr.Dataset, name: str) -> np.ndarray:
 
 
 def _above(words: str, values: np.ndarray, bound: float = 0.0) -> Setting:
-    return judge_seeds(words, values, lambda mean: mean.interval[0] > bound)
+    return judge_seeds(words, values, lambda mean: judge_range(mean.interval, bound))
 
 
 def _below(words: str, values: np.ndarray) -> Setting:
-    return judge_seeds(words, values, lambda mean: mean.interval[1] < 0)
+    return judge_seeds(words, values, lambda mean: judge_range(mean.interval, high=0))
 
 
 def _judge_series(runs: xr.Dataset) -> Iterable[Setting]:
     for words, scaled in (("plain steps", False), ("balanced steps", True)):
         worst = select_case(runs, scaled=scaled).miss.max(["eta", "taken"]).values.astype(float)
         logs = np.log10(np.maximum(worst, np.finfo(float).tiny))
-        yield judge_seeds(words, logs, lambda mean: mean.value <= EXACT)
+        yield judge_seeds(words, logs, lambda mean: judge_range(mean.interval, high=EXACT))
 
 
 def _find_common_eta(one: xr.Dataset) -> float:
@@ -156,7 +156,7 @@ def _judge_fall(runs: xr.Dataset) -> Iterable[Setting]:
 
 def _judge_edge(runs: xr.Dataset) -> Iterable[Setting]:
     for words, values in _at_common_eta(runs, "late_ratio"):
-        yield judge_seeds(words, values, lambda mean: abs(mean.value - 1) <= NEAR_EDGE)
+        yield judge_seeds(words, values, lambda mean: judge_range(mean.interval, 1 - NEAR_EDGE, 1 + NEAR_EDGE))
 
 
 def _judge_gain(quantity: Callable[[xr.Dataset], np.ndarray]) -> Callable[[xr.Dataset], Iterable[Setting]]:

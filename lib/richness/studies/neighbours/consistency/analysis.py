@@ -15,7 +15,18 @@ import numpy as np
 import torch
 import xarray as xr
 
-from richness.analysis.ledger import WITHIN, Claim, Load, is_near, load_or_reason, mean_columns, scale_of, verdict
+from richness.analysis.ledger import (
+    WITHIN,
+    Claim,
+    Held,
+    Load,
+    judge_exponent,
+    judge_range,
+    load_or_reason,
+    mean_columns,
+    scale_of,
+    verdict,
+)
 from richness.analysis.stats import Mean, mean_over_seeds
 from richness.data import task
 from richness.networks import build
@@ -306,7 +317,7 @@ CLAIMS = (
 
 
 #: One setting of a part: in words, what was measured (a mean, or the largest of all) and whether the criterion holds.
-Judged = tuple[str, Mean | float, bool]
+Judged = tuple[str, Mean | float, Held]
 
 
 def rows(load: Load) -> list[dict[str, Any]]:
@@ -349,15 +360,15 @@ def _show(value: Mean | float) -> dict[str, Any]:
 
 
 def _steady(where: str, mean: Mean) -> Judged:
-    return where, mean, mean.value <= TOLERANCE
+    return where, mean, judge_range(mean.interval, high=TOLERANCE)
 
 
 def _above(where: str, mean: Mean, bound: float = TOLERANCE) -> Judged:
-    return where, mean, mean.interval[0] > bound
+    return where, mean, judge_range(mean.interval, bound)
 
 
 def _near(where: str, mean: Mean, predicted: float) -> Judged:
-    return where, mean, is_near(mean.value, mean.interval, predicted)
+    return where, mean, judge_exponent(mean.interval, predicted)
 
 
 def _judge_widths(load: Load) -> dict[str, list[Judged]]:
@@ -436,16 +447,20 @@ def _judge_bridge(load: Load) -> dict[str, list[Judged]]:
     return {"bridge": [(f"N = {n}", value, value < 1e-10) for n, value in values.items()]}
 
 
-def _judge_architectures(load: Load) -> dict[str, list[Judged]]:
-    judged = {}
+def _judge_architectures(load: Load) -> dict[str, list[Judged] | str]:
+    judged: dict[str, list[Judged] | str] = {}
     for network, how in ARCHITECTURES.items():
         where, grown = f"N = {how.widths[0]} to {how.widths[-1]}, η₀ = {how.eta:g}", {}
         for scaling, made in load_architectures(load, network).items():
             product = made["product"].sel(eta0=how.eta).transpose("width", "seed", "step")
             judge = _steady if scaling == "µP" else _above
             judged[f"{how.words} {scaling}"] = [judge(where, measure_widening(product))]
-            grown[scaling] = (product.isel(step=-1) / product.isel(step=0)).isel(width=-1)
-        ratio = _mean_of_survivors(grown["µP"] / grown["NTK"])
+            grown[scaling] = product.isel(step=-1) / product.isel(step=0)
+        if np.all(abs(grown["NTK"].mean("seed") - 1) < TOLERANCE):  # asked of what stands still, it has no answer
+            judged[f"{how.words} NTK"] = (
+                f"λ itself moves by less than {TOLERANCE:.0%} at every width: no distance can grow"
+            )
+        ratio = _mean_of_survivors((grown["µP"] / grown["NTK"]).isel(width=-1))
         judged[f"{how.words} growth"] = [_above(f"N = {how.widths[-1]}, η₀ = {how.eta:g}", ratio, 1)]
     return judged
 

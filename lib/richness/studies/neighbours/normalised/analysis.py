@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from richness.analysis.cases import Setting, case_rows, judge_seeds, select_case, split_cases
-from richness.analysis.ledger import Claim, Load, is_near, load_or_reason
+from richness.analysis.ledger import Claim, Held, Load, judge_exponent, judge_range, load_or_reason
 from richness.analysis.stats import Mean
 from richness.studies.neighbours.normalised import theory
 
@@ -105,25 +105,23 @@ def _find_furthest(cases: list[xr.Dataset], quantity: Callable[[xr.Dataset], np.
     return max(values, key=lambda pair: np.nan_to_num(abs(np.mean(pair[1])), nan=np.inf))
 
 
-def _near(predicted: float, within: float) -> Callable[[Mean], bool]:
-    return lambda mean: abs(mean.value - predicted) <= within
+def _near(predicted: float, within: float) -> Callable[[Mean], Held]:
+    return lambda mean: judge_range(mean.interval, predicted - within, predicted + within)
 
 
-def _above(bound: float) -> Callable[[Mean], bool]:
-    return lambda mean: mean.interval[0] > bound
+def _above(bound: float) -> Callable[[Mean], Held]:
+    return lambda mean: judge_range(mean.interval, bound)
 
 
 def _judge_bound(runs: xr.Dataset) -> Iterable[Setting]:
     for inputs, words in INPUTS.items():
         width, values = _find_furthest(split_cases(runs, weights="orthogonal", inputs=inputs), find_bound_constant)
-        yield judge_seeds(f"{words}, d = {width}", values, lambda mean: mean.value <= 1)
+        yield judge_seeds(f"{words}, d = {width}", values, lambda mean: judge_range(mean.interval, high=1))
 
 
 def _judge_decay(runs: xr.Dataset) -> Iterable[Setting]:
     for one in split_cases(runs, weights="orthogonal", inputs="near"):
-        yield judge_seeds(
-            f"d = {int(one.width)}", measure_decay(one), lambda mean: is_near(mean.value, mean.interval, 1)
-        )
+        yield judge_seeds(f"d = {int(one.width)}", measure_decay(one), lambda mean: judge_exponent(mean.interval, 1))
 
 
 def _judge_depth(runs: xr.Dataset) -> Iterable[Setting]:
