@@ -164,7 +164,7 @@ def scroll_through(page: Any) -> None:
           const wait = () => new Promise((done) => setTimeout(done, 30));
           for (let y = 0; y < document.body.scrollHeight; y += 400) { scrollTo(0, y); await wait(); }
           for (const figure of document.querySelectorAll(".richness-figure"))
-            for (let tries = 0; figure.dataset.state === "static" && tries < 100; tries++) {
+            for (let tries = 0; figure.dataset.state === "static" && tries < 1000; tries++) {
               figure.scrollIntoView();  // a busy machine draws no frame at some of the stops above
               await wait();
             }
