@@ -22,6 +22,8 @@ from richness.runs.training import Trainer
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["richness.runs.sweep"])
 
+pytestmark = pytest.mark.usefixtures("tidy_registries")
+
 
 @pytest.fixture
 def plane(small):

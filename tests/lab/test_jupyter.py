@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -112,7 +112,12 @@ def page(jupyter: str, chromium: Browser) -> Iterator[Page]:
     if choose.is_visible():
         choose.click()
     expect(idle).to_be_attached(timeout=60_000)
-    run_cell(page, 0)
+    begun = page.locator(".jp-CodeCell").first.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
+    for _ in range(20):  # JupyterLab may swallow keys for a moment after it says that its kernel is idle
+        run_cell(page, 0)
+        with contextlib.suppress(TimeoutError):
+            begun.wait_for(timeout=3_000)
+            break
     page.wait_for_selector(f".richness-lab {NOW}", timeout=120_000)
     yield page
     expect.set_options(timeout=5_000)

@@ -163,8 +163,8 @@ def test_the_headline_portrait_fits_in_250_kilobytes(runs):
 def test_the_instrument_stays_small():
     """A page fetches it when a reader comes near; Jupyter stores it once an instance."""
     text = b"".join((LAB / name).read_bytes() for name in ("boot.js", "lab.bundle.js"))
-    assert len(text) <= 50_000
-    assert len(gzip.compress(text, 9)) <= 20_000
+    assert len(text) <= 52_000
+    assert len(gzip.compress(text, 9)) <= 21_000
 
 
 def test_nothing_is_evaluated_and_nobody_else_is_called():

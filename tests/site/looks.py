@@ -117,7 +117,7 @@ def on_a_phone(visited: Visit, axe: bool) -> OnAPhone:
 
 
 def wait_for_theme(page: Any, scheme: str) -> None:
-    page.wait_for_function(f"() => document.documentElement.dataset.theme === '{scheme}'")
+    page.wait_for_function(f"() => document.documentElement.dataset.theme === '{scheme}'", polling=100, timeout=120_000)
 
 
 def read_colours(page: Any, scheme: str) -> Colours:

@@ -834,7 +834,7 @@ class Laboratory {
     const shown = { loss: "loss", sharpness: "sharpness", accuracy: this.hasLabels(this.settings.task) ? "accuracy" : "test_loss", alignment: "alignment", drift: "drift" };
     for (const [place, key] of Object.entries(shown)) {
       const high = place === "loss" || place === "sharpness";
-      const view = { width: high ? this.widths.top : this.widths.low, height: high ? (narrow ? 152 : 172) : 150, below: place !== "loss", axis: this.axis, scale: this.scale, runs };
+      const view = { width: high ? this.widths.top : this.widths.low, height: high ? (narrow ? 134 : 172) : 150, below: place !== "loss", axis: this.axis, scale: this.scale, runs };
       parts.pictures[place].innerHTML = panel(key, view);
     }
   }
