@@ -55,7 +55,7 @@ test: setup ## all that CI checks: builds the site strictly, then tests it and e
 	@echo "test: 2 of 2, every test"
 	@$(PYTEST) --durations=40
 
-check: setup ## the fast lane, under two minutes: lint, types, unit tests
+check: setup ## the fast lane, about three minutes: lint, types, unit tests
 	@echo "check: lint, types, unit tests (not the slow ones, not the website)"
 	@$(MAKE) lint
 	@$(MAKE) -j2 types unit-tests

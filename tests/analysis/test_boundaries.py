@@ -124,6 +124,7 @@ MEASURES = {
 }
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(sorted(MEASURES)), threshold=st.floats(0.05, 3.0))
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_rule_that_is_printed_is_the_rule(runs: xr.Dataset, name: str, threshold: float) -> None:

@@ -26,6 +26,7 @@ def numbered(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(count, dtype=np.float64)[:, None].repeat(3, axis=1), np.arange(count) % 2
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(count=st.integers(2, 40), batch_size=st.integers(1, 50), seed=st.integers(0, 5), first=st.integers(0, 9))
 def test_every_epoch_has_every_sample_once(count, batch_size, seed, first):

@@ -289,6 +289,7 @@ def test_a_file_that_others_could_have_written_is_built_again(folder):
     assert Path(compiler.library()._name) == kept and kept.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_where_nothing_may_be_loaded_torch_takes_over_and_says_why(folder, small, monkeypatch):
     """As from a file system without permission to execute."""
 

@@ -66,6 +66,7 @@ def test_a_stored_and_a_live_result_are_one_and_any_netcdf_reader_opens_the_file
         assert plain.loss.shape == runs.loss.shape
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_part_of_a_result_is_kept_as_it_is(runs, tmp_path_factory, data):

@@ -16,7 +16,7 @@ from richness.studies.optimizers import figures as optimizers_figures
 from richness.studies.portrait import analysis as portraits
 from richness.studies.portrait import figures as portrait_figures
 
-pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
+pytestmark = pytest.mark.slow  # all of them together; they would double `make check`
 
 NAME = "phase_portrait_mlp3_mse"
 

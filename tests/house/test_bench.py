@@ -124,6 +124,7 @@ def test_a_job_that_breaks_leaves_a_row_and_the_others_go_on(richness, monkeypat
     assert answer.code == 0 and "breaks" not in answer.out
 
 
+@pytest.mark.slow
 def test_an_unknown_job_is_refused_with_the_names_of_all(capfd):
     """The words of the program come through the command, and nothing beside them."""
     from benchmarks.bench import QUICK

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytestmark = pytest.mark.slow  # all of them together; `make check` has two minutes
+pytestmark = pytest.mark.slow  # all of them together; they would double `make check`
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

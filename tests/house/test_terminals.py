@@ -59,6 +59,7 @@ def test_our_signs_are_spelled_out_where_a_terminal_lacks_them(monkeypatch):
     assert sys.stdout.buffer.getvalue() == b"gamma-eta at eta = 10^-^3, 3 x 4 ..., ?\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
 def test_a_closed_stream_is_no_error(closed, tiny, tmp_path, root):
     """Its descriptor must not be given to a result's file either: a progress line would land in it."""

@@ -154,6 +154,7 @@ class Laboratory {
     const show = (value) => {
       this.settings.eta = value;
       this.lookUp();
+      this.parts.status.textContent = this.nearWords();
       this.refresh();
       this.draw();
     };
@@ -162,10 +163,12 @@ class Laboratory {
       clearInterval(timer);
       for (const sign of signs) this.root.removeEventListener(sign, this.endShow, true);
       delete this.root.dataset.playing;
+      this.parts.status.setAttribute("aria-live", "polite");
       this.say(this.nearWords());
     };
     for (const sign of signs) this.root.addEventListener(sign, this.endShow, true);
     this.root.dataset.playing = "true";
+    this.parts.status.setAttribute("aria-live", "off"); // seen at every frame, said at the end
     const timer = setInterval(() => {
       if (frame > SHOW.frames) { show(eta); this.endShow(); return; }
       show(eta * 10 ** (-SHOW.below + (frame++ / SHOW.frames) * (SHOW.below + SHOW.above)));
