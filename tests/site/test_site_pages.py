@@ -163,4 +163,6 @@ def test_a_prediction_is_made_then_shown_then_marked(visit: Any) -> None:
         stop.get_by_role("button").click()
         seen.page.wait_for_url(re.compile(address))
         assert mark in stop.get_by_role("status").inner_text() and stop.locator("details p").is_visible()
+        beside = seen.page.locator(".richness-said").bounding_box()
+        assert mark in seen.page.locator(".richness-said").inner_text() and 0 <= beside["y"] < 400
     assert seen.complaints == []

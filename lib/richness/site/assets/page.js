@@ -24,6 +24,7 @@
 
   // A stop is a prediction: once it is made, a button sets the page's laboratory to show what happens, and the mark follows.
   const laboratory = document.querySelector("[data-richness-lab]");
+  const said = Object.assign(document.createElement("p"), { className: "richness-message richness-said" });
   const show = (preset) => {
     const press = () => laboratory.querySelector(`[data-preset="${preset}"]`)?.click();
     if (laboratory.dataset.ready) { press(); return; }
@@ -38,7 +39,9 @@
       const chosen = stop.querySelector("input:checked");
       mark.textContent = chosen.value === stop.dataset.right ? "\u2713 As you said." : "\u2717 Not this time.";
       [answer.hidden, answer.open] = [false, true];
-      laboratory.scrollIntoView({ block: "start" });
+      said.textContent = `${mark.textContent} ${answer.querySelector("p").textContent}`;
+      laboratory.before(said); // beside what it speaks of
+      said.scrollIntoView({ block: "start" });
       show(stop.dataset.preset);
     });
   }
