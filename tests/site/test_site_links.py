@@ -11,6 +11,7 @@ import pytest
 from visits import SITE, built_pages
 
 pytestmark = pytest.mark.site
+LIB = Path(__file__).parents[2] / "lib"
 PAGES = built_pages()
 
 
@@ -84,4 +85,4 @@ def test_a_link_that_leads_nowhere_is_found(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_no_file_needs_a_type_that_plain_servers_do_not_know(site: Path) -> None:
     """Debian 12's nginx has no type for .mjs, and a module of unknown type does not run."""
-    assert [str(path) for path in site.rglob("*.mjs")] == []
+    assert [str(path) for folder in (site, LIB) for path in folder.rglob("*.mjs")] == []
