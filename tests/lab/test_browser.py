@@ -469,6 +469,17 @@ def test_a_first_touch_takes_over_and_trains(page, serve, laboratory):
     assert [round(one["gamma"], 2) for one in asked(page, "start")] == [1.12]
 
 
+def test_a_press_from_elsewhere_on_the_page_takes_over_too(page, serve, laboratory):
+    opened(page, serve, playing(laboratory))
+    expect(page.locator("[data-richness-lab]")).to_have_attribute("data-playing", "true")
+    page.evaluate(
+        "document.querySelector('[data-preset=a]').click()"
+    )  # as a stop's button does, outside of the laboratory
+    expect(page.locator("[data-richness-lab]")).not_to_have_attribute("data-playing", "true")
+    page.wait_for_timeout(800)  # two frames of what played
+    assert slider(page, "eta").get_attribute("aria-valuetext").startswith("eta = 1, ")
+
+
 def test_what_plays_keeps_still_for_a_link_and_for_readers_who_want_no_motion(page, serve, laboratory):
     opened(page, serve, playing(laboratory), query="?lab=1&gamma=2")
     expect(page.locator("[data-richness-lab]")).not_to_have_attribute("data-playing", "true")

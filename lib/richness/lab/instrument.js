@@ -159,18 +159,19 @@ class Laboratory {
       this.draw();
     };
     const signs = ["pointerdown", "keydown", "focusin", "touchstart"];
-    this.endShow = () => {
+    const end = this.endShow = () => {
       clearInterval(timer);
-      for (const sign of signs) this.root.removeEventListener(sign, this.endShow, true);
+      for (const sign of signs) this.root.removeEventListener(sign, end, true);
+      this.endShow = null;
       delete this.root.dataset.playing;
       this.parts.status.setAttribute("aria-live", "polite");
       this.say(this.nearWords());
     };
-    for (const sign of signs) this.root.addEventListener(sign, this.endShow, true);
+    for (const sign of signs) this.root.addEventListener(sign, end, true);
     this.root.dataset.playing = "true";
     this.parts.status.setAttribute("aria-live", "off"); // seen at every frame, said at the end
     const timer = setInterval(() => {
-      if (frame > SHOW.frames) { show(eta); this.endShow(); return; }
+      if (frame > SHOW.frames) { show(eta); end(); return; }
       show(eta * 10 ** (-SHOW.below + (frame++ / SHOW.frames) * (SHOW.below + SHOW.above)));
     }, SHOW.apart);
   }
@@ -259,6 +260,7 @@ class Laboratory {
 
   /** What trained so far is past: its late reports are no longer listened to. */
   retire() {
+    this.endShow?.(); // whoever asks for a run, from wherever on the page, has taken over
     if (this.run) this.floor = max(this.floor, this.run.number);
     this.run = null;
     this.samples = null;
