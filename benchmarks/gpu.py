@@ -30,11 +30,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.problem import count_flops
 from richness import Experiment
 from richness.runs import training
 from richness.runs.training import Trainer, cell_bytes, train
 
 Answer = dict[str, Any]
+BATCH = 128
 
 
 class Bench:
@@ -47,7 +49,7 @@ class Bench:
         self.steps = 8 if quick else 64
 
     def experiment(self, width: int, **changed: Any) -> Experiment:
-        sized: dict[str, Any] = {"width": width, "steps": self.steps, "task": "digits", "batch_size": 128}
+        sized: dict[str, Any] = {"width": width, "steps": self.steps, "task": "digits", "batch_size": BATCH}
         return Experiment(**sized | {"gammas": [1.0], "etas": [0.01], "device": self.device} | changed)
 
     def trainer(self, width: int, **changed: Any) -> Trainer:
@@ -100,11 +102,8 @@ class Bench:
             trainer = self.trainer(width)
             block = trainer.draw(range(self.steps))
             took = self.seconds(lambda trainer=trainer, block=block: trainer.advance(*block)) / self.steps
-            weights = sum(w[0].numel() for w in trainer.pieces[0].engine.weights)
-            first = trainer.pieces[0].engine.weights[0][0].numel()
-            flops = (
-                2.0 * 128 * (3 * weights - first) * self.cells
-            )  # forwards, every gradient, and back to all but the data
+            sizes = [w[0].numel() for w in trainer.pieces[0].engine.weights]
+            flops = count_flops(sizes, BATCH) * self.cells
             yield {
                 "width": width,
                 "cell_steps": self.cells / took,
@@ -115,8 +114,8 @@ class Bench:
     def peak(self, width: int) -> float:
         """FLOP/s of the device's product of as many square matrices with as many batches."""
         left = torch.randn(self.cells, width, width, device=self.device)
-        right = torch.randn(self.cells, width, 128, device=self.device)
-        return 2.0 * 128 * width**2 * self.cells / self.seconds(lambda: torch.bmm(left, right))
+        right = torch.randn(self.cells, width, BATCH, device=self.device)
+        return 2.0 * BATCH * width**2 * self.cells / self.seconds(lambda: torch.bmm(left, right))
 
     def launches(self) -> Iterator[Answer]:
         if not self.cuda:

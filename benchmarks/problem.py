@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,8 +49,12 @@ class Problem:
         gradient; the gradient with respect to each layer's input, except the first's, which is data; and the update, 2·P.
         Activations, the loss and the network at initialisation (once for all networks) are not counted.
         """
-        batch, sizes = self.inputs.shape[1], [w.size for w in self.weights]
-        return 2.0 * batch * (2 * sum(sizes) + sum(sizes[1:])) + 2.0 * sum(sizes)
+        return count_flops([w.size for w in self.weights], self.inputs.shape[1])
+
+
+def count_flops(sizes: Sequence[int], batch: int) -> float:
+    """See :meth:`Problem.flops`; ``sizes``: entries of each layer's weights."""
+    return 2.0 * batch * (2 * sum(sizes) + sum(sizes[1:])) + 2.0 * sum(sizes)
 
 
 @dataclass(frozen=True)
