@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 import urllib.request
@@ -102,8 +103,8 @@ def firefox(folder: Path) -> Iterator[Tab]:
         pytest.skip("optional: no Firefox (apt-get install firefox-esr)")
     pytest.importorskip("websocket", reason="optional: no websocket-client")
     words = [program, "--headless", "--no-remote", "--profile", str(folder), "--remote-debugging-port=0"]
-    with _running(words, env={**os.environ, "HOME": str(folder)}, stderr=subprocess.PIPE) as process:
-        tab = _Firefox(_said(process.stderr, r"WebDriver BiDi listening on (ws://\S+)"))
+    with _running(words, folder / "firefox.log", HOME=str(folder)) as log:
+        tab = _Firefox(_said(log, r"WebDriver BiDi listening on (ws://\S+)"))
         with contextlib.closing(tab):
             yield tab
 
@@ -115,41 +116,43 @@ def webkit(folder: Path) -> Iterator[Tab]:
     program = next(iter(sorted(Path("/").glob(MINI[1:]))), None)
     if not (driver and screen and program):
         pytest.skip("optional: no WebKitGTK (apt-get install webkit2gtk-driver xvfb)")
-    with _running([screen, "-displayfd", "1", "-screen", "0", "1280x800x24"], stdout=subprocess.PIPE) as shown:
-        display = _said(shown.stdout, r"(\d+)")
-        place = {**os.environ, "DISPLAY": f":{display}", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
-        port = _free_port()
-        with _running([driver, f"--port={port}"], env=place):
+    with _running([screen, "-displayfd", "1", "-screen", "0", "1280x800x24"], folder / "xvfb.log") as shown:
+        place = {"DISPLAY": ":" + _said(shown, r"(?m)^(\d+)$"), "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        port = free_port()
+        with _running([driver, f"--port={port}"], folder / "driver.log", **place):
             _wait_for(port)
             with contextlib.closing(_WebKit(f"http://127.0.0.1:{port}", program)) as tab:
                 yield tab
 
 
 @contextlib.contextmanager
-def _running(words: list[str], **options: Any) -> Iterator[subprocess.Popen]:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(words, **{**quiet, **options}, start_new_session=True, text=True)
+def _running(words: list[str], log: Path, **place: str) -> Iterator[Path]:
+    """A program and all that it starts, ended with the block; what it says goes into the log."""
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            words, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **place}, start_new_session=True
+        )
     try:
-        yield process
+        yield log
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
         process.wait()
 
 
-def _said(stream: Any, pattern: str) -> str:
-    for line in stream:
-        if found := re.search(pattern, line):
+def _said(log: Path, pattern: str) -> str:
+    for _ in range(10 * PATIENCE):
+        if found := re.search(pattern, log.read_text(errors="replace")):
             return found[1]
-    raise AssertionError(f"the program ended before it said {pattern}")
+        time.sleep(0.1)
+    raise AssertionError(f"within {PATIENCE} s it did not say {pattern}: {log.read_text(errors='replace')[-2000:]}")
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def free_port() -> int:
+    """One at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browsers import free_port
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -38,9 +38,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, folder / "lab.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "jupyter_server_config.py").write_text(
         "from jupyterlab.galata import configure_jupyter_server\nconfigure_jupyter_server(c)\n"
         f"c.ServerApp.port = {port}\nc.ServerApp.port_retries = 0\nc.ServerApp.root_dir = {str(folder)!r}\n"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from browsers import BROWSERS, Tab
 from test_engine import ask, trained
-from test_engine_browser import site  # noqa: F401, a fixture
+from test_engine_browser import site, spoil_known  # noqa: F401, a fixture
 
 from richness.lab import html
 from richness.runs.experiment import Experiment
@@ -71,10 +71,7 @@ def test_it_gives_torchs_numbers(tab: Tab, site: Any, again: int) -> None:  # no
 
 def test_one_that_computes_wrongly_trains_nothing_and_says_so(tab: Tab, site: Any) -> None:  # noqa: F811
     folder, address = site
-    path = folder / "engine" / "manifest.json"
-    told = json.loads(path.read_text())
-    told["known"][1]["loss"][70] *= 1.001
-    path.write_text(json.dumps(told))
+    spoil_known(folder)
     tab.goto(address)
     wait(tab, "document.documentElement.dataset.ready && lab.last('lost')")
     assert re.search("computes wrongly.*at step 70", tab.evaluate("return lab.last('lost').message"))
