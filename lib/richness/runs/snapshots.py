@@ -135,9 +135,7 @@ def read_steps(experiment: Experiment, steps: Iterable[Any]) -> tuple[int, ...]:
 def count_bytes(experiment: Experiment, steps: Sequence[int]) -> int:
     """What the snapshots of an experiment take on disk, about, with what lies beside them to go on from while it trains."""
     weights = sum(math.prod(shape) for shape in experiment.architecture.shapes)
-    directions = int(
-        "sharpness" in experiment.probes
-    )  # each network's sharpest, from which the next measurement begins
+    directions = int("sharpness" in experiment.probes)  # the sharpest, from which the next measurement begins
     times = len(steps) + 1 + OPTIMIZERS[experiment.optimizer].memories + directions
     sizes = [dtype_for(experiment.gammas[i], experiment.dtype).itemsize for i, _ in experiment.cells()]
     return len(experiment.seeds) * sum(weights * size * times + 8 * experiment.steps for size in sizes)

@@ -641,9 +641,8 @@ def _step_cases(*results: xr.Dataset) -> Iterable[_Case]:
         richest, eta = max(((row["gamma"], row["eta"]) for row in seen), default=(np.nan, np.nan))
         counts = [len(row["times"]) for row in seen if (row["gamma"], row["eta"]) == (richest, eta)]
         mean = mean_over_seeds(counts)
-        every = (
-            (float(min(counts)), float(max(counts))) if counts else mean.interval
-        )  # a count has no Student's interval
+        # A count has no Student's interval.
+        every = (float(min(counts)), float(max(counts))) if counts else mean.interval
         yield _Case(Mean(mean.value, every, mean.seeds), (richest, richest), every == (parts, parts))
 
 
